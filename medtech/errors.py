@@ -1,0 +1,269 @@
+"""Every error the product names, once.
+
+    MedTechError
+    ├── MappingInvalid              a mapping does not load: all its issues at once
+    ├── TemplateNotFound            no mapping in force, or no FHIR template for a type
+    ├── SettingInvalid              a setting is absent or unusable
+    ├── IncompatibleData            a message or a measurement that a template cannot read
+    │   ├── NotSupported            a body that is no JSON
+    │   ├── PoisonMessage           a message that took the worker down again and again
+    │   ├── DeviceIdentityNotDefined
+    │   ├── PatientIdentityNotDefined
+    │   ├── EncounterIdentityNotDefined
+    │   └── CorrelationIdNotDefined
+    ├── BufferCorrupt               a row of the buffer that cannot be unpacked
+    ├── ConversionError             a group or reading that makes no valid Observation
+    │   ├── ReadingInvalid          a reading that is no number
+    │   ├── UnitMismatch
+    │   └── PeriodTooLong
+    ├── FhirResourceError           what the FHIR server holds does not fit
+    │   ├── DeviceNotFound, PatientNotFound, EncounterNotFound
+    │   ├── MultipleResourceFound, PatientDeviceMismatch, IdentityConflict
+    │   ├── ObservationWithdrawn, ObservationMismatch
+    │   └── ResourceRefused         the server refused the resource (400, 422)
+    └── Unavailable                 something outside is away: data stays where it is and is tried again
+        ├── StorageUnavailable
+        ├── FhirServerUnavailable
+        ├── FhirConflict            lost the race for a resource too often: next flush
+        └── FhirAccessDenied        401, 403, 405, wrong address: Setup, until somebody mends it
+
+Stage, type and severity use the words of the MedTech service's documentation ("Troubleshoot MedTech service
+errors"); `name` is its error name without "Exception". A message says what, where and how to mend it. It may hold hub
+positions, device ids, FHIR ids and line numbers, never a patient, encounter or correlation id, a body or a reading:
+it goes to logs.
+"""
+
+from enum import StrEnum
+from typing import ClassVar, NamedTuple
+
+
+class Stage(StrEnum):
+    """The data flow stage that an error belongs to."""
+
+    SETUP = "Setup"
+    NORMALIZATION = "Normalization"
+    GROUPING = "Grouping"
+    FHIR_CONVERSION = "FHIRConversion"
+    UNKNOWN = "Unknown"
+
+
+class Severity(StrEnum):
+    """How much stops: nothing (Warning), this message (Error), everything (Critical)."""
+
+    WARNING = "Warning"
+    ERROR = "Error"
+    CRITICAL = "Critical"
+
+
+class ErrorType(StrEnum):
+    """The documented categories of errors."""
+
+    DEVICE_TEMPLATE = "DeviceTemplateError"
+    DEVICE_MESSAGE = "DeviceMessageError"
+    FHIR_TEMPLATE = "FHIRTemplateError"
+    FHIR_CONVERSION = "FHIRConversionError"
+    FHIR_RESOURCE = "FHIRResourceError"
+    FHIR_SERVER = "FHIRServerError"
+    GENERAL = "GeneralError"
+
+
+class MedTechError(Exception):
+    """Root of the tree. `outcome` is what a server said (an OperationOutcome as text): for the dead letter, not a log.
+
+    `blocks` tells whether processing as a whole waits until it is mended.
+    """
+
+    stage: Stage = Stage.UNKNOWN
+    type: ErrorType = ErrorType.GENERAL
+    severity: Severity = Severity.ERROR
+    blocks: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, outcome: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.outcome = outcome
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+class MappingIssue(NamedTuple):
+    """One thing that is wrong in a mapping.
+
+    `template` is the index in the collection (None: the collection itself), `pointer` a JSON pointer (RFC 6901) into
+    the mapping, `line` counts from 1 and is -1 where no place can be named, `position` counts as Json.NET does.
+    """
+
+    message: str
+    template: int | None
+    pointer: str
+    line: int
+    position: int
+
+
+class MappingInvalid(MedTechError):
+    """A mapping that does not load; `issues` holds every fault found, in order of place."""
+
+    stage = Stage.SETUP
+    type = ErrorType.DEVICE_TEMPLATE
+    severity = Severity.CRITICAL
+    blocks = True
+
+    def __init__(self, kind: ErrorType, issues: list[MappingIssue]) -> None:
+        first = issues[0]
+        where = f"line {first.line}, position {first.position}: " if first.line > 0 else ""
+        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        super().__init__(f"{where}{first.message}{more}")
+        self.type = kind
+        self.issues = issues
+
+
+class TemplateNotFound(MedTechError):
+    """No mapping was ever good, or the FHIR mapping has no template for a measurement's type."""
+
+    stage = Stage.NORMALIZATION
+    type = ErrorType.DEVICE_TEMPLATE
+    severity = Severity.CRITICAL
+
+    def __init__(self, message: str, *, stage: Stage = Stage.NORMALIZATION) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.type = ErrorType.FHIR_TEMPLATE if stage is Stage.FHIR_CONVERSION else ErrorType.DEVICE_TEMPLATE
+
+
+class SettingInvalid(MedTechError):
+    stage = Stage.SETUP
+    severity = Severity.CRITICAL
+    blocks = True
+
+
+class IncompatibleData(MedTechError):
+    """A template matched, but what it needs is not in the message."""
+
+    stage = Stage.NORMALIZATION
+    type = ErrorType.DEVICE_MESSAGE
+
+
+class NotSupported(IncompatibleData):
+    """A message in a format that is not supported: its body is no JSON."""
+
+
+class PoisonMessage(IncompatibleData):
+    """A message during whose processing the worker died again and again."""
+
+
+class DeviceIdentityNotDefined(IncompatibleData):
+    type = ErrorType.DEVICE_TEMPLATE
+    severity = Severity.CRITICAL
+
+
+class PatientIdentityNotDefined(IncompatibleData):
+    type = ErrorType.DEVICE_TEMPLATE
+    severity = Severity.CRITICAL
+
+
+class EncounterIdentityNotDefined(IncompatibleData):
+    type = ErrorType.DEVICE_TEMPLATE
+    severity = Severity.CRITICAL
+
+
+class CorrelationIdNotDefined(IncompatibleData):
+    """The FHIR template groups by correlation id, and the measurement has none."""
+
+
+class BufferCorrupt(MedTechError):
+    stage = Stage.GROUPING
+
+
+class ConversionError(MedTechError):
+    stage = Stage.FHIR_CONVERSION
+    type = ErrorType.FHIR_CONVERSION
+
+
+class ReadingInvalid(ConversionError):
+    """A value that is no number where the template wants one."""
+
+
+class UnitMismatch(ConversionError):
+    """The stored SampledData has another unit, or more dimensions, than the mapping."""
+
+
+class PeriodTooLong(ConversionError):
+    """The period wants more samples than an Observation can hold."""
+
+
+class FhirResourceError(MedTechError):
+    stage = Stage.FHIR_CONVERSION
+    type = ErrorType.FHIR_RESOURCE
+
+
+class DeviceNotFound(FhirResourceError):
+    stage = Stage.NORMALIZATION
+    type = ErrorType.DEVICE_MESSAGE
+
+
+class PatientNotFound(FhirResourceError):
+    type = ErrorType.FHIR_CONVERSION
+
+
+class EncounterNotFound(FhirResourceError):
+    type = ErrorType.FHIR_CONVERSION
+
+
+class MultipleResourceFound(FhirResourceError):
+    """Several Devices, Patients or Encounters have one identifier."""
+
+
+class PatientDeviceMismatch(FhirResourceError):
+    """The Device belongs to another Patient than the message says."""
+
+
+class IdentityConflict(FhirResourceError):
+    """The id that a Patient or Device would be created under is taken by another."""
+
+
+class ObservationWithdrawn(FhirResourceError):
+    """The stored Observation is entered-in-error or cancelled."""
+
+
+class ObservationMismatch(FhirResourceError):
+    """The stored Observation belongs to another subject or device."""
+
+
+class ResourceRefused(FhirResourceError):
+    type = ErrorType.FHIR_SERVER
+
+
+class Unavailable(MedTechError):
+    """Nothing is wrong with the data: it stays in the hub or the buffer and is tried again."""
+
+    severity = Severity.CRITICAL
+    blocks = True
+
+
+class StorageUnavailable(Unavailable):
+    stage = Stage.GROUPING
+
+
+class FhirServerUnavailable(Unavailable):
+    """Away, throttling, or answering what is not FHIR. `retry_after_seconds` is what the server asked for."""
+
+    stage = Stage.FHIR_CONVERSION
+    type = ErrorType.FHIR_SERVER
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, outcome: str | None = None) -> None:
+        super().__init__(message, outcome=outcome)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class FhirConflict(Unavailable):
+    stage = Stage.FHIR_CONVERSION
+    type = ErrorType.FHIR_SERVER
+    severity = Severity.WARNING
+    blocks = False
+
+
+class FhirAccessDenied(Unavailable):
+    stage = Stage.SETUP
+    type = ErrorType.FHIR_SERVER

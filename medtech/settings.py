@@ -1,0 +1,83 @@
+"""Every setting of the app, once: name, type, unit, default and meaning.
+
+Names are the environment's (app settings in Azure, `Values` in local.settings.json). What scaling reads stays in
+host.json, since the platform's scale controller sees that file only. `docs/settings.md` is for people; a test
+compares it with this file.
+"""
+
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from medtech.errors import SettingInvalid
+
+
+class ResolutionType(StrEnum):
+    """How Device, Patient and Encounter are found (`RESOURCE_IDENTITY_RESOLUTION_TYPE`)."""
+
+    LOOKUP = "Lookup"
+    CREATE = "Create"
+    LOOKUP_WITH_ENCOUNTER = "LookupWithEncounter"
+
+
+class ObservationLookup(StrEnum):
+    """How a stored Observation is found: by its computed id, or by identifier for stores with server-made ids."""
+
+    ID = "id"
+    IDENTIFIER = "identifier"
+
+
+class Settings(BaseSettings):
+    """The settings in force; read once per process."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    event_hub_name: str = ""
+    event_hub_consumer_group: str = "$Default"
+
+    device_mapping: str = "mappings/deviceMapping.json"
+    fhir_mapping: str = "mappings/fhirDestinationMapping.json"
+
+    fhir_service_url: str = ""
+    fhir_audience: str = ""
+    fhir_bundle_size: Annotated[int, Field(ge=1, le=500)] = 100
+    observation_lookup: ObservationLookup = ObservationLookup.ID
+
+    resource_identity_resolution_type: ResolutionType = ResolutionType.LOOKUP
+    default_device_identifier_system: str = ""
+    identity_cache_seconds: Annotated[int, Field(ge=0)] = 3600
+
+    window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    flush_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 15
+    flush_portion_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    buffer_shards: Annotated[int, Field(ge=1, le=1000)] = 4
+
+    dead_letter_days: Annotated[int, Field(ge=0)] = 30
+    keep_unmatched: bool = False
+    validate_max_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+
+    @field_validator("resource_identity_resolution_type", mode="before")
+    @classmethod
+    def _without_regard_to_case(cls, value: Any) -> Any:
+        return next((kind for kind in ResolutionType if str(value).lower() == kind.lower()), value)
+
+    @field_validator("fhir_service_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process.
+
+    Raises SettingInvalid with every setting that is unusable, without its value (it may be a secret).
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        raise SettingInvalid(f"App settings are unusable. {faults}. Mend them and restart the app.") from None

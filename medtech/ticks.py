@@ -1,0 +1,67 @@
+"""Time in ticks: whole units of 100 ns since 0001-01-01T00:00:00Z, as .NET counts them.
+
+`datetime` keeps microseconds only, while device times and the stored period (`…59.9999999Z`) have seven digits, so
+every time on the data path is an `int` of this unit and always UTC.
+"""
+
+import time
+from datetime import UTC, date, datetime
+
+TICKS_PER_MICROSECOND = 10
+TICKS_PER_MILLISECOND = 10_000
+TICKS_PER_SECOND = 10_000_000
+TICKS_PER_MINUTE = 60 * TICKS_PER_SECOND
+TICKS_PER_HOUR = 60 * TICKS_PER_MINUTE
+TICKS_PER_DAY = 24 * TICKS_PER_HOUR
+
+MAX_TICKS = date.max.toordinal() * TICKS_PER_DAY - 1
+"""The last tick of the year 9999: what .NET, FHIR and `date` can all name."""
+
+_UNIX_EPOCH = (date(1970, 1, 1).toordinal() - 1) * TICKS_PER_DAY
+
+
+def now() -> int:
+    """The clock, for the edges of the system: stages take a time as an argument."""
+    return _UNIX_EPOCH + time.time_ns() // 100
+
+
+def from_unix_seconds(seconds: float) -> int:
+    """Ticks of a Unix time in seconds."""
+    return _UNIX_EPOCH + round(seconds * TICKS_PER_SECOND)
+
+
+def to_unix_seconds(ticks: int) -> float:
+    """Unix time in seconds, rounded to what a float holds."""
+    return (ticks - _UNIX_EPOCH) / TICKS_PER_SECOND
+
+
+def from_datetime(value: datetime) -> int:
+    """Ticks of a `datetime`; a naive one is UTC (Event Hubs metadata comes without a zone)."""
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    seconds = value.hour * 3600 + value.minute * 60 + value.second
+    day_ticks = seconds * TICKS_PER_SECOND + value.microsecond * TICKS_PER_MICROSECOND
+    return (value.toordinal() - 1) * TICKS_PER_DAY + day_ticks
+
+
+def floor(ticks: int, size: int) -> int:
+    """The start of the slot of `size` ticks that holds `ticks`, counted from year 1 as .NET counts."""
+    return ticks - ticks % size
+
+
+def format_iso(ticks: int) -> str:
+    """`2022-03-12T10:00:59.9999999Z`: always seven digits, as FHIR periods are stored."""
+    days, rest = divmod(ticks, TICKS_PER_DAY)
+    seconds, fraction = divmod(rest, TICKS_PER_SECOND)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{date.fromordinal(days + 1).isoformat()}T{hour:02d}:{minute:02d}:{second:02d}.{fraction:07d}Z"
+
+
+def format_compact(ticks: int) -> str:
+    """`20220312100059`: whole seconds, for table keys and Observation identifiers."""
+    days, rest = divmod(ticks, TICKS_PER_DAY)
+    minutes, second = divmod(rest // TICKS_PER_SECOND, 60)
+    hour, minute = divmod(minutes, 60)
+    day = date.fromordinal(days + 1)
+    return f"{day.year:04d}{day.month:02d}{day.day:02d}{hour:02d}{minute:02d}{second:02d}"
