@@ -1,0 +1,55 @@
+# make run   everything set up and started, real device traffic, the Observations it became; Ctrl-C ends it
+# make test  everything set up, every check and test
+# Needs Python, Node.js 20 and make. The rest is in docs/develop.md.
+
+PYTHON := .venv/bin/python
+BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check format conformance bench fhir-requests fhir-check lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+	@echo "more: demo check format conformance bench fhir-requests fhir-check lock clean"
+
+setup:
+	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
+	@$(BOOTSTRAP) dev/bootstrap.py
+
+run: setup
+	@$(PYTHON) -m dev run
+
+demo: setup
+	@$(PYTHON) -m dev demo
+
+test: check
+	$(PYTHON) -m pytest -q
+
+check: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: setup
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+conformance: setup
+	@$(PYTHON) -m tests.conformance $(VECTORS)
+
+bench: setup
+	@$(PYTHON) -m bench
+
+fhir-requests: setup
+	@$(PYTHON) -m bench.fhir_requests
+
+fhir-check: setup
+	@test -n "$(FHIR_SERVICE_URL)" || { echo "Say which server: FHIR_SERVICE_URL=http://127.0.0.1:8080/fhir make fhir-check"; exit 1; }
+	FHIR_SERVICE_URL=$(FHIR_SERVICE_URL) $(PYTHON) -m pytest -q tests/persist
+
+lock:
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.txt
+	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
+
+clean:
+	rm -rf .local .venv dev/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
