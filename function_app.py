@@ -1,0 +1,46 @@
+"""The triggers of the app. What each does is behind one call into `medtech`."""
+
+import os
+
+import azure.functions as func
+
+from medtech import application
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+
+@app.function_name("normalize")
+@app.event_hub_message_trigger(
+    arg_name="events",
+    connection="EventHubConnection",
+    event_hub_name="%EVENT_HUB_NAME%",
+    consumer_group=os.environ.get("EVENT_HUB_CONSUMER_GROUP", "$Default"),
+    cardinality=func.Cardinality.MANY,
+    # As text the host would decode bodies, and spoil what is not UTF-8.
+    data_type=func.DataType.BINARY,
+)
+# Without a retry policy the checkpoint moves past a batch whose function raised, and the batch is lost. With it the
+# checkpoint waits for as long as storage is away.
+@app.retry(
+    strategy="exponential_backoff",
+    max_retry_count="-1",
+    minimum_interval="00:00:05",
+    maximum_interval="00:05:00",
+)
+def normalize(events: list[func.EventHubEvent]) -> None:
+    """Device messages to measurements in the buffer; returns when they are stored."""
+    application.ingest(events)
+
+
+@app.function_name("flush")
+@app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE", "*/30 * * * * *"))
+def flush(timer: func.TimerRequest) -> None:
+    """Windows that are due, to Observations in the FHIR server."""
+    application.flush()
+
+
+@app.function_name("validate")
+@app.route("validate", methods=[func.HttpMethod.POST])
+def validate(req: func.HttpRequest) -> func.HttpResponse:
+    """Mappings and messages to findings, measurements and Observations; nothing is stored."""
+    return application.validate(req)
