@@ -1,0 +1,58 @@
+"""What Functions reads of the app: triggers, retry policy, host.json, start-up."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import azure.functions as func
+
+ROOT = Path(__file__).parent.parent
+HEAVY = [
+    "azure.data.tables",
+    "azure.identity",
+    "azure.monitor",
+    "azure.storage.blob",
+    "fhir.resources",
+    "httpx",
+    "rich",
+    "typer",
+]
+
+
+def functions() -> dict[str, func.decorators.function_app.Function]:
+    import function_app
+
+    return {function.get_function_name(): function for function in function_app.app.get_functions()}
+
+
+def test_the_app_has_its_triggers() -> None:
+    assert {name: type(function.get_trigger()).__name__ for name, function in functions().items()} == {
+        "normalize": "EventHubTrigger",
+        "flush": "TimerTrigger",
+        "validate": "HttpTrigger",
+    }
+
+
+def test_events_come_in_batches_of_bytes() -> None:
+    trigger = functions()["normalize"].get_trigger().get_dict_repr()
+    assert trigger["cardinality"].lower() == "many"
+    assert trigger["dataType"].lower() == "binary"
+
+
+def test_the_checkpoint_waits_for_ever_while_storage_is_away() -> None:
+    retry = functions()["normalize"].get_settings_dict("retry_policy")
+    assert retry["max_retry_count"] == "-1"
+    assert retry["strategy"] == "exponential_backoff"
+
+
+def test_a_cancelled_batch_is_never_checkpointed_by_its_successor() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    assert host["extensions"]["eventHubs"]["batchCheckpointFrequency"] == 1
+    assert host["extensionBundle"]["version"] == "[4.28.0, 5.0.0)"
+
+
+def test_start_up_imports_nothing_heavy() -> None:
+    code = f"import sys, function_app; print([name for name in {HEAVY!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
