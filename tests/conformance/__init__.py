@@ -1,0 +1,1 @@
+"""The vectors of the reference connector, run against this product: `python -m tests.conformance`."""

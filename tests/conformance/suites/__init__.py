@@ -1,0 +1,7 @@
+"""One module a kind of vector, named as its files are: `<suite>*.jsonl` goes through `<suite>.check`.
+
+    check(vector) -> str | None     None: the product answers what the vector expects; else a short difference
+    NOT_COMPARED: frozenset[str]    optional: names in `expected` that the rules leave to us (texts of errors)
+
+A vector's numbers are read as `Decimal` and `int`, so that `98.60` is not `98.6`.
+"""

@@ -1,0 +1,116 @@
+"""The product against the vectors, and the comparison against changed expectations."""
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.conformance.compare import difference, parse_exact
+from tests.conformance.vectors import Suite, Vector, check, find_suites, read, run
+
+SUITES = find_suites()
+
+_PROOFS = 60
+"""Vectors of a suite whose expectation is changed, taken evenly: enough for every kind of each suite."""
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_product_answers_what_the_vectors_expect(suite: Suite) -> None:
+    total, failures = run(suite)
+    assert total > 0
+    assert not failures, f"{len(failures)} of {total}:\n" + "\n".join(f"{id}: {text}" for id, text in failures[:20])
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_one_change_in_an_expectation_is_noticed(suite: Suite) -> None:
+    vectors = [vector for vector in read(suite.name) if next(_changes(suite, vector), None)]
+    for vector in vectors[:: max(1, len(vectors) // _PROOFS)]:
+        if check(suite, vector):
+            continue  # said by the test above; a failing vector proves nothing
+        change = random.Random(vector["id"]).choice(list(_changes(suite, vector)))
+        path, changed = _with_change(vector, change)
+        assert check(suite, changed) is not None, f"{vector['id']}: {path} was changed and nobody noticed"
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        (Decimal("98.60"), Decimal("98.6")),
+        (Decimal("1"), 1),
+        (1, True),
+        (Decimal("0.5"), 0.5),
+        (None, False),
+        ("1", 1),
+        ([1, 2], [2, 1]),
+        ([1], [1, 2]),
+        ({"a": None}, {}),
+        ({}, {"a": None}),
+        ({"resourceType": "Observation", "status": "final"}, {"resourceType": "Observation", "status": "amended"}),
+        ({"resourceType": "Patient", "issued": "1"}, {"resourceType": "Patient", "issued": "2"}),
+        (parse_exact("1.0"), parse_exact("1.00")),
+        (parse_exact("1E5"), parse_exact("1e5")),
+        (parse_exact("1"), parse_exact('"1"')),
+    ],
+)
+def test_comparison_is_strict(expected: Any, actual: Any) -> None:
+    assert difference(expected, actual) is not None
+    assert difference(expected, expected) is None
+
+
+def test_comparison_names_the_place() -> None:
+    assert difference({"a": [{"b": 1}]}, {"a": [{"b": 2}]}) == "$.a[0].b: expected 1, got 2"
+
+
+def test_issued_of_an_observation_is_not_compared() -> None:
+    assert difference({"resourceType": "Observation", "issued": "1"}, {"resourceType": "Observation"}) is None
+
+
+# One change at a time: a digit, a letter, a flag or a name somewhere in `expected`.
+
+Change = tuple[tuple[str | int, ...], Callable[[Any], Any]]
+
+
+def _changes(suite: Suite, vector: Vector) -> Iterator[Change]:
+    yield from _changes_in(vector["expected"], ("expected",), suite.not_compared | {"issued"})
+
+
+def _changes_in(value: Any, path: tuple[str | int, ...], not_compared: frozenset[str]) -> Iterator[Change]:
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name not in not_compared:
+                yield from _changes_in(member, (*path, name), not_compared)
+    elif isinstance(value, list):
+        for index, element in enumerate(value):
+            yield from _changes_in(element, (*path, index), not_compared)
+    elif value is None:
+        yield path, lambda _: "x"
+    elif isinstance(value, bool):
+        yield path, lambda flag: not flag
+    elif isinstance(value, int):
+        yield path, lambda number: number + 1
+    elif isinstance(value, Decimal):
+        yield path, lambda number: Decimal(f"{number}0") if "E" not in str(number) else number + 1
+    elif any(character.isalnum() and character.isascii() for character in value):
+        yield path, _with_other_character
+
+
+def _with_other_character(text: str) -> str:
+    """One digit or letter replaced by its neighbour; preferably a digit, in a text that is JSON it stays JSON."""
+    places = [place for place, character in enumerate(text) if character.isdigit() and character.isascii()]
+    places = places or [place for place, character in enumerate(text) if character.isalpha() and character.isascii()]
+    place = random.Random(text).choice(places)
+    other = chr(ord(text[place]) + (-1 if text[place] in "9zZ" else 1))
+    return f"{text[:place]}{other}{text[place + 1 :]}"
+
+
+def _with_change(vector: Vector, change: Change) -> tuple[str, Vector]:
+    path, mutate = change
+    changed = copy.deepcopy(vector)
+    holder = changed
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = mutate(holder[path[-1]])
+    return ".".join(map(str, path)), changed
