@@ -1,0 +1,30 @@
+// How real servers differ, one difference each; `strict` does everything as the R4 specification recommends.
+const PROFILES = {
+  strict: {},
+  // If-None-Match is ignored, and a creating PUT answers 200: a client cannot see that it overwrote another's creation.
+  'no-if-none-match': { ignoresIfNoneMatch: true, createsWith200: true },
+  // Entries of a batch response carry no etag, lastModified and location.
+  'no-etag': { bareEntries: true },
+  // Times are stored with three digits.
+  milliseconds: { cutsTimes: true },
+  // One invalid entry fails the whole batch.
+  'outer-400': { refusesWholeBatch: true },
+  // An existing resource is only updated with If-Match.
+  'versioned-update': { wantsIfMatch: true },
+  // Version ids have no order.
+  'uuid-versions': { randomVersions: true },
+  // The search index holds the first 128 characters of an identifier; a longer search value finds nothing.
+  'cut-identifiers': { identifierLength: 128 },
+  // Literal references must lead somewhere.
+  'checked-references': { checksReferences: true },
+  'no-batch': { noBatch: true },
+  'no-update-create': { noUpdateCreate: true },
+  'no-versions': { noVersions: true },
+};
+
+export const names = Object.keys(PROFILES);
+
+export function profile(name) {
+  if (!(name in PROFILES)) throw new Error(`No profile '${name}'. Profiles: ${names.join(', ')}.`);
+  return PROFILES[name];
+}
