@@ -7,10 +7,13 @@
     ├── IncompatibleData            a message or a measurement that a template cannot read
     │   ├── NotSupported            a body that is no JSON
     │   ├── PoisonMessage           a message that took the worker down again and again
+    │   ├── MeasurementTooLarge     a measurement that no row of the buffer can hold
+    │   ├── NoTemplateMatched       a message that no template takes (kept only if KEEP_UNMATCHED)
     │   ├── DeviceIdentityNotDefined
     │   ├── PatientIdentityNotDefined
     │   ├── EncounterIdentityNotDefined
     │   └── CorrelationIdNotDefined
+    ├── UnexpectedFault             a fault of the app itself, met on one message
     ├── BufferCorrupt               a row of the buffer that cannot be unpacked
     ├── ConversionError             a group or reading that makes no valid Observation
     │   ├── ReadingInvalid          a reading that is no number
@@ -153,6 +156,16 @@ class PoisonMessage(IncompatibleData):
     """A message during whose processing the worker died again and again."""
 
 
+class MeasurementTooLarge(IncompatibleData):
+    """A measurement that no row of the buffer can hold."""
+
+
+class NoTemplateMatched(IncompatibleData):
+    """A message that no template takes: usual on a hub that carries other messages too."""
+
+    severity = Severity.WARNING
+
+
 class DeviceIdentityNotDefined(IncompatibleData):
     type = ErrorType.DEVICE_TEMPLATE
     severity = Severity.CRITICAL
@@ -170,6 +183,10 @@ class EncounterIdentityNotDefined(IncompatibleData):
 
 class CorrelationIdNotDefined(IncompatibleData):
     """The FHIR template groups by correlation id, and the measurement has none."""
+
+
+class UnexpectedFault(MedTechError):
+    """A fault of the app itself, met on one message: the message is kept, its neighbours go on."""
 
 
 class BufferCorrupt(MedTechError):

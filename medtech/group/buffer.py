@@ -208,16 +208,13 @@ class Buffer:
 def segment_rows(
     measurements: Iterable[Measurement],
     *,
+    hub: str,
+    row_prefix: str,
     window_seconds: int,
     shards: int,
-    row_key: Callable[[int], str],
-    hub: str,
     trace_context: str = "",
 ) -> tuple[list[SegmentRow], list[Measurement]]:
-    """The rows of a batch, one per (window, shard) unless they are too large, and the measurements no row can hold.
-
-    `row_key(n)` names the n-th segment of a (window, shard).
-    """
+    """The rows of a batch, one per (window, shard) unless they are too large, and the measurements no row can hold."""
     by_partition: defaultdict[tuple[int, int], list[Measurement]] = defaultdict(list)
     starts: dict[int, int] = {}
     of_device: dict[str, int] = {}
@@ -233,7 +230,9 @@ def segment_rows(
     for (shard, window), members in by_partition.items():
         packing = segment.pack(members, trace_context)
         key = windows.partition_key(shard, window)
-        rows.extend(SegmentRow(key, row_key(n), hub, packed) for n, packed in enumerate(packing.segments))
+        rows.extend(
+            SegmentRow(key, windows.row_key(row_prefix, n), hub, packed) for n, packed in enumerate(packing.segments)
+        )
         too_large.extend(packing.too_large)
     return rows, too_large
 

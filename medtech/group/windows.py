@@ -33,17 +33,15 @@ def parse_partition_key(key: str) -> tuple[int, int]:
     return int(shard), ticks.from_datetime(datetime.strptime(start, "%Y%m%d%H%M%S"))
 
 
-def event_row_key(
-    *, hub: str, partition: str, first_sequence: int, last_sequence: int, first_enqueued: int, segment: int
-) -> str:
-    """The row of a batch's n-th segment. The enqueued time (ticks) tells a recreated hub from the old one.
+def event_row_prefix(*, hub: str, partition: str, first_sequence: int, last_sequence: int, first_enqueued: int) -> str:
+    """What the row keys of a batch begin with. The enqueued time (ticks) tells a recreated hub from the old one.
 
     Borders of the batch are part of the key: a shorter or longer redelivery is a row of its own and cannot wipe out
     another's events.
     """
-    return f"e|{hub}|{partition:0>4}|{first_sequence:019d}|{last_sequence:019d}|{first_enqueued:019d}|{segment:04d}"
+    return f"e|{hub}|{partition:0>4}|{first_sequence:019d}|{last_sequence:019d}|{first_enqueued:019d}"
 
 
-def replayed_row_key(letter_id: str, segment: int) -> str:
-    """The row of a replayed letter's n-th segment."""
-    return f"r|{letter_id}|{segment:04d}"
+def row_key(prefix: str, segment: int) -> str:
+    """The row of the n-th segment that a batch has in a (window, shard)."""
+    return f"{prefix}|{segment:04d}"

@@ -1,0 +1,173 @@
+"""A batch of device events into the buffer: normalize, pack, store; what fails goes to the dead letters.
+
+The one place that decides what becomes of a message. When `process` returns, each is stored as measurements, kept as
+a dead letter, or counted as dropped since no template takes it. When it raises, storage is away: the hub delivers the
+batch again, and the same keys are written again.
+"""
+
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from medtech.dead_letter import letter as letters
+from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.store import DeadLetters
+from medtech.errors import MeasurementTooLarge, MedTechError, NoTemplateMatched, TemplateNotFound, UnexpectedFault
+from medtech.group.buffer import Buffer, segment_rows
+from medtech.group.windows import event_row_prefix
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+from medtech.settings import Settings
+
+
+class Normalizer(Protocol):
+    """A device mapping that is loaded."""
+
+    def normalize(self, event: DeviceEvent) -> Normalized: ...
+
+
+class ErrorKind(NamedTuple):
+    """What errors are counted by."""
+
+    name: str
+    stage: str
+    type: str
+    severity: str
+
+
+class BatchCounts(NamedTuple):
+    """What became of a batch. `dropped` are events that no template takes; `errors` counts every failure."""
+
+    events: int
+    normalized_events: int
+    measurements: int
+    dropped: int
+    letters: int
+    rows: int
+    stored_bytes: int
+    errors: Counter[ErrorKind]
+
+
+def process(
+    events: Sequence[DeviceEvent],
+    mapping: Normalizer | None,
+    buffer: Buffer,
+    dead_letters: DeadLetters,
+    settings: Settings,
+    clock: Callable[[], int],
+    trace_context: str = "",
+) -> BatchCounts:
+    """Takes a batch of one partition, which is not empty; returns only when all of it is stored.
+
+    `mapping` is None when none was ever good: every event is then kept as a dead letter. `clock` gives ticks.
+    Raises StorageUnavailable.
+    """
+    measurements: list[Measurement] = []
+    failed: list[tuple[DeviceEvent, list[NormalizationFailure]]] = []
+    normalized_events = dropped = 0
+    for event in events:
+        found, failures = _normalize(mapping, event)
+        if found:
+            measurements += found
+            normalized_events += 1
+        elif not failures:
+            dropped += 1
+            if settings.keep_unmatched:
+                failures = [_whole(NoTemplateMatched("No template of the device mapping takes this message."))]
+        if failures:
+            failed.append((event, failures))
+
+    first, last = events[0], events[-1]
+    rows, too_large = segment_rows(
+        measurements,
+        hub=first.hub,
+        row_prefix=event_row_prefix(
+            hub=first.hub,
+            partition=first.partition,
+            first_sequence=first.sequence_number,
+            last_sequence=last.sequence_number,
+            first_enqueued=first.enqueued_time,
+        ),
+        window_seconds=settings.window_seconds,
+        shards=settings.buffer_shards,
+        trace_context=trace_context,
+    )
+    failed += _too_large(events, too_large)
+    # The buffer first: should the letters fail, the repetition does not raise the counts of letters already written.
+    if rows:
+        buffer.store(rows)
+    written = [letter for event, failures in failed for letter in _letters_of(event, failures)]
+    if written:
+        dead_letters.store(written, clock())
+    errors = Counter(_kind(failure.error) for _, failures in failed for failure in failures)
+    return BatchCounts(
+        events=len(events),
+        normalized_events=normalized_events,
+        measurements=len(measurements) - len(too_large),
+        dropped=dropped,
+        letters=len(written),
+        rows=len(rows),
+        stored_bytes=sum(len(row.packed.payload) for row in rows),
+        errors=errors,
+    )
+
+
+def _normalize(mapping: Normalizer | None, event: DeviceEvent) -> Normalized:
+    if mapping is None:
+        absent = TemplateNotFound(
+            "There is no device mapping that was ever good. Mend the mapping that DEVICE_MAPPING names "
+            "(POST /api/validate tells its errors), then replay."
+        )
+        return Normalized([], [_whole(absent)])
+    try:
+        return mapping.normalize(event)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the neighbours from being stored
+        fault = traceback.extract_tb(error.__traceback__)[-1]
+        # The error's own text may hold a part of the message, so only its type and place are told.
+        place = f"{Path(fault.filename).name}:{fault.lineno}"
+        unexpected = UnexpectedFault(
+            f"{type(error).__name__} at {place} while normalizing a message: a fault of the app."
+        )
+        return Normalized([], [_whole(unexpected)])
+
+
+def _whole(error: MedTechError) -> NormalizationFailure:
+    """A failure of the message as a whole, not of one template or match."""
+    return NormalizationFailure(error, -1, -1)
+
+
+def _too_large(
+    events: Sequence[DeviceEvent], measurements: list[Measurement]
+) -> list[tuple[DeviceEvent, list[NormalizationFailure]]]:
+    """Failures, by event, of measurements that no row can hold: the letter keeps the message, in several entities."""
+    if not measurements:
+        return []
+    event_of = {event.sequence_number: event for event in events}
+    error = MeasurementTooLarge(
+        "A measurement is larger than the buffer can hold (close to 1 MiB, compressed). No FHIR server takes such an "
+        "Observation; let its template extract less, then replay."
+    )
+    failures: defaultdict[int, list[NormalizationFailure]] = defaultdict(list)
+    for measurement in measurements:
+        failures[measurement.sequence_number].append(
+            NormalizationFailure(error, measurement.template, measurement.match)
+        )
+    return [(event_of[sequence_number], of_event) for sequence_number, of_event in failures.items()]
+
+
+def _letters_of(event: DeviceEvent, failures: list[NormalizationFailure]) -> list[Letter]:
+    """One letter for each different error of the event."""
+    by_error: defaultdict[tuple[str, str], list[NormalizationFailure]] = defaultdict(list)
+    for failure in failures:
+        by_error[failure.error.name, failure.error.stage].append(failure)
+    return [
+        letters.of_event(event, same[0].error, tuple((failure.template, failure.match) for failure in same))
+        for same in by_error.values()
+    ]
+
+
+def _kind(error: MedTechError) -> ErrorKind:
+    return ErrorKind(error.name, str(error.stage), str(error.type), str(error.severity))
