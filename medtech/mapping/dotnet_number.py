@@ -1,0 +1,58 @@
+"""Numbers as .NET reads and prints them in the invariant culture, where that decides what reaches an Observation.
+
+Source of the rules: `token.jsonl` of the conformance vectors (`string`), and .NET's documentation of the round-trip
+format and of `Convert`.
+"""
+
+import math
+import re
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+_PLAIN_DIGITS = 17
+"""From 1e17 on .NET prints an exponent; Python's `repr` does so from 1e16 on."""
+
+_FLOAT = re.compile(
+    r"[\t-\r ]*(?P<number>[+-]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[\t-\r ]*\x00*", re.ASCII
+)
+_INTEGER = re.compile(r"[\t-\r ]*(?P<number>[+-]?[0-9]+)[\t-\r ]*\x00*", re.ASCII)
+_NAMED = {"nan": math.nan, "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf, "-nan": math.nan}
+
+
+def format_double(value: float) -> str:
+    """The shortest text that reads back as `value`: `98.6`, `100` (of 100.0), `1.5E-07`, `NaN`, `-0`."""
+    text = repr(value)
+    if text.endswith(".0"):
+        return text[:-2]
+    mantissa, marker, exponent = text.partition("e")
+    if not marker:
+        return _SPECIAL.get(text, text)
+    power = int(exponent)
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    if 0 <= power < _PLAIN_DIGITS:
+        return sign + whole + fraction.ljust(power, "0")
+    digits = f"{whole}.{fraction}" if fraction else whole
+    return f"{sign}{digits}E{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def parse_double(text: str) -> float | None:
+    """A text as `Convert.ToDouble` reads it: blanks around, sign, group commas, exponent; None when it is no number."""
+    found = _FLOAT.fullmatch(text)
+    if found is None:
+        return _NAMED.get(text.strip().lower())
+    return float(found["number"].replace(",", ""))
+
+
+def parse_int64(text: str) -> int | None:
+    """A text as `Convert.ToInt64` reads it: blanks around, sign, digits; None when it is none or does not fit."""
+    found = _INTEGER.fullmatch(text)
+    # 19 digits fit in 64 bits; a limit of length first keeps a megabyte of digits from being multiplied out.
+    if found is None or len(found["number"].lstrip("+-0")) > 19:
+        return None
+    number = int(found["number"])
+    return number if INT64_MIN <= number <= INT64_MAX else None
