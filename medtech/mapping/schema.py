@@ -32,6 +32,10 @@ class Issues:
         pointer = node.pointer if name is None else f"{node.pointer}/{name}"
         self._found.append(MappingIssue(message, self.template, pointer, node.line, node.position))
 
+    def add_at_name(self, node: Node, message: str) -> None:
+        """A fault of `node`, placed where the service places faults of a property: behind its name."""
+        self._found.append(MappingIssue(message, self.template, node.pointer, node.name_line, node.name_position))
+
     def raise_found(self) -> None:
         """Raises MappingInvalid with every fault, in order of place; without any, nothing happens."""
         if self._found:
@@ -59,12 +63,12 @@ class Section:
         return None if found is None else found[1]
 
     def fault(self, name: str, message: str) -> None:
-        """A fault of the property `name`: at its own place, at the object's where it is absent."""
+        """A fault of the property `name`: behind its name, at the object's place where it is absent."""
         found = self.find(name)
         if found is None:
             self.issues.add(self.node, message, name)
         else:
-            self.issues.add(found, message)
+            self.issues.add_at_name(found, message)
 
     def refuse_others(self, *known: str) -> None:
         """Reports every property that is none of `known`."""
