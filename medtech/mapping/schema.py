@@ -10,8 +10,8 @@ Nothing stops at the first fault: `Issues` gathers them, each with its place, an
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
 
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue
 from medtech.mapping.document import LocatedSyntaxError, Node, parse_located, text_reading
@@ -166,7 +166,8 @@ class Section:
         return [Section(item, self.issues) for item in items if isinstance(item.value, dict)]
 
 
-class Container(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Container:
     """One element of the collection that names its kind and holds an object: `kind` as written, without suffix."""
 
     index: int
