@@ -1,0 +1,3 @@
+from dev.cli import app
+
+app(prog_name="python -m dev")

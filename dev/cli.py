@@ -1,0 +1,59 @@
+"""`python -m dev`: the functions host, the local run, the demo."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dev.processes import ROOT, LocalRunFailed
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def main() -> None:
+    """The local run of the app: functions host, Azurite, FHIR server, demo traffic."""
+
+
+@app.command()
+def host(
+    app_directory: Annotated[Path, typer.Option("--app", help="Folder with function_app.py and host.json.")] = ROOT,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 7071,
+    data: Annotated[Path, typer.Option(help="Folder for hub, checkpoints and keys.")] = ROOT / ".local" / "host",
+    settings: Annotated[Path | None, typer.Option(help="Default: local.settings.json of the app.")] = None,
+    partitions: Annotated[int, typer.Option(min=1, max=32, help="Partitions of a new hub.")] = 4,
+) -> None:
+    """The functions host alone, around an app."""
+    from dev.functions import FunctionInvalid
+    from dev.host import configure_logging, serve
+    from dev.host_config import HostConfigInvalid
+    from dev.worker_process import WorkerFailed
+
+    configure_logging()
+    app_directory = app_directory.resolve()
+    try:
+        values = read_settings(settings or app_directory / "local.settings.json")
+        asyncio.run(serve(app_directory, values | os.environ, data.resolve(), port, partitions))
+    except OSError as error:
+        raise _failure(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from error
+    except (LocalRunFailed, FunctionInvalid, HostConfigInvalid, WorkerFailed) as error:
+        raise _failure(str(error)) from error
+
+
+def read_settings(path: Path) -> dict[str, str]:
+    """`Values` of a local.settings.json; empty if there is no such file. Raises LocalRunFailed."""
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8")).get("Values", {})
+    except (ValueError, AttributeError) as error:
+        raise LocalRunFailed(f"{path} is no settings file: {error}") from None
+    return {name: str(value) for name, value in values.items()}
+
+
+def _failure(sentence: str) -> typer.Exit:
+    typer.echo(sentence, err=True)
+    return typer.Exit(1)

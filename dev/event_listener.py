@@ -1,0 +1,139 @@
+"""Event Hubs trigger: events of one partition become batches, and batches move the checkpoint.
+
+The rule of Functions (extension bundle 4.28 and later), on which the product's durability rests:
+
+- one batch at a time for a partition; it waits until `minEventBatchSize` events are there or `maxWaitTime` is over
+- the checkpoint advances when the function succeeds, and also when it fails, **unless** it has a retry policy
+- with a retry policy the same batch is invoked again, and the checkpoint waits until it succeeds or retries run out
+- a worker that dies is a failure like any other; a host that stops leaves the checkpoint where it was
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+from dev.functions import EventHubTrigger, Function
+from dev.host_config import EventHubOptions
+from dev.hub import Hub, StoredEvent
+from dev.rpc import messages
+from dev.worker_process import InvocationResult
+
+Invoke = Callable[[Any, dict[str, Any], tuple[int, int]], Coroutine[Any, Any, InvocationResult]]
+"""Runs the function once: value, trigger metadata, (number of this retry, most retries)."""
+
+
+class PartitionListener:
+    """Delivers one partition to one function until it is stopped."""
+
+    def __init__(
+        self, function: Function, hub: Hub, partition: str, namespace: str, options: EventHubOptions, invoke: Invoke
+    ) -> None:
+        assert isinstance(function.trigger, EventHubTrigger)
+        self._function = function
+        self._trigger = function.trigger
+        self._partition = hub.partitions[partition]
+        self._partition_id = partition
+        self._checkpoints = hub.checkpoints(function.trigger.consumer_group)
+        self._namespace = namespace
+        self._options = options
+        self._invoke = invoke
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Delivers until `stop`: a batch in flight is finished first, a batch that waits for its retry is left."""
+        position = self._checkpoints.get(self._partition_id) + 1
+        batches = 0
+        while (events := await self._next_batch(position)) is not None:
+            batches += 1
+            checkpointing = batches >= self._options.batch_checkpoint_frequency
+            if not await self._deliver(events, checkpointing):
+                return
+            position = events[-1].sequence_number + 1
+            if checkpointing:
+                self._checkpoints.advance(self._partition_id, events[-1].sequence_number)
+                batches = 0
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _next_batch(self, position: int) -> list[StoredEvent] | None:
+        """The next events from a sequence number on; None when the listener is to stop."""
+        await self._unless_stopped(self._partition.wait_for(position))
+        fewest = min(self._options.min_event_batch_size, self._options.max_event_batch_size)
+        enough = self._partition.wait_for(position + fewest - 1)
+        await self._unless_stopped(enough, self._options.max_wait_seconds)
+        if self._stopping.is_set():
+            return None
+        return self._partition.read(position, self._options.max_event_batch_size)
+
+    async def _deliver(self, events: Sequence[StoredEvent], checkpointing: bool) -> bool:
+        """Invokes the function as its retry policy says. True: the checkpoint may advance."""
+        policy = self._function.retry
+        value, metadata = self._value(events), self._metadata(events, checkpointing)
+        retry = 0
+        while True:
+            most = 0 if policy is None else policy.max_retry_count
+            result = await self._invoke(value, metadata, (retry, most))
+            if result.failure is None or policy is None or not policy.allows(retry + 1):
+                return True
+            retry += 1
+            await self._unless_stopped(asyncio.Event().wait(), policy.delay_seconds(retry))
+            if self._stopping.is_set():
+                return False
+
+    async def _unless_stopped(self, awaited: Coroutine[Any, Any, Any], timeout_seconds: float | None = None) -> None:
+        """Waits for what comes first: what is awaited, the time, or `stop`."""
+        stop = asyncio.create_task(self._stopping.wait())
+        task = asyncio.create_task(awaited)
+        await asyncio.wait({stop, task}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for each in (stop, task):
+            each.cancel()
+            with suppress(asyncio.CancelledError):
+                await each
+
+    def _value(self, events: Sequence[StoredEvent]) -> Any:
+        if self._trigger.binary:
+            return messages.TypedData(collection_bytes=messages.CollectionBytes(bytes=[e.body for e in events]))
+        # Without dataType binary the host makes text of the bodies, and spoils what is not UTF-8.
+        texts = [event.body.decode(errors="replace") for event in events]
+        return messages.TypedData(collection_string=messages.CollectionString(string=texts))
+
+    def _metadata(self, events: Sequence[StoredEvent], checkpointing: bool) -> dict[str, Any]:
+        context = {
+            "FullyQualifiedNamespace": self._namespace,
+            "EventHubName": self._trigger.event_hub,
+            "ConsumerGroup": self._trigger.consumer_group,
+            "PartitionId": self._partition_id,
+        }
+        times = [_enqueued_time(event) for event in events]
+        fields: dict[str, Any] = {
+            "PartitionContext": context,
+            "TriggerPartitionContext": context | {"IsCheckpointingAfterInvocation": checkpointing},
+            "PartitionKeyArray": [event.partition_key for event in events],
+            "OffsetArray": [event.offset for event in events],
+            "OffsetStringArray": [event.offset for event in events],
+            "SequenceNumberArray": [event.sequence_number for event in events],
+            "EnqueuedTimeUtcArray": times,
+            "PropertiesArray": [event.properties for event in events],
+            "SystemPropertiesArray": [
+                {
+                    **event.system_properties,
+                    "SequenceNumber": event.sequence_number,
+                    "Offset": int(event.offset),
+                    "OffsetString": event.offset,
+                    "PartitionKey": event.partition_key,
+                    "EnqueuedTimeUtc": time,
+                }
+                for event, time in zip(events, times, strict=True)
+            ],
+        }
+        return {name: messages.TypedData(json=json.dumps(field)) for name, field in fields.items()}
+
+
+def _enqueued_time(event: StoredEvent) -> str:
+    """UTC without a `Z`, no trailing zeros: a .NET DateTime of unspecified kind, as the real host writes it."""
+    text = event.enqueued_time.strftime("%Y-%m-%dT%H:%M:%S")
+    milliseconds = event.enqueued_time.microsecond // 1000
+    return f"{text}.{milliseconds:03d}".rstrip("0") if milliseconds else text

@@ -1,0 +1,240 @@
+"""The local functions host: one app, its worker, its triggers.
+
+    python -m dev host --app DIR [--port N] [--data DIR] [--settings FILE] [--partitions N]
+
+It does what Azure's host does for the triggers the product has (Event Hubs batches, timers, HTTP), in the same order:
+settings, host.json, worker, indexing, loading, listeners. On SIGINT or SIGTERM listeners finish the batch in hand.
+Its own log lines hold names, counts and times, never what an event or a request holds.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from dev.event_listener import PartitionListener
+from dev.functions import EventHubTrigger, Function, FunctionInvalid, TimerTrigger
+from dev.host_config import load_host_config
+from dev.hub import EventRefused, Hub
+from dev.keys import load_keys
+from dev.routes import application
+from dev.timers import Timer
+from dev.worker_process import InvocationResult, WorkerSupervisor
+
+log = logging.getLogger("Host")
+
+DRAIN_SECONDS = 10.0
+
+
+class Invocations(NamedTuple):
+    """What became of a function's invocations since the host started."""
+
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+class FunctionsHost:
+    """Everything of one running app. Made, `start`ed and `stop`ped in one event loop."""
+
+    def __init__(
+        self, app_directory: Path, settings: Mapping[str, str], data_folder: Path, partition_count: int
+    ) -> None:
+        self.config = load_host_config(app_directory, settings)
+        self.keys = load_keys(data_folder)
+        self.worker = WorkerSupervisor(app_directory, settings, self.config)
+        self.functions: dict[str, Function] = {}
+        self.timers: dict[str, Timer] = {}
+        self.invocations: dict[str, Invocations] = {}
+        self._settings = settings
+        self._hub_folder = data_folder / "hub"
+        self._partition_count = partition_count
+        self._hubs: dict[str, Hub] = {}
+        self._listeners: list[PartitionListener] = []
+        self._listening: set[asyncio.Task[None]] = set()
+        self._timing: set[asyncio.Task[Any]] = set()
+        self._started = time.monotonic()
+
+    @property
+    def uptime_ms(self) -> int:
+        return int((time.monotonic() - self._started) * 1000)
+
+    async def start(self) -> None:
+        """Starts worker and listeners. Raises WorkerFailed, FunctionInvalid."""
+        self.functions = await self.worker.start()
+        self.invocations = dict.fromkeys(self.functions, Invocations())
+        readers: dict[tuple[str, str], str] = {}
+        for function in self.functions.values():
+            log.info("Function %s (%s)%s", function.name, type(function.trigger).__name__, _state(function))
+            if isinstance(function.trigger, TimerTrigger):
+                self._add_timer(function)
+            elif isinstance(function.trigger, EventHubTrigger):
+                reads = (function.trigger.event_hub, function.trigger.consumer_group)
+                if (other := readers.setdefault(reads, function.name)) != function.name:
+                    raise FunctionInvalid(
+                        f"Functions {other} and {function.name} read hub {reads[0]} in one consumer group, "
+                        f"{reads[1]}: give each its own, or they take each other's events."
+                    )
+                self._add_listeners(function, function.trigger)
+
+    async def stop(self) -> None:
+        """Lets batches in hand end, then ends the worker."""
+        for listener in self._listeners:
+            listener.stop()
+        for task in self._timing:
+            task.cancel()
+        if self._listening:
+            _, late = await asyncio.wait(self._listening, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+        await self.worker.stop()
+        for hub in self._hubs.values():
+            hub.close()
+
+    async def invoke(
+        self, name: str, value: Any, metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
+    ) -> InvocationResult:
+        """Runs a function and counts what became of it. Arguments as WorkerSupervisor.invoke has them."""
+        counts = self.invocations[name]
+        self.invocations[name] = counts._replace(started=counts.started + 1)
+        result = await self.worker.invoke(name, value, metadata, retry)
+        counts = self.invocations[name]
+        if result.failure is None:
+            self.invocations[name] = counts._replace(succeeded=counts.succeeded + 1)
+        else:
+            self.invocations[name] = counts._replace(failed=counts.failed + 1)
+        return result
+
+    def start_timer(self, name: str) -> None:
+        """Starts a run of a timer function and does not wait for it."""
+        self._track(self._timing, asyncio.create_task(self.timers[name].run()))
+
+    def hub(self, name: str | None) -> Hub:
+        """The hub of this name; without a name the only one. Raises EventRefused."""
+        if name is None and len(self._hubs) == 1:
+            return next(iter(self._hubs.values()))
+        if name not in self._hubs:
+            raise EventRefused(f"Name one of this app's hubs as ?hub=: {', '.join(self._hubs) or 'it has none'}.")
+        return self._hubs[name]
+
+    def hub_states(self) -> dict[str, Any]:
+        """By hub and partition: the last sequence number (-1: empty) and each consumer group's checkpoint."""
+        groups: dict[str, set[str]] = {name: set() for name in self._hubs}
+        for function in self.functions.values():
+            if isinstance(function.trigger, EventHubTrigger):
+                groups[function.trigger.event_hub].add(function.trigger.consumer_group)
+        return {
+            name: {
+                partition_id: {
+                    "lastSequenceNumber": partition.next_sequence_number - 1,
+                    "checkpoints": {group: hub.checkpoints(group).get(partition_id) for group in groups[name]},
+                }
+                for partition_id, partition in hub.partitions.items()
+            }
+            for name, hub in self._hubs.items()
+        }
+
+    def _add_timer(self, function: Function) -> None:
+        timer = self.timers[function.name] = Timer(function, lambda value: self.invoke(function.name, value))
+        if not function.disabled:
+            self._track(self._timing, asyncio.create_task(timer.follow_schedule()))
+
+    def _add_listeners(self, function: Function, trigger: EventHubTrigger) -> None:
+        namespace = _namespace(function.name, trigger.connection, self._settings)
+        if trigger.event_hub not in self._hubs:
+            self._hubs[trigger.event_hub] = Hub(self._hub_folder / trigger.event_hub, self._partition_count)
+        hub = self._hubs[trigger.event_hub]
+        if function.disabled:
+            return
+
+        async def invoke(value: Any, metadata: dict[str, Any], retry: tuple[int, int]) -> InvocationResult:
+            return await self.invoke(function.name, value, metadata, retry)
+
+        for partition in hub.partitions:
+            listener = PartitionListener(function, hub, partition, namespace, self.config.event_hubs, invoke)
+            self._listeners.append(listener)
+            self._track(self._listening, asyncio.create_task(listener.run()))
+
+    def _track(self, tasks: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_report_fault)
+
+
+class _HttpServer(uvicorn.Server):
+    """Leaves signals to the host, whose order of ending is its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    app_directory: Path, settings: Mapping[str, str], data_folder: Path, port: int, partition_count: int
+) -> None:
+    """Runs a host until SIGINT or SIGTERM; prints `ready ADDRESS` on its log when functions are served.
+
+    Raises HostConfigInvalid, WorkerFailed, FunctionInvalid, OSError (the port is in use).
+    """
+    ending = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        host = FunctionsHost(app_directory, settings, data_folder, partition_count)
+        try:
+            await host.start()
+            config = uvicorn.Config(application(host), log_config=None, access_log=False, timeout_graceful_shutdown=5)
+            server = _HttpServer(config)
+            serving = asyncio.create_task(server.serve([listening]))
+            log.info("ready http://127.0.0.1:%d", listening.getsockname()[1])
+            await asyncio.wait({serving, asyncio.create_task(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await serving
+        finally:
+            await host.stop()
+    log.info("stopped")
+
+
+def configure_logging() -> None:
+    """One line a record on stdout: time in UTC, level, category, message."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for category in ("Function", "Worker", "Host.Function.Console"):
+        logging.getLogger(category).setLevel(logging.DEBUG)  # host.json has decided about what the worker logs
+
+
+def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> str:
+    """The namespace's host name from a Functions connection. Raises FunctionInvalid if there is no such setting."""
+    if (name := settings.get(f"{connection}__fullyQualifiedNamespace")) is not None:
+        return name
+    parts = dict(part.partition("=")[::2] for part in settings.get(connection, "").split(";"))
+    endpoint = parts.get("Endpoint", "").removeprefix("sb://").strip("/")
+    if not endpoint:
+        raise FunctionInvalid(
+            f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."
+        )
+    return endpoint
+
+
+def _state(function: Function) -> str:
+    return " disabled" if function.disabled else ""
+
+
+def _report_fault(task: asyncio.Task[Any]) -> None:
+    """A listener or timer that ends by an exception is a fault of this host: say so, or it would just fall silent."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.critical("The local host itself failed.", exc_info=fault)

@@ -1,0 +1,111 @@
+"""host.json as the functions host reads it, with its defaults and its override by app settings.
+
+An app setting `AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime` stands over the value of that path in the
+file, without regard to case, as in Azure.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_OVERRIDE_PREFIX = "azurefunctionsjobhost__"
+_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
+LOG_LEVELS = {
+    name: n for n, name in enumerate(("Trace", "Debug", "Information", "Warning", "Error", "Critical", "None"))
+}
+
+
+class HostConfigInvalid(Exception):
+    """host.json or a setting that overrides it cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventHubOptions:
+    """`extensions.eventHubs`: how events become batches, and how often a batch moves the checkpoint."""
+
+    max_event_batch_size: int = 100
+    min_event_batch_size: int = 1
+    max_wait_seconds: float = 60.0
+    batch_checkpoint_frequency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """What the local host takes from host.json. `log_levels` are numbers of the contract, by category prefix."""
+
+    event_hubs: EventHubOptions
+    route_prefix: str
+    function_timeout_seconds: float | None
+    log_levels: Mapping[str, int]
+
+    def log_level(self, category: str) -> int:
+        """The level that the longest configured prefix of the category sets."""
+        prefixes = [name for name in self.log_levels if category == name or category.startswith(f"{name}.")]
+        return self.log_levels[max(prefixes, key=len, default="default")]
+
+
+def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostConfig:
+    """Reads `host.json` of an app. Raises HostConfigInvalid."""
+    path = app_directory / "host.json"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HostConfigInvalid(f"There is no host.json in {app_directory}: is this the folder of the app?") from None
+    except ValueError as error:
+        raise HostConfigInvalid(f"host.json does not read as JSON: {error}") from None
+    for name, value in settings.items():
+        if name.lower().startswith(_OVERRIDE_PREFIX):
+            _override(document, name[len(_OVERRIDE_PREFIX) :].split("__"), value)
+    try:
+        return HostConfig(
+            event_hubs=EventHubOptions(
+                max_event_batch_size=int(_value(document, "extensions.eventHubs.maxEventBatchSize", 100)),
+                min_event_batch_size=int(_value(document, "extensions.eventHubs.minEventBatchSize", 1)),
+                max_wait_seconds=seconds(_value(document, "extensions.eventHubs.maxWaitTime", "00:01:00")),
+                batch_checkpoint_frequency=int(_value(document, "extensions.eventHubs.batchCheckpointFrequency", 1)),
+            ),
+            route_prefix=str(_value(document, "extensions.http.routePrefix", "api")).strip("/"),
+            function_timeout_seconds=_timeout(_value(document, "functionTimeout", "00:30:00")),
+            log_levels={"default": LOG_LEVELS["Information"], "Worker": LOG_LEVELS["Warning"]}
+            | {name: LOG_LEVELS[level] for name, level in _value(document, "logging.logLevel", {}).items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise HostConfigInvalid(
+            f"host.json, or a setting that overrides it, has a value that cannot be used: {error}"
+        ) from None
+
+
+def seconds(text: str) -> float:
+    """A .NET time span (`hh:mm:ss`, days and fraction possible) in seconds. Raises ValueError."""
+    match = _TIME_SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time span of the form hh:mm:ss")
+    days, hours, minutes, whole, fraction = match.groups()
+    return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+
+
+def _timeout(text: str) -> float | None:
+    return None if text == "-1" else seconds(text)
+
+
+def _override(document: dict[str, Any], path: list[str], value: str) -> None:
+    *parents, last = path
+    for part in parents:
+        document = document.setdefault(_key(document, part), {})
+    document[_key(document, last)] = value
+
+
+def _key(section: Mapping[str, Any], wanted: str) -> str:
+    return next((name for name in section if name.lower() == wanted.lower()), wanted)
+
+
+def _value(document: Mapping[str, Any], path: str, default: Any) -> Any:
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(_key(value, part))
+        if value is None:
+            return default
+    return value

@@ -1,0 +1,163 @@
+"""The servers of a local run as child processes: ports, logs, readiness, and an orderly end.
+
+Each server writes to a log file of its own and ends with its parent (see child.py), also when the parent is killed.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+DEV_FOLDER = Path(__file__).resolve().parent
+ROOT = DEV_FOLDER.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class LocalRunFailed(Exception):
+    """Something outside the program is missing or in the way; the message is one sentence that says what to do."""
+
+
+def bound_to_parent(signal_number: signal.Signals, command: Sequence[str]) -> list[str]:
+    """The command, made to receive the signal when this process ends, however it ends."""
+    return [sys.executable, "-IS", str(DEV_FOLDER / "child.py"), str(int(signal_number)), str(os.getpid()), *command]
+
+
+def choose_port(wanted: int | None, option: str) -> int:
+    """The wanted port of 127.0.0.1, or a free one. Raises LocalRunFailed, naming the option, if it is in use."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left is free
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except (OSError, OverflowError):
+            raise LocalRunFailed(
+                f"Port {wanted} is in use: end the program that listens there, or choose another with {option}."
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def node_command(script: Path, *arguments: str) -> list[str]:
+    """A Node program of dev/. Raises LocalRunFailed if Node or the npm parts are missing."""
+    node = shutil.which("node")
+    if node is None:
+        raise LocalRunFailed("Node.js is missing: install version 20 or later, then run `make` again.")
+    if not script.exists() or not (DEV_FOLDER / "node_modules").exists():
+        raise LocalRunFailed("The npm parts are missing: run `make install`.")
+    return [node, str(script), *arguments]
+
+
+class Server:
+    """A server process on ports of 127.0.0.1: started, stopped, killed and started again under the same ports."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        ports: Sequence[int],
+        log_folder: Path,
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log_path = log_folder / f"{name}.log"
+        self._command = command
+        self._ports = ports
+        self._stop_signal = stop_signal
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What the server has written so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def start(self) -> None:
+        """Starts the process; `wait_until_ready` tells when it answers. The log is carried on."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                bound_to_parent(self._stop_signal, self._command),
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C goes to the parent alone, which ends them in order
+            )
+
+    def wait_until_ready(self) -> None:
+        """Returns once every port is listened on. Raises LocalRunFailed with the end of the log if that fails."""
+        deadline = time.monotonic() + START_SECONDS
+        while not all(_listens(port) for port in self._ports):
+            if not self.running or time.monotonic() > deadline:
+                raise LocalRunFailed(f"{self.name} did not start; the end of {self.log_path}:\n{self._last_lines()}")
+            time.sleep(0.03)
+
+    def stop(self) -> None:
+        """Ends the process by its own signal; by force after STOP_SECONDS."""
+        if self._process is None or not self.running:
+            return
+        self._process.send_signal(self._stop_signal)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends the process at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _last_lines(self) -> str:
+        return "\n".join(self.log.splitlines()[-20:])
+
+
+def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int, table_port: int) -> Server:
+    """Azure storage. SIGINT only: Azurite loses up to 5 s of acknowledged writes by any other end."""
+    script = DEV_FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+    options = ["--location", str(data_folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    ports = {"--blobPort": blob_port, "--queuePort": queue_port, "--tablePort": table_port}
+    for option, port in ports.items():
+        options += [option, str(port)]
+    data_folder.mkdir(parents=True, exist_ok=True)
+    command = node_command(script, *options)
+    return Server("azurite", command, list(ports.values()), log_folder, stop_signal=signal.SIGINT)
+
+
+def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
+    """The FHIR R4 server, in memory; its base address is `http://127.0.0.1:PORT/fhir/R4`."""
+    command = node_command(DEV_FOLDER / "fhir" / "server.mjs", "--port", str(port), *options)
+    return Server("fhir", command, [port], log_folder)
+
+
+def storage_connection_string(blob_port: int, queue_port: int, table_port: int) -> str:
+    """Azurite's account, whose name and key are fixed and public."""
+    account = "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    ports = {"Blob": blob_port, "Queue": queue_port, "Table": table_port}
+    endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{account}" for name, port in ports.items())
+    return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{endpoints};"
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

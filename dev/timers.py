@@ -1,0 +1,69 @@
+"""Timer trigger: NCRONTAB schedules with seconds, and never two runs of a timer at once.
+
+In the cloud a lease keeps a timer single; here it is a lock. A run that is asked for (`POST /admin/functions/...`)
+while another is under way waits for its end; ticks that pass during a run are left out, the next one counts.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from croniter import croniter
+from croniter.croniter import CroniterError
+
+from dev.functions import Function, FunctionInvalid, TimerTrigger
+from dev.rpc import messages
+from dev.worker_process import InvocationResult
+
+
+class Timer:
+    """One timer function. Raises FunctionInvalid for a schedule that is no six-field NCRONTAB expression."""
+
+    def __init__(self, function: Function, invoke: Callable[[Any], Coroutine[Any, Any, InvocationResult]]) -> None:
+        assert isinstance(function.trigger, TimerTrigger)
+        self._trigger = function.trigger
+        self._invoke = invoke
+        self._single = asyncio.Lock()
+        self._last: datetime | None = None
+        try:
+            self.next_after(datetime.now(UTC))
+        except (CroniterError, ValueError):
+            raise FunctionInvalid(
+                f"Function {function.name}: '{self._trigger.schedule}' is no NCRONTAB schedule "
+                "(six fields: second minute hour day month weekday)."
+            ) from None
+
+    def next_after(self, time: datetime) -> datetime:
+        """The first tick after a time. Day and weekday must both fit (`day_or`), unlike in cron."""
+        if len(self._trigger.schedule.split()) != 6:
+            raise ValueError(self._trigger.schedule)
+        ticks = croniter(self._trigger.schedule, time, ret_type=datetime, second_at_beginning=True, day_or=False)
+        tick: datetime = ticks.get_next()
+        return tick
+
+    async def follow_schedule(self) -> None:
+        """Runs the function at each tick, for ever."""
+        if self._trigger.run_on_startup:
+            await self.run()
+        tick = datetime.min.replace(tzinfo=UTC)
+        while True:
+            now = datetime.now(UTC)
+            tick = self.next_after(max(now, tick))  # a sleep may end a moment early: never the same tick twice
+            await asyncio.sleep((tick - now).total_seconds())
+            if not self._single.locked():
+                await self.run()
+
+    async def run(self) -> InvocationResult:
+        """Runs the function once, when no other run of it is under way."""
+        async with self._single:
+            now = datetime.now(UTC)
+            status = {
+                "Last": (self._last or now).isoformat(),
+                "Next": self.next_after(now).isoformat(),
+                "LastUpdated": now.isoformat(),
+            }
+            self._last = now
+            request = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": status, "IsPastDue": False}
+            return await self._invoke(messages.TypedData(json=json.dumps(request)))

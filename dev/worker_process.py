@@ -1,0 +1,339 @@
+"""The worker as the host sees it: started, spoken to over gRPC, missed when it dies and started again.
+
+`WorkerProcess` is one life of the worker; `WorkerSupervisor` gives it the next one. When a worker exits, what it was
+working on fails, as in Azure: the trigger then does what it does for any failed invocation.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+
+from dev.functions import Function, read_functions
+from dev.host_config import HostConfig
+from dev.processes import bound_to_parent
+from dev.rpc import CHANNEL_OPTIONS, messages, services
+
+log = logging.getLogger("Host.Worker")
+
+START_SECONDS = 60.0
+TERMINATE_SECONDS = 5.0
+FIRST_BACKOFF_SECONDS = 0.25
+LONGEST_BACKOFF_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""A worker that lived this long did not die of its start: the next back-off begins anew."""
+
+_SUCCESS = 1
+_SYSTEM_LOG = 1
+_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR, 5: logging.CRITICAL}
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class WorkerFailed(Exception):
+    """The worker did not start, or could not index the app; the message holds what it said."""
+
+
+class WorkerExited(Exception):
+    """The worker died while it was asked."""
+
+
+class Failure(NamedTuple):
+    """Why an invocation failed: `message` in one line, the worker's traceback if there is one."""
+
+    message: str
+    stack_trace: str
+
+
+class InvocationResult(NamedTuple):
+    """`return_value` is the message TypedData; `failure` is None for a success."""
+
+    return_value: Any
+    failure: Failure | None
+
+
+class WorkerProcess:
+    """One worker process and its stream. `functions` is filled once it has indexed and loaded the app."""
+
+    def __init__(self, log_entry: Callable[[Any], None]) -> None:
+        self.id = uuid.uuid4().hex
+        self.functions: dict[str, Function] = {}
+        self.process: asyncio.subprocess.Process | None = None
+        self._log_entry = log_entry
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
+        self._connected = asyncio.Event()
+        self._pending: dict[str, asyncio.Future[Any]] = {}
+
+    async def start(
+        self, port: int, app_directory: Path, settings: Mapping[str, str], log_levels: Mapping[str, int]
+    ) -> None:
+        """Starts the process, indexes and loads the app. Raises WorkerFailed, WorkerExited."""
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--workerId", self.id, "--requestId", self.id]
+        command = [sys.executable, "-m", "dev.worker", *arguments]
+        environment = os.environ | {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHONUNBUFFERED": "1"} | dict(settings)
+        self.process = await asyncio.create_subprocess_exec(
+            *bound_to_parent(signal.SIGKILL, command),
+            cwd=_ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        console = asyncio.create_task(self._log_console(self.process))
+        exited = asyncio.create_task(self.process.wait())
+        exited.add_done_callback(lambda _: self._fail_pending())
+        setup = asyncio.create_task(self._set_up(app_directory, settings, log_levels))
+        done, _ = await asyncio.wait({setup, exited}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if setup not in done:
+            setup.cancel()
+            await self.kill()
+            await console
+            raise WorkerFailed("The worker did not start; its output is in the log above.")
+        try:
+            setup.result()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def ask(self, **content: Any) -> Any:
+        """Sends a message and waits for its answer. Raises WorkerExited."""
+        if self.process is None or self.process.returncode is not None:
+            raise WorkerExited("The worker process is not running.")
+        request_id = uuid.uuid4().hex
+        answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
+        self._outgoing.put_nowait(messages.StreamingMessage(request_id=request_id, **content))
+        try:
+            return await answer
+        finally:
+            self._pending.pop(request_id, None)
+
+    async def stream(self, incoming: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The host's side of the gRPC stream."""
+        self._connected.set()
+        reader = asyncio.create_task(self._read(incoming))
+        try:
+            while True:
+                yield await self._outgoing.get()
+        finally:
+            reader.cancel()
+
+    async def kill(self) -> None:
+        """Ends the process at once."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def terminate(self) -> None:
+        """Asks the process to end, and ends it if it does not."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self._outgoing.put_nowait(messages.StreamingMessage(worker_terminate=messages.WorkerTerminate()))
+        try:
+            await asyncio.wait_for(self.process.wait(), TERMINATE_SECONDS)
+        except TimeoutError:
+            await self.kill()
+
+    async def _set_up(self, app_directory: Path, settings: Mapping[str, str], log_levels: Mapping[str, int]) -> None:
+        await self._connected.wait()
+        directory = str(app_directory)
+        answer = await self.ask(
+            worker_init_request=messages.WorkerInitRequest(
+                host_version="4.1040.0",
+                function_app_directory=directory,
+                worker_directory=str(_ROOT),
+                capabilities={"TypedDataCollection": "true", "RpcHttpBodyOnly": "true"},
+                log_categories=log_levels,
+            )
+        )
+        _check(answer.result, "start with this app")
+        answer = await self.ask(
+            functions_metadata_request=messages.FunctionsMetadataRequest(function_app_directory=directory)
+        )
+        _check(answer.result, "index the app")
+        functions = read_functions(list(answer.function_metadata_results), settings)
+        if not functions:
+            raise WorkerFailed(f"There is no function in {directory}: is there a function_app.py with functions in it?")
+        for function in functions.values():
+            request = messages.FunctionLoadRequest(function_id=function.id, metadata=function.metadata)
+            _check((await self.ask(function_load_request=request)).result, f"load function {function.name}")
+        self.functions = functions
+
+    async def _read(self, incoming: AsyncIterator[Any]) -> None:
+        async for message in incoming:
+            kind = message.WhichOneof("content")
+            if kind == "rpc_log":
+                self._log_entry(message.rpc_log)
+            elif (answer := self._pending.get(message.request_id)) is not None and not answer.done():
+                answer.set_result(getattr(message, kind))
+
+    async def _log_console(self, process: asyncio.subprocess.Process) -> None:
+        """What the app prints, and what Python says when it dies, goes to the log line by line."""
+        console = logging.getLogger("Host.Function.Console")
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            console.info("%s", line.decode(errors="replace").rstrip())
+
+    def _fail_pending(self) -> None:
+        for answer in self._pending.values():
+            if not answer.done():
+                answer.set_exception(WorkerExited("The worker process exited during the invocation."))
+
+
+class WorkerSupervisor:
+    """Keeps one worker alive and hands it invocations."""
+
+    def __init__(self, app_directory: Path, settings: Mapping[str, str], config: HostConfig) -> None:
+        self.starts = 0
+        self._app_directory = app_directory
+        self._settings = settings
+        self._config = config
+        self._running: dict[str, str] = {}
+        self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        self._port = 0
+        self._worker: WorkerProcess | None = None
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker; None while there is none that is ready."""
+        if not self._ready.is_set() or self._worker is None or self._worker.process is None:
+            return None
+        return self._worker.process.pid
+
+    async def start(self) -> dict[str, Function]:
+        """Starts the first worker; the functions of the app. Raises WorkerFailed, FunctionInvalid."""
+        services.add_FunctionRpcServicer_to_server(self, self._server)
+        self._port = self._server.add_insecure_port("127.0.0.1:0")
+        await self._server.start()
+        worker = await self._start_worker()
+        self._keeper = asyncio.create_task(self._keep(worker))
+        return worker.functions
+
+    async def invoke(
+        self, name: str, value: Any, trigger_metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
+    ) -> InvocationResult:
+        """Runs a function once a worker is there. `retry` is (number of this retry, most retries)."""
+        await self._ready.wait()
+        worker = self._worker
+        assert worker is not None
+        function = worker.functions.get(name)
+        if function is None:
+            return self._failed(name, Failure("The app no longer has this function.", ""))
+        invocation_id = str(uuid.uuid4())
+        request = messages.InvocationRequest(
+            invocation_id=invocation_id,
+            function_id=function.id,
+            input_data=[messages.ParameterBinding(name=function.trigger.parameter, data=value)],
+            trigger_metadata=trigger_metadata or {},
+            trace_context=messages.RpcTraceContext(trace_parent=f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"),
+            retry_context=messages.RetryContext(retry_count=retry[0], max_retry_count=retry[1]),
+        )
+        function_log = logging.getLogger(f"Function.{name}")
+        function_log.info("Executing 'Functions.%s' (Id=%s)", name, invocation_id)
+        started = time.monotonic()
+        self._running[invocation_id] = name
+        try:
+            answer = await asyncio.wait_for(
+                worker.ask(invocation_request=request), self._config.function_timeout_seconds
+            )
+        except WorkerExited as error:
+            return self._failed(name, Failure(str(error), ""), invocation_id, started)
+        except TimeoutError:
+            await worker.kill()  # as in Azure: a thread cannot be stopped, so the process is
+            seconds = self._config.function_timeout_seconds
+            return self._failed(
+                name, Failure(f"functionTimeout: longer than {seconds:g} s.", ""), invocation_id, started
+            )
+        finally:
+            del self._running[invocation_id]
+        if answer.result.status != _SUCCESS:
+            thrown = answer.result.exception
+            return self._failed(name, Failure(thrown.message, thrown.stack_trace), invocation_id, started)
+        duration_ms = (time.monotonic() - started) * 1000
+        function_log.info(
+            "Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%.0fms)", name, invocation_id, duration_ms
+        )
+        return InvocationResult(answer.return_value, None)
+
+    async def EventStream(  # noqa: N802 - the contract's name: gRPC calls it for each worker that connects
+        self, incoming: AsyncIterator[Any], _context: Any
+    ) -> AsyncIterator[Any]:
+        first = await anext(aiter(incoming))
+        worker = self._worker
+        if worker is None or first.start_stream.worker_id != worker.id:
+            return  # a worker that was given up
+        async for message in worker.stream(incoming):
+            yield message
+
+    async def stop(self) -> None:
+        """Ends the worker; what it has not finished within TERMINATE_SECONDS is cut off."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        if self._worker is not None:
+            await self._worker.terminate()
+        await self._server.stop(0)
+
+    def _failed(
+        self, name: str, failure: Failure, invocation_id: str = "", started: float | None = None
+    ) -> InvocationResult:
+        duration_ms = 0 if started is None else (time.monotonic() - started) * 1000
+        logging.getLogger(f"Function.{name}").error(
+            "Executed 'Functions.%s' (Failed, Id=%s, Duration=%.0fms) %s\n%s",
+            name,
+            invocation_id,
+            duration_ms,
+            failure.message,
+            failure.stack_trace,
+        )
+        return InvocationResult(None, failure)
+
+    def _log(self, entry: Any) -> None:
+        """A log record of the worker, if host.json wants it, under the category that Azure gives it."""
+        function = self._running.get(entry.invocation_id)
+        if entry.log_category == _SYSTEM_LOG:
+            category = "Worker"
+        else:
+            category = f"Function.{function}.User" if function else "Host.Function.Console"
+        if entry.level >= self._config.log_level(category):
+            level = _LEVELS.get(entry.level, logging.INFO)
+            short_id = entry.invocation_id[:8] or "-"
+            logging.getLogger(category).log(level, "[%s] %s: %s", short_id, entry.category, entry.message)
+
+    async def _start_worker(self) -> WorkerProcess:
+        worker = self._worker = WorkerProcess(self._log)
+        await worker.start(self._port, self._app_directory, self._settings, self._config.log_levels)
+        self.starts += 1
+        self._ready.set()
+        return worker
+
+    async def _keep(self, worker: WorkerProcess) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            started = time.monotonic()
+            if worker.process is not None and worker.process.returncode is None:
+                code = await worker.process.wait()
+                self._ready.clear()
+                log.error("The worker exited with code %s.", code)
+            if time.monotonic() - started > STEADY_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+            log.warning("The worker is started again.")
+            try:
+                worker = await self._start_worker()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the app may be mended meanwhile
+                log.error("The worker could not be started again: %s", error)
+
+
+def _check(result: Any, task: str) -> None:
+    if result.status != _SUCCESS:
+        raise WorkerFailed(f"The worker could not {task}: {result.exception.message}\n{result.exception.stack_trace}")
