@@ -1,6 +1,7 @@
 """The triggers of the app. What each does is behind one call into `medtech`."""
 
 import os
+from typing import List  # noqa: UP035 - the worker runtime refuses list[...] as a trigger's type
 
 import azure.functions as func
 
@@ -27,7 +28,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     minimum_interval="00:00:05",
     maximum_interval="00:05:00",
 )
-def normalize(events: list[func.EventHubEvent]) -> None:
+def normalize(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
     """Device messages to measurements in the buffer; returns when they are stored."""
     application.ingest(events)
 
