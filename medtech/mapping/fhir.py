@@ -1,0 +1,271 @@
+"""The FHIR mapping: a `CollectionFhir` of `CodeValueFhir` templates, read and checked whole.
+
+A template says what becomes of the measurements of one type: how long an Observation lasts, its codes, and how each
+value is written. Source of the rules: SPEC section 4 and the connector's template factories as `load.jsonl` shows them.
+What the service ignores (unknown properties inside `value`) is ignored; what it refuses is an issue.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import IntEnum
+from types import MappingProxyType
+
+from medtech.errors import ErrorType
+from medtech.mapping.document import Node
+from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of
+from medtech.ticks import TICKS_PER_MILLISECOND
+
+_KIND = "CollectionFhir"
+_TEMPLATE_KIND = "CodeValueFhir"
+
+
+class Interval(IntEnum):
+    """How long one Observation lasts, in minutes; two have a meaning of their own."""
+
+    CORRELATION_ID = -1
+    SINGLE = 0
+    HOURLY = 60
+    DAILY = 1440
+
+
+_INTERVALS = MappingProxyType(
+    {
+        "CorrelationId": Interval.CORRELATION_ID,
+        "Single": Interval.SINGLE,
+        "Hourly": Interval.HOURLY,
+        "Daily": Interval.DAILY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    system: str | None
+    code: str | None
+    display: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    text: str | None
+    codes: tuple[Code, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDataValue:
+    """A series: one sample every `period_ms` milliseconds (`period_ticks` of 100 ns) from the period's start."""
+
+    name: str
+    period_ms: Decimal
+    period_ticks: int
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityValue:
+    name: str
+    unit: str | None
+    code: str | None
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StringValue:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeableConceptValue:
+    """The concept is the mapping's own: a reading only says that it applies."""
+
+    name: str
+    concept: Concept
+
+
+Value = SampledDataValue | QuantityValue | StringValue | CodeableConceptValue
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    codes: tuple[Code, ...]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodeValueTemplate:
+    """What the measurements of one type become. Equal only to itself, so that what is derived from it can be kept."""
+
+    type_name: str
+    interval: Interval
+    codes: tuple[Code, ...]
+    category: tuple[Concept, ...]
+    value: Value | None
+    components: tuple[Component, ...]
+
+
+class FhirMapping:
+    """The templates of a mapping, found by type name without regard to case."""
+
+    def __init__(self, templates: Iterable[CodeValueTemplate]) -> None:
+        self._templates = {template.type_name.lower(): template for template in templates}
+
+    @property
+    def templates(self) -> list[CodeValueTemplate]:
+        return list(self._templates.values())
+
+    def template(self, type_name: str) -> CodeValueTemplate | None:
+        return self._templates.get(type_name.lower())
+
+
+def load_fhir_mapping(text: str) -> FhirMapping:
+    """Reads the text of a FHIR mapping. Raises MappingInvalid with all its issues."""
+    issues = Issues(ErrorType.FHIR_TEMPLATE)
+    templates: dict[str, CodeValueTemplate | None] = {}
+    for container in read_collection(text, _KIND, issues):
+        section = _template_section(container, issues)
+        if section is None:
+            continue
+        type_name = section.required_text("typeName")
+        template = _template(section, type_name)
+        if type_name is None:
+            continue
+        if type_name.lower() in templates:
+            section.fault("typeName", f"There is a template for '{type_name}' already. Join the two, or remove one.")
+            continue
+        templates[type_name.lower()] = template
+    issues.raise_found()
+    return FhirMapping(template for template in templates.values() if template is not None)
+
+
+def _template_section(container: Container, issues: Issues) -> Section | None:
+    if not container.matches(_TEMPLATE_KIND):
+        container.section.fault("templateType", f"'templateType' is not {_TEMPLATE_KIND}. Write {_TEMPLATE_KIND}.")
+        return None
+    if container.template is None or not isinstance(container.template.value, dict):
+        container.section.fault("template", "'template' is no object. Write the template's properties, {...}.")
+        return None
+    return Section(container.template, issues)
+
+
+def _template(section: Section, type_name: str | None) -> CodeValueTemplate | None:
+    """The template as far as it can be read; None when something required is missing, which then is an issue."""
+    section.refuse_others("typeName", "periodInterval", "codes", "category", "value", "components")
+    interval = Interval.SINGLE
+    if section.find("periodInterval") is not None:
+        interval = Interval(section.enumeration("periodInterval", _INTERVALS) or Interval.SINGLE)
+    codes = _required_codes(section)
+    category = tuple(_concept(concept) for concept in section.sections("category") or ())
+    node = section.find("value")
+    value = None if node is None else _value(node, section.issues)
+    components = [_component(component) for component in section.sections("components") or ()]
+    if type_name is None or codes is None:
+        return None
+    known = tuple(component for component in components if component is not None)
+    return CodeValueTemplate(type_name, interval, codes, category, value, known)
+
+
+def _required_codes(section: Section) -> tuple[Code, ...] | None:
+    """The list of codes, which may be empty but must be there; "" counts as null, as Json.NET has it."""
+    node = section.find("codes")
+    if node is None or node.value is None or node.value == "":
+        section.missing("codes")
+        return None
+    codes = section.sections("codes")
+    return None if codes is None else tuple(_code(code) for code in codes)
+
+
+def _code(section: Section) -> Code:
+    section.refuse_others("code", "system", "display")
+    return _code_of_value(section)
+
+
+def _code_of_value(section: Section) -> Code:
+    return Code(section.text("system"), section.text("code"), section.text("display"))
+
+
+def _concept(section: Section) -> Concept:
+    section.refuse_others("text", "codes")
+    return Concept(section.text("text"), tuple(_code(code) for code in section.sections("codes") or ()))
+
+
+def _component(section: Section) -> Component | None:
+    section.refuse_others("codes", "value")
+    codes = _required_codes(section)
+    node = section.find("value")
+    if node is None:
+        section.missing("value")
+        return None
+    value = _value(node, section.issues)
+    return None if codes is None or value is None else Component(codes, value)
+
+
+def _value(node: Node, issues: Issues) -> Value | None:
+    """One value. Other properties than its type knows are ignored, as the service does inside `value`."""
+    if not isinstance(node.value, dict):
+        issues.add(node, f"'value' is {describe(node)}. Write an object with valueType and valueName, or leave it out.")
+        return None
+    section = Section(node, issues)
+    kind = _value_kind(node, section)
+    name = section.required_text("valueName")
+    match kind:
+        case None:
+            return None
+        case "sampleddata":
+            period_ms = _default_period(section)
+            unit = section.text("unit")
+            if name is None or period_ms is None:
+                return None
+            return SampledDataValue(name, period_ms, int(period_ms * TICKS_PER_MILLISECOND), unit)
+        case "quantity":
+            unit, code, system = section.text("unit"), section.text("code"), section.text("system")
+            return None if name is None else QuantityValue(name, unit, code, system)
+        case "string":
+            return None if name is None else StringValue(name)
+        case _:
+            codes = tuple(_code_of_value(code) for code in section.sections("codes") or ())
+            concept = Concept(section.text("text"), codes)
+            return None if name is None else CodeableConceptValue(name, concept)
+
+
+_VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
+
+
+def _value_kind(node: Node, section: Section) -> str | None:
+    """The value's type in lower case. The service looks for these two spellings of the property only."""
+    properties = node.value
+    assert isinstance(properties, dict)
+    found = properties.get("ValueType") or properties.get("valueType")
+    kind = None if found is None else text_of(found)
+    if kind is not None and kind.lower() in (name.lower() for name in _VALUE_TYPES):
+        return kind.lower()
+    state = "is absent, or not spelled so" if found is None else f"is {describe(found)}"
+    section.issues.add(found or node, f"'valueType' {state}. Write one of: {', '.join(_VALUE_TYPES)}.")
+    return None
+
+
+def _default_period(section: Section) -> Decimal | None:
+    """Milliseconds between samples, at least one tick.
+
+    A fraction passes through a double, because the service's reader does: `60000.50` is written as 60000.5.
+    """
+    node = section.find("defaultPeriod")
+    value = None if node is None else node.value
+    period = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        period = Decimal(value)
+    elif isinstance(value, float | Decimal):
+        period = Decimal(repr(float(value)))
+    elif isinstance(value, str):
+        period = _decimal(value)
+    if period is not None and period.is_finite() and 1 <= period * TICKS_PER_MILLISECOND < 2**63:
+        return period
+    section.fault("defaultPeriod", "'defaultPeriod' is no positive number. Write the milliseconds between two samples.")
+    return None
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text.strip())
+    except InvalidOperation:
+        return None

@@ -1,0 +1,88 @@
+"""Readings as decimals: what a .NET decimal takes, with every digit it came with.
+
+Source: .NET's number styles Float and AllowTrailingSign in the invariant culture, and the conformance vectors. Two
+rules are ours (SPEC section 6): no group separators (24), and no number that would lose a digit (21).
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+MAX_DIGITS = 28
+"""Digits that a .NET decimal keeps; of more it silently rounds the last ones away."""
+
+_LARGEST = Decimal(2**96 - 1)
+
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,13})(?:\.[0-9]{1,13})?", re.ASCII)
+"""What is a decimal of at most 27 digits and a JSON number without a closer look: nearly every reading."""
+
+_NUMBER = re.compile(
+    r"[\t-\r ]*(?P<sign>[-+])?(?P<digits>[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[-+]?[0-9]{1,9}))?"
+    r"[\t-\r ]*(?P<trailing>[-+])?[\t-\r ]*\x00*",
+    re.ASCII,
+)
+_SAMPLE = re.compile(r"-?[0-9]*\.?[0-9]+", re.ASCII)
+"""A number as SampledData.data takes it."""
+
+_SPECIAL_SAMPLES = frozenset("EUL")
+"""Error, above the upper limit, below the lower limit (FHIR R4, SampledData.data)."""
+
+
+class NotANumber(ValueError):
+    """The text is no number, or none that a decimal holds to its last digit."""
+
+
+def parse(text: str) -> Decimal:
+    """The decimal of a reading: its scale is kept (`78.50`), an exponent is spent (`1.50E1` is `15.0`)."""
+    if _PLAIN.fullmatch(text):
+        return _signed(Decimal(text), False) if text[0] == "-" else Decimal(text)
+    found = _NUMBER.fullmatch(text)
+    if found is None or (found["sign"] and found["trailing"]):
+        raise NotANumber
+    digits = found["digits"]
+    if len(digits.replace(".", "").lstrip("0")) > MAX_DIGITS:
+        raise NotANumber
+    try:
+        number = Decimal(f"{digits}E{found['exponent'] or 0}")
+    except InvalidOperation:
+        raise NotANumber from None
+    scale = number.as_tuple().exponent
+    if not isinstance(scale, int) or scale < -MAX_DIGITS or number.adjusted() > MAX_DIGITS:
+        raise NotANumber
+    if scale > 0:
+        number = Decimal(int(number))
+    if number > _LARGEST:
+        raise NotANumber
+    return _signed(number, "-" in (found["sign"], found["trailing"]))
+
+
+def sample(text: str) -> str:
+    """A reading as one data point of SampledData: `E`, `U`, `L`, or a number.
+
+    What SampledData takes stands as it came (`.5`); anything else that is a number is written as a plain decimal.
+    """
+    if _PLAIN.fullmatch(text) or text in _SPECIAL_SAMPLES:
+        return text
+    number = parse(text)
+    return text if _SAMPLE.fullmatch(text) else plain(number)
+
+
+def plain(number: Decimal) -> str:
+    """A decimal without an exponent, with all its digits."""
+    return format(number, "f")
+
+
+def same_sample(one: str, other: str) -> bool:
+    """Do two data points say the same? Numbers by value: `80` and `80.0` do."""
+    if one == other:
+        return True
+    try:
+        return parse(one) == parse(other)
+    except NotANumber:
+        return False
+
+
+def _signed(number: Decimal, negate: bool) -> Decimal:
+    """Without arithmetic, which would round to the context; .NET has no negative zero in text."""
+    if not number:
+        return number.copy_abs()
+    return number.copy_negate() if negate else number
