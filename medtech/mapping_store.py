@@ -150,7 +150,7 @@ class MappingStore(Generic[Mapping]):
             return self._compiled
         try:
             if len(zlib.compress(text.encode())) > PAYLOAD_BYTES:
-                raise self._invalid("The mapping is too large: compressed it may have 960 KiB.")
+                raise self._invalid("The mapping is too large: compressed it may have 704 KiB.")
             return self._loader(text)
         except MappingInvalid as invalid:
             self._refused = (offered, invalid)

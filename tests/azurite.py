@@ -1,7 +1,7 @@
 """Azurite for tests: Microsoft's storage emulator, the real protocol of Table and Blob storage on a free port.
 
-The fixture `azurite` gives one server to the whole run, as a connection string; tests keep apart by table names or
-partition keys of their own. A test that takes the server away starts its own with `Azurite`.
+The fixture `azurite` gives one server to the whole run, as a connection string; `storage` is that server as the app
+opens it, emptied before the test. A test that takes the server away starts its own with `Azurite`.
 """
 
 import signal
@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.data.tables import TableServiceClient
+from azure.storage.blob import BlobServiceClient
+
+from medtech.storage import Storage
 
 _PROGRAM = Path(__file__).parents[1] / "dev" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 # The account and key that every copy of Azurite documents and accepts; they open nothing else.
@@ -84,3 +88,15 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.connection_string
     finally:
         server.stop()
+
+
+@pytest.fixture
+def storage(azurite: str) -> Storage:
+    """The account as the app opens it, empty."""
+    with TableServiceClient.from_connection_string(azurite) as tables:
+        for table in tables.list_tables():
+            tables.delete_table(table.name)
+    with BlobServiceClient.from_connection_string(azurite) as blobs:
+        for container in blobs.list_containers():
+            blobs.delete_container(container.name)
+    return Storage(environment={"BufferStorage": azurite})

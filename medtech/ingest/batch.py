@@ -147,7 +147,7 @@ def _too_large(
         return []
     event_of = {event.sequence_number: event for event in events}
     error = MeasurementTooLarge(
-        "A measurement is larger than the buffer can hold (close to 1 MiB, compressed). No FHIR server takes such an "
+        "A measurement is larger than the buffer can hold (704 KiB, compressed). No FHIR server takes such an "
         "Observation; let its template extract less, then replay."
     )
     failures: defaultdict[int, list[NormalizationFailure]] = defaultdict(list)

@@ -1,0 +1,287 @@
+"""The buffer against a real Azurite."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from medtech import ticks
+from medtech.errors import BufferCorrupt, StorageUnavailable, Unavailable
+from medtech.group import segment, windows
+from medtech.group.buffer import TABLE, Buffer, Row, SegmentRow, segment_rows
+from medtech.model import Measurement
+from medtech.storage import PAYLOAD_BYTES, Storage
+from tests.azurite import free_ports
+
+_NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
+_SECOND = ticks.TICKS_PER_SECOND
+_PORTION = 64 * 1024 * 1024
+
+
+def _measurement(number: int, device: str = "device-1", seconds: float = 0, text: str = "61") -> Measurement:
+    enqueued = _NOON + int(seconds * _SECOND)
+    return Measurement("heartRate", enqueued, device, None, None, None, (("hr", text),), enqueued, "0", number, 0, 0)
+
+
+def _prefix(first: int, last: int) -> str:
+    return windows.event_row_prefix(
+        hub="0a1b2c3d", partition="0", first_sequence=first, last_sequence=last, first_enqueued=_NOON
+    )
+
+
+def _rows(measurements: list[Measurement], shards: int = 1, window_seconds: int = 300) -> list[SegmentRow]:
+    first, last = measurements[0].sequence_number, measurements[-1].sequence_number
+    rows, too_large = segment_rows(
+        measurements,
+        hub="0a1b2c3d",
+        row_prefix=_prefix(first, last),
+        window_seconds=window_seconds,
+        shards=shards,
+        trace_context="00-trace-01",
+    )
+    assert not too_large
+    return rows
+
+
+def _read(buffer: Buffer, shard: int = 0, window: int = _NOON) -> list[Row]:
+    [rows] = buffer.read(shard, window, _PORTION)
+    return rows
+
+
+def _numbers(rows: list[Row]) -> list[int]:
+    return [measurement.sequence_number for row in rows for measurement in row.measurements]
+
+
+@pytest.fixture
+def buffer(storage: Storage) -> Buffer:
+    return Buffer(storage)
+
+
+def test_what_is_stored_is_read(buffer: Buffer) -> None:
+    measurements = [_measurement(number) for number in range(5)]
+    buffer.store(_rows(measurements))
+    [row] = _read(buffer)
+    assert row.measurements == measurements
+    assert (row.hub, row.trace_context, row.creates_sent, row.fault) == ("0a1b2c3d", "00-trace-01", False, None)
+    assert row.stored_bytes > 0
+
+
+def test_one_batch_makes_one_row_per_window_and_shard(buffer: Buffer) -> None:
+    batch = [_measurement(n, f"device-{n % 50}", seconds=n % 2 * 300) for n in range(400)]
+    rows = _rows(batch, shards=4)
+    assert len(rows) == 8 == len({(row.partition_key, row.row_key) for row in rows})
+    buffer.store(rows)
+    stored = [
+        m
+        for shard in range(4)
+        for window in (0, 300)
+        for row in _read(buffer, shard, _NOON + window * _SECOND)
+        for m in row.measurements
+    ]
+    assert Counter(stored) == Counter(batch)
+
+
+def test_a_batch_delivered_again_overwrites_itself(buffer: Buffer) -> None:
+    batch = [_measurement(number) for number in range(5)]
+    buffer.store(_rows(batch))
+    buffer.store(_rows(batch))
+    assert _numbers(_read(buffer)) == [0, 1, 2, 3, 4]
+
+
+def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> None:
+    batch = [_measurement(number) for number in range(5)]
+    buffer.store(_rows(batch))
+    buffer.store(_rows(batch[:3]))
+    buffer.store(_rows(batch[2:]))
+    assert sorted(map(len, (row.measurements for row in _read(buffer)))) == [3, 3, 5]
+
+
+def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
+    noise = random.Random(1)
+    batch = [_measurement(number, text=noise.randbytes(300_000).hex()) for number in range(6)]
+    rows = _rows(batch)
+    assert len(rows) > 1
+    assert max(len(row.packed.payload) for row in rows) <= PAYLOAD_BYTES
+    buffer.store(rows)
+    assert [m for row in _read(buffer) for m in row.measurements] == batch
+
+
+def test_a_full_row_is_taken_by_the_service(buffer: Buffer) -> None:
+    # Incompressible to the byte: a row right at the bound must not be refused.
+    payload = bytes([segment.VERSION]) + random.Random(1).randbytes(PAYLOAD_BYTES - 1)
+    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1))])
+    [row] = _read(buffer)
+    assert row.payload == payload
+
+
+def test_shards_are_found_by_their_keys(buffer: Buffer) -> None:
+    assert buffer.shards() == []
+    for shard in (0, 3, 4, 999):
+        [row] = _rows([_measurement(0)])
+        buffer.store([row._replace(partition_key=windows.partition_key(shard, _NOON))])
+    assert buffer.shards() == [0, 3, 4, 999]
+
+
+def test_windows_are_due_after_their_end_and_grace_oldest_first(buffer: Buffer) -> None:
+    for seconds in (600, 0, 300):
+        buffer.store(_rows([_measurement(seconds, seconds=seconds)]))
+    due = [_NOON, _NOON + 300 * _SECOND]
+    assert list(buffer.due_windows(0, _NOON + 914 * _SECOND, 300, 15)) == due
+    assert list(buffer.due_windows(0, _NOON + 915 * _SECOND, 300, 15)) == [*due, _NOON + 600 * _SECOND]
+    assert list(buffer.due_windows(0, _NOON + 315 * _SECOND - 1, 300, 15)) == []
+    assert list(buffer.due_windows(1, _NOON + 915 * _SECOND, 300, 15)) == []
+
+
+def test_a_window_is_looked_up_when_it_is_asked_for(buffer: Buffer) -> None:
+    buffer.store(_rows([_measurement(0)]))
+    due = buffer.due_windows(0, _NOON + 3600 * _SECOND, 300, 15)
+    assert next(due) == _NOON
+    buffer.store(_rows([_measurement(1, seconds=300)]))
+    assert next(due) == _NOON + 300 * _SECOND
+
+
+def test_the_oldest_window_is_that_of_all_shards(buffer: Buffer) -> None:
+    assert buffer.oldest_window() is None
+    [row] = _rows([_measurement(0, seconds=300)])
+    buffer.store([row])
+    buffer.store([row._replace(partition_key=windows.partition_key(2, _NOON))])
+    assert buffer.oldest_window() == _NOON
+
+
+def test_an_empty_window_has_no_pass(buffer: Buffer) -> None:
+    assert list(buffer.read(0, _NOON, _PORTION)) == []
+
+
+def test_a_large_window_is_read_in_passes_that_split_no_device(buffer: Buffer) -> None:
+    batch = [_measurement(n, f"device-{n % 40}") for n in range(400)]
+    for start in range(0, 400, 50):
+        buffer.store(_rows(batch[start : start + 50]))
+    size = sum(row.unpacked_bytes for row in _read(buffer))
+
+    passes = [[m for row in rows for m in row.measurements] for rows in buffer.read(0, _NOON, size // 3)]
+
+    assert len(passes) >= 3
+    assert Counter(m for share in passes for m in share) == Counter(batch)
+    devices = [{m.device_id for m in share} for share in passes]
+    assert sum(map(len, devices)) == len(set().union(*devices)) == 40
+
+
+def test_rows_keep_their_identity_over_the_passes(buffer: Buffer) -> None:
+    buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
+    seen: list[Row] = []
+    for rows in buffer.read(0, _NOON, 500):
+        assert not buffer.mark_creates_sent(rows)
+        seen += rows
+    assert len(seen) > 1 and len({id(row) for row in seen}) == 1
+    assert buffer.delete(seen[:1]) == 1
+    assert buffer.shards() == []
+
+
+def test_a_row_changed_between_two_passes_is_left_to_the_next_flush(buffer: Buffer) -> None:
+    batch = [_measurement(n, f"device-{n}") for n in range(20)]
+    buffer.store(_rows(batch))
+    reading = buffer.read(0, _NOON, 500)
+    first = next(reading)
+    buffer.store(_rows(batch))
+    rest = [m for rows in reading for row in rows for m in row.measurements]
+    assert rest == []
+    assert buffer.delete(first) == 0
+    assert sorted(_numbers(_read(buffer))) == list(range(20))
+
+
+def test_rows_that_come_during_the_passes_are_left_to_the_next_flush(buffer: Buffer) -> None:
+    buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
+    reading = buffer.read(0, _NOON, 500)
+    seen = {row.row_key for row in next(reading)}
+    buffer.store(_rows([_measurement(99)]))
+    assert {row.row_key for rows in reading for row in rows} == seen
+
+
+def test_deletion_spares_what_changed_and_counts_what_is_gone(buffer: Buffer) -> None:
+    for number in range(120):
+        buffer.store(_rows([_measurement(number)]))
+    rows = _read(buffer)
+    buffer.store(_rows([_measurement(5)]))
+    assert buffer.delete([rows[110]]) == 1
+    assert buffer.delete(rows) == 119
+    assert _numbers(_read(buffer)) == [5]
+
+
+def test_marked_rows_stay_marked_until_they_are_deleted(buffer: Buffer) -> None:
+    for number in range(3):
+        buffer.store(_rows([_measurement(number)]))
+    rows = _read(buffer)
+    assert buffer.mark_creates_sent(rows[:2]) == []
+    # A redelivery writes the row again; what the mark warns of has happened all the same.
+    buffer.store(_rows([_measurement(0)]))
+    assert [row.creates_sent for row in _read(buffer)] == [True, True, False]
+
+
+def test_a_mark_changes_the_etag_that_deletion_goes_by(buffer: Buffer) -> None:
+    buffer.store(_rows([_measurement(0)]))
+    rows = _read(buffer)
+    buffer.mark_creates_sent(rows)
+    assert buffer.delete(rows) == 1
+
+
+def test_rows_that_cannot_be_marked_are_told(buffer: Buffer) -> None:
+    for number in range(3):
+        buffer.store(_rows([_measurement(number)]))
+    rows = _read(buffer)
+    buffer.store(_rows([_measurement(1)]))
+    buffer.delete(rows[2:])
+    assert buffer.mark_creates_sent(rows) == rows[1:]
+
+
+def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> None:
+    batch = [_measurement(number, text="6" * 1000) for number in range(5)]
+    buffer.store(_rows(batch))
+    [row] = _read(buffer)
+    assert buffer.replace(row, batch[3:])
+    [left] = _read(buffer)
+    assert left.measurements == batch[3:]
+    assert (left.hub, left.trace_context) == (row.hub, row.trace_context)
+    assert left.etag == row.etag
+
+
+def test_a_row_that_changed_is_not_replaced(buffer: Buffer) -> None:
+    batch = [_measurement(number) for number in range(5)]
+    buffer.store(_rows(batch))
+    [row] = _read(buffer)
+    buffer.store(_rows(batch))
+    assert not buffer.replace(row, batch[3:])
+    assert _numbers(_read(buffer)) == [0, 1, 2, 3, 4]
+
+
+def test_a_damaged_row_harms_no_other(buffer: Buffer, storage: Storage) -> None:
+    for number in range(3):
+        buffer.store(_rows([_measurement(number)]))
+    damaged, newer, _ = _read(buffer)
+    for row, payload in ((damaged, b"\x01damage"), (newer, b"\x09")):
+        keys = {"PartitionKey": row.partition_key, "RowKey": row.row_key}
+        storage.table(TABLE).upsert({**keys, "p00": payload, "parts": 1}, merge=True)
+    rows = _read(buffer)
+    assert [type(row.fault) for row in rows] == [BufferCorrupt, Unavailable, type(None)]
+    assert rows[0].payload == b"\x01damage"
+    assert _numbers(rows) == [2]
+
+
+def test_storage_that_is_away_is_told_by_every_method(storage: Storage) -> None:
+    [port] = free_ports(1)
+    away = Storage(
+        environment={"BufferStorage": f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"}
+    )
+    buffer = Buffer(away)
+    row = Row("000|20220312120000", "e|1", "etag", "", False, 1, 1)
+    for call in (
+        lambda: buffer.store(_rows([_measurement(0, f"device-{n}") for n in range(9)], shards=4)),
+        buffer.shards,
+        buffer.oldest_window,
+        lambda: list(buffer.due_windows(0, _NOON, 300, 15)),
+        lambda: list(buffer.read(0, _NOON, _PORTION)),
+        lambda: buffer.delete([row]),
+        lambda: buffer.mark_creates_sent([row]),
+        lambda: buffer.replace(row, [_measurement(0)]),
+    ):
+        with pytest.raises(StorageUnavailable):
+            call()

@@ -1,0 +1,138 @@
+"""Packing and unpacking, without storage."""
+
+import random
+import zlib
+from typing import Any
+
+import orjson
+import pytest
+
+from medtech.errors import BufferCorrupt, Unavailable
+from medtech.group import segment
+from medtech.model import Measurement
+from medtech.storage import PAYLOAD_BYTES
+
+
+def _measurement(number: int = 0, text: str = "61", **changes: Any) -> Measurement:
+    return Measurement(
+        type="heartRate",
+        occurrence_time=637_826_832_000_000_001 + number,
+        device_id=f"device-{number % 7}",
+        patient_id=None if number % 2 else f"patient-{number}",
+        encounter_id=None,
+        correlation_id="",
+        properties=(("hr", text), ("unit", "1/min")) if number % 3 else (),
+        ingestion_time=637_826_833_000_000_000,
+        partition="3",
+        sequence_number=number,
+        template=1,
+        match=number % 5,
+    )._replace(**changes)
+
+
+def _noise(size: int, seed: int = 1) -> str:
+    """Text that does not compress below three quarters of its size."""
+    return random.Random(seed).randbytes(size // 2).hex()
+
+
+def test_measurements_come_back_as_they_went() -> None:
+    measurements = [_measurement(number) for number in range(100)]
+    [packed] = segment.pack(measurements, "00-trace-01").segments
+    assert segment.unpack(packed.payload) == ("00-trace-01", measurements)
+    assert type(segment.unpack(packed.payload).measurements[1].properties[0]) is tuple
+
+
+def test_the_format_is_pinned() -> None:
+    # What an older version wrote has to be readable for as long as its rows may lie in the buffer.
+    content = ["", [["hr"], [5], ["d"], [None], [None], [None], [[["v", "1"]]], [6], ["0"], [7], [0], [0]]]
+    payload = b"\x01" + zlib.compress(orjson.dumps(content))
+    assert segment.unpack(payload).measurements == [
+        Measurement("hr", 5, "d", None, None, None, (("v", "1"),), 6, "0", 7, 0, 0)
+    ]
+
+
+def test_the_unpacked_size_is_told() -> None:
+    [packed] = segment.pack([_measurement(1)]).segments
+    assert packed.unpacked_bytes == len(zlib.decompress(packed.payload[1:]))
+
+
+def test_nothing_makes_no_segment() -> None:
+    assert segment.pack([]) == ([], [])
+
+
+def test_what_one_row_cannot_hold_goes_over_several_in_order() -> None:
+    measurements = [_measurement(number, properties=(("v", _noise(400_000, number)),)) for number in range(9)]
+    packing = segment.pack(measurements)
+    assert len(packing.segments) > 1 and not packing.too_large
+    assert all(len(packed.payload) <= PAYLOAD_BYTES for packed in packing.segments)
+    assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == measurements
+
+
+def test_what_compresses_well_is_still_bounded_unpacked() -> None:
+    measurements = [_measurement(number, properties=(("v", "0" * 1_000_000),)) for number in range(1, 21)]
+    packing = segment.pack(measurements)
+    assert all(packed.unpacked_bytes <= segment.UNPACKED_BYTES for packed in packing.segments)
+    assert sum(len(segment.unpack(packed.payload).measurements) for packed in packing.segments) == 20
+
+
+def test_a_measurement_that_no_row_holds_is_told_and_its_neighbours_are_packed() -> None:
+    large = _measurement(1, properties=(("v", _noise(2_500_000)),))
+    packing = segment.pack([_measurement(0), large, _measurement(2)])
+    assert packing.too_large == [large]
+    assert [m.sequence_number for p in packing.segments for m in segment.unpack(p.payload).measurements] == [0, 2]
+
+
+def _packed(content: Any) -> bytes:
+    return b"\x01" + zlib.compress(orjson.dumps(content))
+
+
+def _columns(**changes: Any) -> list[Any]:
+    columns = {name: [value] for name, value in _measurement(1)._asdict().items()} | changes
+    return ["", list(columns.values())]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x00",
+        b"\x01",
+        b"\x01not zlib",
+        b"\x01" + zlib.compress(b"not json"),
+        b"\x01" + zlib.compress(b"[1]"),
+        _packed(None),
+        _packed(["", None]),
+        _packed(["", []]),
+        _packed([None, _columns()[1]]),
+        _packed(["", _columns()[1][:-1]]),
+        _packed(["", [*_columns()[1][:-1], 5]]),
+        _packed(_columns(match=[0, 1])),
+        _packed(_columns(type=[1])),
+        _packed(_columns(device_id=[None])),
+        _packed(_columns(patient_id=[3])),
+        _packed(_columns(occurrence_time=["now"])),
+        _packed(_columns(occurrence_time=[True])),
+        _packed(_columns(occurrence_time=[1.5])),
+        _packed(_columns(properties=[None])),
+        _packed(_columns(properties=[[1]])),
+        _packed(_columns(properties=[["hr"]])),
+        _packed(_columns(properties=[[["hr"]]])),
+        _packed(_columns(properties=[[["hr", 61]]])),
+        _packed(_columns(properties=[[["hr", "61", "x"]]])),
+    ],
+)
+def test_a_damaged_payload_is_refused(payload: bytes) -> None:
+    with pytest.raises(BufferCorrupt):
+        segment.unpack(payload)
+
+
+def test_a_truncated_payload_is_refused() -> None:
+    [packed] = segment.pack([_measurement(1)]).segments
+    for end in range(len(packed.payload)):
+        with pytest.raises(BufferCorrupt):
+            segment.unpack(packed.payload[:end])
+
+
+def test_a_payload_of_a_newer_version_waits_for_that_version() -> None:
+    with pytest.raises(Unavailable, match="newer version"):
+        segment.unpack(b"\x02anything")
