@@ -114,7 +114,9 @@ def write(path, text):
 
 def run(command, cwd=ROOT):
     if subprocess.run(command, cwd=cwd, check=False).returncode:
-        stop(f"`{' '.join(os.path.basename(part) for part in command[:3])}` failed: mend what it says above, start again.")
+        stop(
+            f"`{' '.join(os.path.basename(part) for part in command[:3])}` failed: mend what it says above, start again."
+        )
 
 
 def say(text):
