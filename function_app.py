@@ -28,9 +28,9 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     minimum_interval="00:00:05",
     maximum_interval="00:05:00",
 )
-def normalize(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
+def normalize(events: List[func.EventHubEvent], context: func.Context) -> None:  # noqa: UP006
     """Device messages to measurements in the buffer; returns when they are stored."""
-    application.ingest(events)
+    application.ingest(events, context.trace_context.trace_parent or "")
 
 
 @app.function_name("flush")

@@ -1,0 +1,140 @@
+"""Puts the parts together for the triggers: one of each a process, made when it is first asked for.
+
+What the triggers import at start-up stays small, since an instance that scales out waits for it; storage, FHIR client
+and mappings are imported when the first event or tick comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from typing import TYPE_CHECKING, TypeVar
+
+import azure.functions as func
+
+from medtech import settings, ticks
+
+if TYPE_CHECKING:
+    from medtech.dead_letter.store import DeadLetters
+    from medtech.flush import Flush
+    from medtech.group.buffer import Buffer
+    from medtech.mapping.device import DeviceMapping
+    from medtech.mapping.fhir import FhirMapping
+    from medtech.mapping_store import MappingStore
+    from medtech.storage import Storage
+
+Part = TypeVar("Part")
+
+_log = logging.getLogger(__name__)
+
+
+def _once(make: Callable[[], Part]) -> Callable[[], Part]:
+    """One part a process: batches of several partitions come at once, each in a thread, and all ask for it."""
+    made = cache(make)
+    making = threading.Lock()
+
+    @wraps(make)
+    def get() -> Part:
+        with making:
+            return made()
+
+    return get
+
+
+@_once
+def storage() -> Storage:
+    from medtech.storage import Storage
+
+    return Storage()
+
+
+@_once
+def buffer() -> Buffer:
+    from medtech.group.buffer import Buffer
+
+    return Buffer(storage())
+
+
+@_once
+def dead_letters() -> DeadLetters:
+    from medtech.dead_letter.store import DeadLetters
+
+    return DeadLetters(storage())
+
+
+@_once
+def device_mapping() -> MappingStore[DeviceMapping]:
+    from medtech.mapping.device import load_device_mapping
+    from medtech.mapping_store import MappingStore
+
+    return MappingStore("device", settings.load().device_mapping, load_device_mapping, storage())
+
+
+@_once
+def fhir_mapping() -> MappingStore[FhirMapping]:
+    from medtech.mapping.fhir import load_fhir_mapping
+    from medtech.mapping_store import MappingStore
+
+    return MappingStore("fhir", settings.load().fhir_mapping, load_fhir_mapping, storage())
+
+
+@_once
+def flusher() -> Flush:
+    from medtech.flush import Flush
+    from medtech.persist.client import FhirClient
+    from medtech.persist.identity import IdentityResolver
+    from medtech.persist.observations import ObservationWriter
+
+    in_force = settings.load()
+    client = FhirClient(in_force)
+    return Flush(
+        storage=storage(),
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        fhir_mapping=fhir_mapping().in_force,
+        identities=IdentityResolver(client, in_force),
+        writer=ObservationWriter(client, in_force),
+        settings=in_force,
+    )
+
+
+def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
+    """A batch of events into the buffer; `trace_context` is a W3C traceparent.
+
+    Raises Unavailable while storage is away: the retry policy then delivers the batch again.
+    """
+    from medtech.ingest.batch import process
+    from medtech.ingest.events import read_events
+
+    started = time.monotonic()
+    device_events = read_events(events)
+    if not device_events:
+        return
+    mapping = device_mapping().in_force()
+    counts = process(device_events, mapping, buffer(), dead_letters(), settings.load(), ticks.now, trace_context)
+    _log.info(
+        "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
+        device_events[0].partition,
+        counts.events,
+        counts.measurements,
+        counts.rows,
+        counts.dropped,
+        counts.letters,
+        time.monotonic() - started,
+        "".join(f"; {kind.name} ({kind.stage}): {count}" for kind, count in sorted(counts.errors.items())),
+    )
+
+
+def flush() -> None:
+    """The windows that are due, to the FHIR server."""
+    flusher().run()
+
+
+def validate(request: func.HttpRequest) -> func.HttpResponse:
+    """The answer of `POST /api/validate`."""
+    from medtech.validation.http import answer
+
+    return answer(request, settings.load().validate_max_bytes, [device_mapping(), fhir_mapping()])
