@@ -1,0 +1,77 @@
+"""Letters: their keys, and what is packed comes back."""
+
+import pytest
+
+from medtech.dead_letter import letter as letters
+from medtech.dead_letter.letter import Kind, Letter
+from medtech.errors import BufferCorrupt, MedTechError, NotSupported, ReadingInvalid, ResourceRefused
+from medtech.model import DeviceEvent, Measurement
+
+_NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
+_EVENT = DeviceEvent(
+    b'{"a":\n\xff\x00', {"p": "\ud800", "n": 2**70, "x": None}, {"iothub-a": "b"}, _NOON, "0a1b2c3d", "3", 17
+)
+_MEASUREMENT = Measurement(
+    "hr", _NOON, "device", "patient", None, None, (("hr", "61"), ("u", "1/min")), _NOON + 1, "3", 17, 2, 5
+)
+
+
+def _back(letter: Letter) -> Letter:
+    entity = {
+        "PartitionKey": letter.partition_key,
+        "RowKey": letter.row_key,
+        **{name: getattr(letter, name) for name in ("kind", "error", "stage", "type", "severity", "message", "hub")},
+    }
+    return letters.unpack(entity, letters.pack(letter))
+
+
+def test_the_keys_of_an_event() -> None:
+    letter = letters.of_event(_EVENT, NotSupported("No JSON."))
+    assert letter.partition_key == "20220312|0a1b2c3d|0003"
+    assert letter.row_key == "0000000000000000017|0637826832000000000|-001|-00001|Normalization|NotSupported"
+
+
+def test_the_keys_of_a_measurement() -> None:
+    letter = letters.of_measurement(_MEASUREMENT, "0a1b2c3d", ReadingInvalid("No number."))
+    assert letter.partition_key == "20220312|0a1b2c3d|0003"
+    assert letter.row_key == "0000000000000000017|0637826832000000001|0002|000005|FHIRConversion|ReadingInvalid"
+
+
+def test_places_of_one_error_share_the_letter_of_the_first() -> None:
+    letter = letters.of_event(_EVENT, NotSupported("No."), ((2, 5), (3, 0)))
+    assert "|0002|000005|" in letter.row_key
+    assert _back(letter).places == ((2, 5), (3, 0))
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        letters.of_event(_EVENT, NotSupported("No JSON.")),
+        letters.of_measurement(_MEASUREMENT, "0a1b2c3d", ResourceRefused("Refused.", outcome='{"issue": []}')),
+        letters.of_row("001|20220312120000", "e|1", "0a1b2c3d", _NOON, b"\x01dam\naged", BufferCorrupt("Damaged.")),
+    ],
+    ids=lambda letter: letter.kind,
+)
+def test_what_is_packed_comes_back(letter: Letter) -> None:
+    assert _back(letter) == letter
+
+
+def test_a_row_has_a_letter_of_its_own() -> None:
+    error = BufferCorrupt("Damaged.")
+    first = letters.of_row("001|20220312120000", "e|1", "0a1b2c3d", _NOON, b"", error)
+    second = letters.of_row("002|20220312120000", "e|1", "0a1b2c3d", _NOON, b"", error)
+    assert first.kind is Kind.ROW and first.row_key != second.row_key
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x07", b"\x01no zlib"])
+def test_a_damaged_letter_is_refused(payload: bytes) -> None:
+    with pytest.raises(BufferCorrupt):
+        letters.unpack({}, payload)
+
+
+@pytest.mark.parametrize(
+    "error", [kind for kind in MedTechError.__subclasses__() if kind.__init__ is MedTechError.__init__]
+)
+def test_every_key_is_one_that_table_storage_takes(error: type[MedTechError]) -> None:
+    letter = letters.of_event(_EVENT, error("Some reason."))
+    assert not set(letter.partition_key + letter.row_key) & set("/\\#?")

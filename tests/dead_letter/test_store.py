@@ -1,0 +1,128 @@
+"""The dead-letter table, against a real Azurite."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from medtech import ticks
+from medtech.dead_letter import letter as letters
+from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.store import TABLE, DeadLetters
+from medtech.errors import BufferCorrupt, NotSupported, StorageUnavailable
+from medtech.model import DeviceEvent
+from medtech.storage import Storage
+from tests.azurite import free_ports
+
+_NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
+_LATER = _NOON + ticks.TICKS_PER_HOUR
+
+
+def _letter(number: int, body: bytes = b"{", day: int = 0) -> Letter:
+    event = DeviceEvent(body, {"a": "b"}, {}, _NOON + day * ticks.TICKS_PER_DAY, "0a1b2c3d", "3", number)
+    return letters.of_event(event, NotSupported("The body is no JSON."))
+
+
+@pytest.fixture
+def dead_letters(storage: Storage) -> DeadLetters:
+    return DeadLetters(storage)
+
+
+def test_a_letter_is_kept_with_its_reason_and_times(dead_letters: DeadLetters) -> None:
+    assert dead_letters.store([_letter(1)], _LATER) == 1
+    [summary] = dead_letters.summaries()
+    assert (summary.error, summary.stage, summary.type, summary.severity, summary.kind) == (
+        "NotSupported",
+        "Normalization",
+        "DeviceMessageError",
+        "Error",
+        "event",
+    )
+    assert summary.message == "The body is no JSON."
+    assert (summary.count, summary.first_time, summary.last_time) == (1, *[ticks.format_iso(_LATER)] * 2)
+    assert dead_letters.read(summary.partition_key, summary.row_key) == _letter(1)
+
+
+def test_a_letter_written_again_is_the_same_letter(dead_letters: DeadLetters) -> None:
+    for hour in range(3):
+        dead_letters.store([_letter(1)], _NOON + hour * ticks.TICKS_PER_HOUR)
+    [summary] = dead_letters.summaries()
+    assert summary.count == 3
+    assert summary.first_time == ticks.format_iso(_NOON)
+    assert summary.last_time == ticks.format_iso(_NOON + 2 * ticks.TICKS_PER_HOUR)
+
+
+def test_new_letters_go_with_known_ones(dead_letters: DeadLetters) -> None:
+    dead_letters.store([_letter(number) for number in range(0, 250, 2)], _NOON)
+    assert dead_letters.store([_letter(number) for number in range(250)], _LATER) == 250
+    counts = {int(summary.row_key[:19]): summary.count for summary in dead_letters.summaries()}
+    assert counts == {number: 2 - number % 2 for number in range(250)}
+
+
+def test_letters_of_several_days_and_partitions(dead_letters: DeadLetters) -> None:
+    written = [_letter(number, day=number % 3) for number in range(9)]
+    written.append(replace(_letter(1), partition_key="20220312|0a1b2c3d|0004"))
+    assert dead_letters.store(written, _NOON) == 10
+    assert len(list(dead_letters.summaries())) == 10
+
+
+def test_a_letter_twice_in_one_call_is_one(dead_letters: DeadLetters) -> None:
+    assert dead_letters.store([_letter(1), _letter(1)], _NOON) == 1
+    [summary] = dead_letters.summaries()
+    assert summary.count == 1
+
+
+def test_no_letters_are_no_work(dead_letters: DeadLetters) -> None:
+    assert dead_letters.store([], _NOON) == 0
+
+
+@pytest.mark.parametrize("size", [600_000, 1024 * 1024, 5_000_000])
+def test_a_body_too_large_for_an_entity_goes_over_several(dead_letters: DeadLetters, size: int) -> None:
+    written = [_letter(number, random.Random(number).randbytes(size)) for number in range(4)]
+    assert dead_letters.store(written, _NOON) == 4
+    assert dead_letters.store(written, _LATER) == 4
+    assert [summary.count for summary in dead_letters.summaries()] == [2] * 4
+    for letter in written:
+        assert dead_letters.read(letter.partition_key, letter.row_key) == letter
+
+
+def test_a_letter_with_a_part_missing_is_told(dead_letters: DeadLetters, storage: Storage) -> None:
+    from medtech.storage import Operation
+
+    letter = _letter(1, random.Random(1).randbytes(1_000_000))
+    dead_letters.store([letter], _NOON)
+    keys = {"PartitionKey": letter.partition_key, "RowKey": f"{letter.row_key}|001"}
+    assert storage.table(TABLE).change([Operation("delete", keys)])[0].status == 204
+    with pytest.raises(BufferCorrupt, match="part of it is missing"):
+        dead_letters.read(letter.partition_key, letter.row_key)
+
+
+def test_a_letter_that_is_not_there_is_none(dead_letters: DeadLetters) -> None:
+    assert dead_letters.read("20220312|0a1b2c3d|0003", "absent") is None
+
+
+def test_a_letter_that_another_instance_writes_meanwhile_is_counted_too(
+    dead_letters: DeadLetters, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = storage.table(TABLE)
+    query = table.query
+    others = [True, False]
+
+    def query_before_another_writes(*arguments: object, **options: object) -> list[object]:
+        found = list(query(*arguments, **options))  # type: ignore[arg-type]
+        if others and others.pop(0):
+            monkeypatch.setattr(table, "query", query)
+            dead_letters.store([_letter(1)], _NOON)
+            monkeypatch.setattr(table, "query", query_before_another_writes)
+        return found
+
+    monkeypatch.setattr(table, "query", query_before_another_writes)
+    dead_letters.store([_letter(1), _letter(2)], _LATER)
+    assert [summary.count for summary in dead_letters.summaries()] == [2, 1]
+
+
+def test_storage_that_is_away_is_told() -> None:
+    [port] = free_ports(1)
+    connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
+    with pytest.raises(StorageUnavailable):
+        DeadLetters(Storage(environment={"BufferStorage": connection})).store([_letter(1)], _NOON)
