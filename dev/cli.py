@@ -12,6 +12,13 @@ from dev.processes import ROOT, LocalRunFailed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+DataFolder = Annotated[Path, typer.Option("--data", help="Folder for everything that the run keeps.")]
+HostPort = Annotated[int | None, typer.Option(help="Port of the functions host. Default: a free one.")]
+FhirPort = Annotated[int | None, typer.Option(help="Port of the FHIR server. Default: a free one.")]
+BlobPort = Annotated[int | None, typer.Option(help="Port of Azurite's blobs. Default: a free one.")]
+QueuePort = Annotated[int | None, typer.Option(help="Port of Azurite's queues. Default: a free one.")]
+TablePort = Annotated[int | None, typer.Option(help="Port of Azurite's tables. Default: a free one.")]
+
 
 @app.callback()
 def main() -> None:
@@ -41,6 +48,51 @@ def host(
         raise _failure(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from error
     except (LocalRunFailed, FunctionInvalid, HostConfigInvalid, WorkerFailed) as error:
         raise _failure(str(error)) from error
+
+
+@app.command()
+def run(
+    data: DataFolder = ROOT / ".local" / "run",
+    host_port: HostPort = None,
+    fhir_port: FhirPort = None,
+    blob_port: BlobPort = None,
+    queue_port: QueuePort = None,
+    table_port: TablePort = None,
+) -> None:
+    """Everything up: servers, host, demo traffic, and what it became; stays up until Ctrl-C.
+
+    Values of local.settings.json apply, except the addresses of what runs here. Data is kept for the next start.
+    """
+    from dev.local_run import LocalRun
+    from dev.stack import Ports
+
+    ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
+    try:
+        settings = read_settings(ROOT / "local.settings.json")
+        LocalRun(data, ports, settings, fresh=False).run()
+    except LocalRunFailed as error:
+        raise _failure(str(error)) from error
+
+
+@app.command()
+def demo(
+    data: DataFolder = ROOT / ".local" / "demo",
+    host_port: HostPort = None,
+    fhir_port: FhirPort = None,
+    blob_port: BlobPort = None,
+    queue_port: QueuePort = None,
+    table_port: TablePort = None,
+) -> None:
+    """The demo traffic through a fresh app; exits 0 only if every reading sent is in the FHIR server."""
+    from dev.local_run import LocalRun
+    from dev.stack import Ports
+
+    ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
+    try:
+        complete = LocalRun(data, ports, {}, fresh=True).demo()
+    except LocalRunFailed as error:
+        raise _failure(str(error)) from error
+    raise typer.Exit(0 if complete else 1)
 
 
 def read_settings(path: Path) -> dict[str, str]:

@@ -141,7 +141,7 @@ def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int
 
 
 def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
-    """The FHIR R4 server, in memory; its base address is `http://127.0.0.1:PORT/fhir/R4`."""
+    """The FHIR R4 server; its base address is `http://127.0.0.1:PORT/fhir/R4`, its options are in its first lines."""
     command = node_command(DEV_FOLDER / "fhir" / "server.mjs", "--port", str(port), *options)
     return Server("fhir", command, [port], log_folder)
 

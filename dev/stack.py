@@ -15,6 +15,7 @@ thread that started them.
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -41,6 +42,7 @@ from dev.processes import (
 
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.05
+_LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class LocalStack:
 
     `settings` stand over what the stack sets itself (storage, FHIR server, hub, quick batches); `log_level` is one of
     host.json's (Debug shows what the app and Microsoft's runtime log at DEBUG). Raises LocalRunFailed when a part is
-    missing, a port is in use or a server does not start.
+    missing, a port is in use or a server does not start. What the folder holds of an earlier run is carried on with
+    (storage, FHIR resources, hub, checkpoints, keys) unless `fresh`.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class LocalStack:
         partitions: int = 4,
         fhir_options: Sequence[str] = (),
         log_level: str = "Information",
+        fresh: bool = False,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.log_folder = self.data_folder / "logs"
@@ -87,7 +91,8 @@ class LocalStack:
         self.fhir_url = f"http://127.0.0.1:{fhir_port}/fhir/R4"
         self.host_url = f"http://127.0.0.1:{host_port}"
         self.storage = azurite(self.data_folder / "azurite", self.log_folder, *storage_ports)
-        self.fhir = fhir_server(self.log_folder, fhir_port, *fhir_options)
+        stored_resources = ("--data", str(self.data_folder / "fhir.jsonl"))
+        self.fhir = fhir_server(self.log_folder, fhir_port, *stored_resources, *fhir_options)
         self.settings = {
             "AzureWebJobsStorage": self.storage_connection_string,
             "FHIR_SERVICE_URL": self.fhir_url,
@@ -100,6 +105,7 @@ class LocalStack:
             "AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime": "00:00:00.2",
             **(settings or {}),
         }
+        self._fresh = fresh
         self._partitions = partitions
         self._app_directory = app_directory.resolve()
         self._settings_file = self.data_folder / "local.settings.json"
@@ -111,6 +117,8 @@ class LocalStack:
         with ExitStack() as opened:
             self._http = opened.enter_context(httpx.Client(base_url=self.host_url, timeout=WAIT_SECONDS))
             opened.enter_context(_only_one(self.data_folder))
+            if self._fresh:
+                _empty(self.data_folder)
             self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
             for server in (self.storage, self.fhir, self.host):
                 server.log_path.unlink(missing_ok=True)
@@ -240,10 +248,19 @@ class LocalStack:
         return Server("host", command, [port], self.log_folder, environment=environment)
 
 
+def _empty(folder: Path) -> None:
+    """Removes what earlier runs left, except the lock that is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
 def _only_one(folder: Path) -> Any:
     """A lock on a data folder, open while the stack is: two runs would write into each other's files."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "lock").open("w")
+    lock = (folder / _LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,0 +1,166 @@
+"""`make run` and `make demo`, as a person sees them: progress, a table of what was written, where to look further."""
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
+from dev.processes import LocalRunFailed
+from dev.stack import LocalStack, Ports
+
+_SHOWN_MISSING = 5
+_TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
+
+
+class LocalRun:
+    """One run for a person at a terminal, or for a script that reads the last line."""
+
+    def __init__(self, data_folder: Path, ports: Ports, settings: Mapping[str, str], *, fresh: bool) -> None:
+        self._console = Console(highlight=False)
+        self._stack = LocalStack(data_folder, settings=_own_settings(settings), ports=ports, fresh=fresh)
+
+    def run(self) -> None:
+        """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
+        with self._up():
+            self._show(self._play())
+            self._show_addresses()
+            self._console.print("\nStays up until Ctrl-C. What the app logs:")
+            try:
+                self._follow_log()
+            except KeyboardInterrupt:
+                self._console.print("\nEnding.")
+
+    def demo(self) -> bool:
+        """Starts everything, plays the demo and ends; whether every reading arrived. Raises LocalRunFailed."""
+        with self._up():
+            outcome = self._play()
+            self._show(outcome)
+            self._show_missing(outcome)
+        self._console.print(outcome.line, soft_wrap=True)
+        return not outcome.missing
+
+    @contextmanager
+    def _up(self) -> Iterator[None]:
+        started = time.monotonic()
+        with _terminated_as_interrupted():
+            with self._console.status("Starting Azurite, the FHIR server and the functions host"):
+                self._stack.__enter__()
+            try:
+                self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
+                yield
+            finally:
+                # A second Ctrl-C would leave Azurite without the seconds it needs to write down what it has.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                self._stack.__exit__(None, None, None)
+
+    def _play(self) -> Outcome:
+        put_people_and_devices(self._stack.fhir_url)
+        started = time.monotonic()
+        progress = Progress(
+            TextColumn("readings in the FHIR server"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        with progress:
+            task = progress.add_task("", total=None)
+            outcome = play(self._stack, lambda count, total: progress.update(task, completed=count, total=total))
+        found = outcome.readings - len(outcome.missing)
+        self._console.print(f"{found} of {outcome.readings} readings are in the FHIR server ({_since(started)}).")
+        return outcome
+
+    def _show(self, outcome: Outcome) -> None:
+        """One row for each device and type: how many Observations, their period, the latest value."""
+        table = Table("patient", "device", "type", "n", "period", "latest value", title="Observations written")
+        by_series: dict[tuple[str, str], list[Written]] = {}
+        for each in sorted(outcome.written, key=lambda each: (each.device_id, each.type, each.start)):
+            by_series.setdefault((each.device_id, each.type), []).append(each)
+        device_before = ""
+        for (device_id, type_name), series in by_series.items():
+            if device_before not in ("", device_id):
+                table.add_section()
+            first, last = series[0], series[-1]
+            patient = first.patient if device_id != device_before else ""
+            device = device_id if device_id != device_before else ""
+            period = f"{_clock(first.start)} – {_clock(last.end)}"
+            table.add_row(patient, device, type_name, str(len(series)), period, last.value)
+            device_before = device_id
+        self._console.print(table)
+
+    def _show_missing(self, outcome: Outcome) -> None:
+        for reading in sorted(outcome.missing)[:_SHOWN_MISSING]:
+            self._console.print(f"missing: {reading.device_id} {reading.type}")
+        if outcome.missing:
+            self._console.print(f"{len(outcome.missing)} readings are missing; see {self._stack.host.log_path}")
+
+    def _show_addresses(self) -> None:
+        stack = self._stack
+        rows = {
+            "FHIR server": f"{stack.fhir_url}/Observation",
+            "functions host": stack.host_url,
+            "hub and checkpoints": f"{stack.host_url}/dev/hub",
+            "validate (POST)": f"{stack.host_url}/api/validate?code={stack.function_key}",
+            "more traffic": f"python -m medtech simulate --at-once --host {stack.host_url}",
+            "storage": str(stack.data_folder / "local.settings.json"),
+            "logs": str(stack.log_folder),
+        }
+        self._console.print()
+        for name, address in rows.items():
+            self._console.print(f"{name:20} {address}", soft_wrap=True, markup=False)
+
+    def _follow_log(self) -> NoReturn:
+        with self._stack.host.log_path.open(encoding="utf-8", errors="replace") as log:
+            log.seek(0, 2)
+            while True:
+                line = log.readline()
+                if line and not _TICK.search(line):
+                    self._console.print(line.rstrip(), markup=False, soft_wrap=True)
+                elif not line:
+                    if not self._stack.host.running:
+                        raise LocalRunFailed(f"The functions host ended; see {self._stack.host.log_path}")
+                    time.sleep(0.2)
+
+
+def _own_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """The user's settings, without those that say where storage, hub and FHIR server are: they run here."""
+    elsewhere = (  # prefixes: a connection may be several settings
+        "AzureWebJobsStorage", "BufferStorage", "EventHubConnection", "EVENT_HUB_NAME", "FHIR_SERVICE_URL", "FHIR_AUDIENCE")
+    own = {name: value for name, value in settings.items() if not name.startswith(elsewhere)}
+    return QUICK_SETTINGS | own
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: in order."""
+
+    def interrupt(_number: int, _frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before: dict[int, Callable[[int, Any], Any] | int | None] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _clock(time_text: str) -> str:
+    return time_text[11:19]
+
+
+def _since(started: float) -> str:
+    return f"{time.monotonic() - started:.1f} s"

@@ -1,0 +1,3 @@
+from medtech.cli import app
+
+app(prog_name="python -m medtech")
