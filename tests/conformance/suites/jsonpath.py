@@ -1,0 +1,21 @@
+"""JSONPath on a document: the tokens it selects, in order, or that it is refused."""
+
+from medtech.mapping.document import json_text, parse_body
+from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
+from medtech.mapping.jsonpath import compile_path
+from tests.conformance.compare import difference, parse_exact
+from tests.conformance.vectors import Vector
+
+NOT_COMPARED = frozenset({"error"})
+
+
+def check(vector: Vector) -> str | None:
+    expected = vector["expected"]
+    try:
+        tokens = compile_path(vector["expr"]).find(parse_body(vector["doc"].encode()))
+    except (ExpressionInvalid, EvaluationFailed) as error:
+        return None if "error" in expected else f"failed: {error}"
+    if "error" in expected:
+        return f"answered where {expected['error']['chain'][-1]} is expected"
+    wanted = [parse_exact(text) for text in expected["tokens"]]
+    return difference(wanted, [parse_exact(json_text(token)) for token in tokens], "$.tokens")
