@@ -1,0 +1,248 @@
+"""What becomes of a batch, against a real Azurite; the mapping is a double where only its answers matter."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from medtech import ticks
+from medtech.dead_letter.store import DeadLetters
+from medtech.errors import (
+    CorrelationIdNotDefined,
+    DeviceIdentityNotDefined,
+    IncompatibleData,
+    NotSupported,
+    StorageUnavailable,
+)
+from medtech.group.buffer import Buffer
+from medtech.ingest.batch import BatchCounts, ErrorKind, Normalizer, process
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+from medtech.settings import Settings
+from medtech.storage import Storage, Table
+from tests.azurite import free_ports
+
+_NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
+_NOW = _NOON + ticks.TICKS_PER_MINUTE
+
+
+@dataclass
+class Mapping:
+    """Bodies say what they become: {"values": [text …], "errors": [[name, template, match] …], "raise": text}."""
+
+    def normalize(self, event: DeviceEvent) -> Normalized:
+        body = json.loads(event.body)
+        if "raise" in body:
+            raise LookupError(body["raise"])
+        return Normalized(
+            [
+                Measurement(
+                    "hr",
+                    _NOON,
+                    body.get("device", "d"),
+                    "patient-of-ours",
+                    None,
+                    None,
+                    (("hr", text),),
+                    event.enqueued_time,
+                    event.partition,
+                    event.sequence_number,
+                    0,
+                    match,
+                )
+                for match, text in enumerate(body.get("values", []))
+            ],
+            [
+                NormalizationFailure(_ERRORS[name](f"{name}."), template, match)
+                for name, template, match in body.get("errors", [])
+            ],
+        )
+
+
+_ERRORS: dict[str, type[IncompatibleData]] = {
+    kind.__name__: kind for kind in (NotSupported, DeviceIdentityNotDefined, CorrelationIdNotDefined)
+}
+
+
+def _event(number: int, minutes: float = 0, **body: Any) -> DeviceEvent:
+    enqueued = _NOON + int(minutes * ticks.TICKS_PER_MINUTE)
+    return DeviceEvent(json.dumps(body).encode(), {"p": "q"}, {}, enqueued, "0a1b2c3d", "3", number)
+
+
+@dataclass
+class Room:
+    """The stores behind a batch."""
+
+    storage: Storage
+
+    def __post_init__(self) -> None:
+        self.buffer = Buffer(self.storage)
+        self.dead_letters = DeadLetters(self.storage)
+
+    def process(self, events: Sequence[DeviceEvent], mapping: Normalizer | None = None, **settings: Any) -> BatchCounts:
+        return process(events, mapping, self.buffer, self.dead_letters, Settings(**settings), lambda: _NOW)
+
+    def buffered(self) -> list[str]:
+        return sorted(
+            measurement.properties[0][1]
+            for shard in self.buffer.shards()
+            for window in self.buffer.due_windows(shard, _NOW + ticks.TICKS_PER_DAY, 300, 0)
+            for rows in self.buffer.read(shard, window, 10**9)
+            for row in rows
+            for measurement in row.measurements
+        )
+
+    def letters(self) -> list[tuple[str, int]]:
+        return [(summary.error, summary.count) for summary in self.dead_letters.summaries()]
+
+
+@pytest.fixture
+def room(storage: Storage) -> Room:
+    return Room(storage)
+
+
+def test_measurements_are_stored_when_it_returns(room: Room) -> None:
+    counts = room.process([_event(1, values=["61"]), _event(2, values=["62", "63"])], Mapping())
+    assert room.buffered() == ["61", "62", "63"]
+    assert room.letters() == []
+    assert (counts.events, counts.normalized_events, counts.measurements, counts.letters) == (2, 2, 3, 0)
+    assert (counts.dropped, counts.rows, counts.errors) == (0, 1, {})
+
+
+def test_one_table_write_per_window_and_shard(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[tuple[str, str]] = []
+    upsert = Table.upsert
+
+    def counted(table: Table, entity: dict[str, Any], *, merge: bool = False) -> None:
+        writes.append((entity["PartitionKey"], entity["RowKey"]))
+        upsert(table, entity, merge=merge)
+
+    monkeypatch.setattr(Table, "upsert", counted)
+    events = [_event(n, minutes=n % 2 * 5, device=f"device-{n % 50}", values=["61"]) for n in range(500)]
+    assert room.process(events, Mapping(), buffer_shards=4, window_seconds=300).rows == 8
+    assert len(writes) == len(set(writes)) == 8
+
+
+def test_a_redelivery_changes_nothing(room: Room) -> None:
+    events = [_event(1, values=["61"]), _event(2, errors=[["NotSupported", -1, -1]])]
+    for _ in range(2):
+        room.process(events, Mapping())
+    assert room.buffered() == ["61"]
+    assert room.letters() == [("NotSupported", 2)]
+
+
+def test_a_message_that_fails_does_not_stop_its_neighbours(room: Room) -> None:
+    events = [
+        _event(1, values=["61"]),
+        _event(2, errors=[["NotSupported", -1, -1]]),
+        _event(3, values=["63"], errors=[["DeviceIdentityNotDefined", 2, 0]]),
+        _event(4, values=["64"]),
+    ]
+    counts = room.process(events, Mapping())
+    assert room.buffered() == ["61", "63", "64"]
+    assert room.letters() == [("NotSupported", 1), ("DeviceIdentityNotDefined", 1)]
+    assert (counts.normalized_events, counts.letters) == (3, 2)
+    assert counts.errors == {
+        ErrorKind("NotSupported", "Normalization", "DeviceMessageError", "Error"): 1,
+        ErrorKind("DeviceIdentityNotDefined", "Normalization", "DeviceTemplateError", "Critical"): 1,
+    }
+
+
+def test_failures_of_one_event_and_error_share_a_letter(room: Room) -> None:
+    failures = [["DeviceIdentityNotDefined", 0, match] for match in range(1000)] + [["CorrelationIdNotDefined", 1, 0]]
+    counts = room.process([_event(1, errors=failures)], Mapping())
+    assert sorted(room.letters()) == [("CorrelationIdNotDefined", 1), ("DeviceIdentityNotDefined", 1)]
+    assert sum(counts.errors.values()) == 1001
+    letters = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
+    assert {letter.places for letter in letters if letter} == {
+        tuple((0, match) for match in range(1000)),
+        ((1, 0),),
+    }
+
+
+def test_the_letter_of_a_message_holds_it_whole(room: Room) -> None:
+    event = _event(1, errors=[["NotSupported", -1, -1]])
+    room.process([event], Mapping())
+    [summary] = room.dead_letters.summaries()
+    letter = room.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None and letter.content == event
+
+
+def test_without_a_mapping_every_message_is_kept(room: Room) -> None:
+    counts = room.process([_event(number, values=["61"]) for number in range(250)], None)
+    assert room.letters() == [("TemplateNotFound", 1)] * 250
+    assert (counts.letters, counts.measurements, counts.dropped) == (250, 0, 0)
+
+
+def test_a_message_that_no_template_takes_is_counted(room: Room) -> None:
+    counts = room.process([_event(1), _event(2, values=["61"])], Mapping())
+    assert (counts.dropped, counts.letters) == (1, 0)
+    assert room.letters() == []
+
+
+def test_a_message_that_no_template_takes_is_kept_if_asked(room: Room) -> None:
+    counts = room.process([_event(1), _event(2, values=["61"])], Mapping(), keep_unmatched=True)
+    assert (counts.dropped, counts.letters) == (1, 1)
+    assert room.letters() == [("NoTemplateMatched", 1)]
+
+
+def test_a_fault_of_the_app_is_kept_without_what_it_says(room: Room) -> None:
+    room.process([_event(1, **{"raise": "a-reading-of-a-patient"}), _event(2, values=["62"])], Mapping())
+    [summary] = room.dead_letters.summaries()
+    assert summary.error == "UnexpectedFault"
+    assert "LookupError at test_batch.py" in summary.message
+    assert "a-reading-of-a-patient" not in summary.message
+    assert room.buffered() == ["62"]
+
+
+def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> None:
+    import random
+
+    noise = [random.Random(seed).randbytes(800_000).hex() for seed in range(2)]
+    event = _event(2, values=[noise[0], "62", noise[1]])
+    counts = room.process([_event(1, values=["61"]), event], Mapping())
+    assert room.buffered() == ["61", "62"]
+    [summary] = room.dead_letters.summaries()
+    assert summary.error == "MeasurementTooLarge"
+    letter = room.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None and (letter.content, letter.places) == (event, ((0, 0), (0, 2)))
+    assert (counts.measurements, counts.letters) == (2, 1)
+
+
+def test_storage_that_is_away_raises_so_that_the_hub_delivers_again(room: Room) -> None:
+    [port] = free_ports(1)
+    connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
+    away = Room(Storage(environment={"BufferStorage": connection}))
+    events = [_event(n, device=f"device-{n}", values=[str(n)], errors=[["NotSupported", -1, -1]]) for n in range(9)]
+    with pytest.raises(StorageUnavailable):
+        away.process(events, Mapping())
+    room.process(events, Mapping())
+    assert room.buffered() == [str(n) for n in range(9)]
+    assert len(room.letters()) == 9
+
+
+def test_a_failure_half_way_is_made_whole_by_the_redelivery(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [_event(n, device=f"device-{n % 8}", values=[str(n)], errors=[["NotSupported", -1, -1]]) for n in range(9)]
+    upsert = Table.upsert
+
+    def fails_on_shard_two(table: Table, entity: dict[str, Any], *, merge: bool = False) -> None:
+        if entity["PartitionKey"].startswith("002|"):
+            raise StorageUnavailable("Away.")
+        upsert(table, entity, merge=merge)
+
+    monkeypatch.setattr(Table, "upsert", fails_on_shard_two)
+    with pytest.raises(StorageUnavailable):
+        room.process(events, Mapping())
+    assert room.letters() == []
+    monkeypatch.setattr(Table, "upsert", upsert)
+    room.process(events, Mapping())
+    assert room.buffered() == [str(n) for n in range(9)]
+    assert room.letters() == [("NotSupported", 1)] * 9
+
+
+def test_nothing_of_a_message_is_logged(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        room.process([_event(1, values=["61.4242"]), _event(2, errors=[["NotSupported", -1, -1]])], Mapping())
+    assert "patient-of-ours" not in caplog.text
+    assert "61.4242" not in caplog.text
