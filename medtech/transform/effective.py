@@ -1,0 +1,99 @@
+"""The time that a stored Observation says it is about.
+
+Others write it too, and servers give it back in another form (fewer fraction digits, another offset), so it is read by
+meaning: as FHIR has it, an end covers everything that its precision leaves open.
+"""
+
+import re
+from datetime import date
+from typing import Any, NamedTuple
+
+from medtech.errors import ConversionError
+from medtech.ticks import TICKS_PER_DAY, TICKS_PER_HOUR, TICKS_PER_MINUTE, TICKS_PER_SECOND
+
+_DATE_TIME = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
+    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
+    r"(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
+    re.ASCII,
+)
+_FRACTION_DIGITS = 7
+
+
+class StoredPeriod(NamedTuple):
+    """In ticks; None where nothing is said. `end` is the first tick that the end's text names, `covered` the last."""
+
+    start: int | None
+    end: int | None
+    covered: int | None
+
+
+def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
+    """The period of an Observation, from effectivePeriod, effectiveDateTime or effectiveInstant.
+
+    Raises ConversionError for a time that is none, and for a Timing.
+    """
+    period = observation.get("effectivePeriod")
+    if isinstance(period, dict):
+        start, end = period.get("start"), period.get("end")
+        first = None if start is None else _read(start, where)[0]
+        last = (None, None) if end is None else _read(end, where)
+        return StoredPeriod(first, *last)
+    for name in ("effectiveDateTime", "effectiveInstant"):
+        moment = observation.get(name)
+        if moment is not None:
+            first_tick, last_tick = _read(moment, where)
+            # A moment is a point in time; a date without a time of day is the whole of it.
+            return StoredPeriod(first_tick, first_tick if "T" in moment else last_tick, last_tick)
+    if "effectiveTiming" in observation:
+        raise ConversionError(f"{where} has an effectiveTiming, and readings need a period. Give it one.")
+    return StoredPeriod(None, None, None)
+
+
+def _read(text: Any, where: str) -> tuple[int, int]:
+    """The first and the last tick that a FHIR dateTime or instant names; without an offset it is UTC."""
+    found = _DATE_TIME.fullmatch(text) if isinstance(text, str) else None
+    try:
+        if found is None:
+            raise ValueError
+        return _ticks(found)
+    except (ValueError, OverflowError):
+        raise ConversionError(
+            f"{where} has a time that is no FHIR dateTime. Mend it, then replay the dead letter."
+        ) from None
+
+
+def _ticks(found: re.Match[str]) -> tuple[int, int]:
+    year = int(found["year"])
+    month = int(found["month"] or 1)
+    day = date(year, month, int(found["day"] or 1))
+    first = (day.toordinal() - 1) * TICKS_PER_DAY
+    if found["hour"] is None:
+        return first, first + _days(found, year, month) * TICKS_PER_DAY - 1
+    hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
+    if hour > 23 or minute > 59 or second > 60:  # 60: a leap second, the next minute's first here
+        raise ValueError
+    first += hour * TICKS_PER_HOUR + minute * TICKS_PER_MINUTE + second * TICKS_PER_SECOND - _offset(found["zone"])
+    if found["second"] is None:
+        return first, first + TICKS_PER_MINUTE - 1
+    fraction = (found["fraction"] or "")[:_FRACTION_DIGITS]
+    open_digits = 10 ** (_FRACTION_DIGITS - len(fraction))
+    first += int(fraction or 0) * open_digits
+    return first, first + open_digits - 1
+
+
+def _days(found: re.Match[str], year: int, month: int) -> int:
+    """How many days the date leaves open: one, or those of its month or year."""
+    if found["day"]:
+        return 1
+    if found["month"]:
+        # Python has no year 10000: the last month of all is counted to New Year's Eve.
+        return 31 if month == 12 else (date(year, month + 1, 1) - date(year, month, 1)).days
+    return (date(year, 12, 31) - date(year, 1, 1)).days + 1
+
+
+def _offset(zone: str | None) -> int:
+    if zone is None or zone == "Z":
+        return 0
+    offset = int(zone[1:3]) * TICKS_PER_HOUR + int(zone[4:6]) * TICKS_PER_MINUTE
+    return -offset if zone[0] == "-" else offset

@@ -1,0 +1,342 @@
+"""Measurement groups become Observations: the connector's CodeValueFhir conversion, with SPEC section 6.
+
+`convert` sorts a group's readings into drafts, one for each Observation, and says which readings cannot be written.
+A draft holds no FHIR ids: several groups may meet in one Observation id, and their drafts are folded into one before
+it is created or merged into what is stored.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from medtech import ticks
+from medtech.errors import (
+    ConversionError,
+    CorrelationIdNotDefined,
+    MedTechError,
+    PeriodTooLong,
+    ReadingInvalid,
+    Stage,
+    TemplateNotFound,
+)
+from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Interval
+from medtech.mapping.schema import is_blank
+from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
+from medtech.transform import sampled_data
+from medtech.transform.decimals import NotANumber
+from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
+from medtech.transform.sampled_data import Layout, Sample
+from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
+
+
+class ReadingFailure(NamedTuple):
+    """A measurement that is not, or not wholly, in a draft: it belongs into the dead-letter store."""
+
+    error: MedTechError
+    measurement: Measurement
+
+
+class Target(NamedTuple):
+    """One value of a template; `code` is its component's, None for the Observation's own value."""
+
+    writer: Writer
+    code: dict[str, Any] | None
+
+
+class Pattern:
+    """What all Observations of a template have in common; `by_name` finds the targets of a value name by index."""
+
+    __slots__ = ("_codes", "by_name", "category", "targets", "template")
+
+    _CODES_KEPT = 64
+
+    def __init__(self, template: CodeValueTemplate) -> None:
+        self.template = template
+        self.category = write_category(template)
+        targets = [] if template.value is None else [Target(writer_of(template.value), None)]
+        for component in template.components:
+            code = write_named_concept(component.codes, component.value.name)
+            targets.append(Target(writer_of(component.value), code))
+        self.targets = tuple(targets)
+        self.by_name: dict[str, list[int]] = {}
+        for index, target in enumerate(targets):
+            self.by_name.setdefault(target.writer.name, []).append(index)
+        self._codes: dict[str, dict[str, Any]] = {}
+
+    def code(self, type_name: str) -> dict[str, Any]:
+        """The Observation's code, with the type as the measurements spell it."""
+        code = self._codes.get(type_name)
+        if code is None:
+            if len(self._codes) >= self._CODES_KEPT:
+                self._codes.clear()  # spellings come from messages: their number is not ours to trust
+            code = self._codes[type_name] = write_named_concept(self.template.codes, type_name)
+        return code
+
+
+pattern_of = lru_cache(maxsize=4096)(Pattern)
+
+
+class ObservationDraft:
+    """One Observation before it has ids.
+
+    `start` and `end` are ticks, both inclusive; `boundary` is the segment's correlation id, None for a period.
+    `readings` has for each target of the pattern its (time, what is written of it), in order of time.
+    `measurements` are those it settles, in order of time: done when it is written, dead when it cannot be.
+    `superseded` counts readings of single values that a later one replaced.
+    """
+
+    __slots__ = ("correlation_id", "end", "measurements", "pattern", "readings", "start", "superseded", "type")
+
+    def __init__(
+        self,
+        pattern: Pattern,
+        type_name: str,
+        period: tuple[int, int],
+        correlation_id: str | None,
+        measurements: list[Measurement],
+        readings: list[list[tuple[int, Any]]],
+        superseded: int,
+    ) -> None:
+        self.pattern = pattern
+        self.type = type_name
+        self.start, self.end = period
+        self.correlation_id = correlation_id
+        self.measurements = measurements
+        self.readings = readings
+        self.superseded = superseded
+
+    @property
+    def template(self) -> CodeValueTemplate:
+        return self.pattern.template
+
+    @property
+    def segment(self) -> str:
+        """What the Observation's identity calls its time: the correlation id, or the period to the second."""
+        return period_segment(self.start, self.end) if self.correlation_id is None else self.correlation_id
+
+    def identify(self, identity: ResourceIdentity) -> tuple[str, str]:
+        """(identifier value, resource id) for these FHIR ids."""
+        return observation_identity(identity, self.type, self.segment)
+
+    def check(self) -> None:
+        """Raises PeriodTooLong when a series of it wants more samples than an Observation can hold."""
+        for (writer, _), readings in zip(self.pattern.targets, self.readings, strict=True):
+            if readings and isinstance(writer, SampledDataWriter):
+                Layout(self.start, self.end, writer.period).check()
+
+
+class Conversion(NamedTuple):
+    """What one group became: drafts in the order of their first measurement, and what is in none of them."""
+
+    drafts: list[ObservationDraft]
+    failures: list[ReadingFailure]
+
+
+def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
+    """Sorts the measurements of a group into drafts.
+
+    A measurement fails with TemplateNotFound or CorrelationIdNotDefined (all of the group do), with ReadingInvalid (its
+    other readings are in a draft all the same), or with PeriodTooLong (all of its draft do).
+    """
+    template = mapping.template(group.type)
+    if template is None:
+        return _failed(
+            group,
+            TemplateNotFound(
+                f"The FHIR mapping has no template for type '{group.type}'. Add one with this typeName.",
+                stage=Stage.FHIR_CONVERSION,
+            ),
+        )
+    pattern = pattern_of(template)
+    interval = template.interval
+    conversion = Conversion([], [])
+    if interval is Interval.CORRELATION_ID:
+        if group.correlation_id is None or is_blank(group.correlation_id):
+            return _failed(
+                group,
+                CorrelationIdNotDefined(
+                    f"Type '{group.type}' is grouped by correlation id, and the measurement has none. Give its device "
+                    "template a correlationIdExpression, or its FHIR template another periodInterval."
+                ),
+            )
+        _draft(pattern, group, group.measurements, None, conversion)
+    elif len(group.measurements) == 1:
+        _draft(pattern, group, group.measurements, _period(interval, group.measurements[0].occurrence_time), conversion)
+    else:
+        periods: dict[tuple[int, int], list[Measurement]] = {}
+        for measurement in group.measurements:
+            periods.setdefault(_period(interval, measurement.occurrence_time), []).append(measurement)
+        for period, measurements in periods.items():
+            _draft(pattern, group, measurements, period, conversion)
+    return conversion
+
+
+def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
+    """Drafts that meet in one Observation id, as one, in order of time (SPEC divergence 19).
+
+    Raises ConversionError when they are of different types, whose ids meet only if ids or types hold dots.
+    """
+    first = drafts[0]
+    if len(drafts) == 1:
+        return first
+    if any(draft.type != first.type or draft.template is not first.template for draft in drafts):
+        raise ConversionError(
+            f"Types '{first.type}' and others meet in one Observation id. Rename the type in the device and the FHIR "
+            "mapping to a name without dots."
+        )
+    measurements = sorted((measurement for draft in drafts for measurement in draft.measurements), key=precedence)
+    readings, superseded, _ = _read(first.pattern, measurements)
+    period = min(draft.start for draft in drafts), max(draft.end for draft in drafts)
+    return ObservationDraft(first.pattern, first.type, period, first.correlation_id, measurements, readings, superseded)
+
+
+def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> dict[str, Any]:
+    """A complete Observation for `dump_resource`; `issued` in ticks. Parts of it are shared: copy before changing.
+
+    Raises PeriodTooLong.
+    """
+    identifier, resource_id = draft.identify(identity)
+    pattern = draft.pattern
+    start = ticks.format_iso(draft.start)
+    observation: dict[str, Any] = {
+        "resourceType": "Observation",
+        "id": resource_id,
+        "identifier": [{"system": SYSTEM, "value": identifier}],
+        "status": "final",
+    }
+    if pattern.category:
+        observation["category"] = pattern.category
+    observation["code"] = pattern.code(draft.type)
+    observation["subject"] = {"reference": f"Patient/{identity.patient}"}
+    if identity.encounter is not None:
+        observation["encounter"] = {"reference": f"Encounter/{identity.encounter}"}
+    end = start if draft.end == draft.start else ticks.format_iso(draft.end)
+    observation["effectivePeriod"] = {"start": start, "end": end}
+    observation["issued"] = ticks.format_iso(issued)
+    observation["device"] = {"reference": f"Device/{identity.device}"}
+    components = []
+    for (writer, code), readings in zip(pattern.targets, draft.readings, strict=True):
+        if readings:
+            value = write_new(writer, readings, draft.start, draft.end)
+            if code is None:
+                observation[writer.property] = value
+            else:
+                components.append({"code": code, writer.property: value})
+    if components:
+        observation["component"] = components
+    return observation
+
+
+def write_new(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
+    """The value of its readings, in an Observation that lasts from `start` to `end`."""
+    if isinstance(writer, SampledDataWriter):
+        samples = [Sample(*reading) for reading in readings]
+        return writer.write(sampled_data.build(samples, Layout(start, end, writer.period)))
+    return writer.write(readings[-1][1])
+
+
+def precedence(measurement: Measurement) -> tuple[int, int, str, int, int, int]:
+    """In order of time; of equal times the one ingested last first, then by place in the hub (SPEC section 3)."""
+    return (
+        measurement.occurrence_time,
+        -measurement.ingestion_time,
+        measurement.partition,
+        measurement.sequence_number,
+        measurement.template,
+        measurement.match,
+    )
+
+
+def _failed(group: MeasurementGroup, error: MedTechError) -> Conversion:
+    return Conversion([], [ReadingFailure(error, measurement) for measurement in group.measurements])
+
+
+def _period(interval: Interval, time: int) -> tuple[int, int]:
+    if interval is Interval.SINGLE:
+        return time, time
+    length = interval * ticks.TICKS_PER_MINUTE
+    start = time - time % length
+    return start, start + length - 1
+
+
+def _draft(
+    pattern: Pattern,
+    group: MeasurementGroup,
+    measurements: list[Measurement],
+    period: tuple[int, int] | None,
+    conversion: Conversion,
+) -> None:
+    """Adds the draft of one Observation, or only failures. Without a period it lasts as long as what is written."""
+    if len(measurements) > 1:
+        measurements = sorted(measurements, key=_time)
+    readings, superseded, bad = _read(pattern, measurements)
+    if bad:
+        conversion.failures.extend(ReadingFailure(error, measurement) for measurement, error, _ in bad)
+        # What has no good reading counts for nothing: it makes no Observation and widens no period (divergence 7).
+        lost = {id(measurement) for measurement, _, is_lost in bad if is_lost}
+        measurements = [measurement for measurement in measurements if id(measurement) not in lost]
+        if not measurements:
+            return
+    if period is None:
+        period = measurements[0].occurrence_time, measurements[-1].occurrence_time
+        correlation_id = group.correlation_id
+    else:
+        correlation_id = None
+    draft = ObservationDraft(pattern, group.type, period, correlation_id, measurements, readings, superseded)
+    try:
+        draft.check()
+    except PeriodTooLong as error:
+        known = {id(failure.measurement) for failure in conversion.failures}
+        conversion.failures.extend(ReadingFailure(error, each) for each in measurements if id(each) not in known)
+        return
+    conversion.drafts.append(draft)
+
+
+def _time(measurement: Measurement) -> int:
+    return measurement.occurrence_time
+
+
+def _read(
+    pattern: Pattern, measurements: Iterable[Measurement]
+) -> tuple[list[list[tuple[int, Any]]], int, list[tuple[Measurement, ReadingInvalid, bool]]]:
+    """(readings by target, superseded ones, measurements with a bad reading and whether that is all they have).
+
+    `measurements` in order of time; of equal times the first one's reading stands, value by value.
+    """
+    targets = pattern.targets
+    by_name = pattern.by_name
+    readings: list[list[tuple[int, Any]]] = [[] for _ in targets]
+    superseded = 0
+    bad: list[tuple[Measurement, ReadingInvalid, bool]] = []
+    for measurement in measurements:
+        time = measurement.occurrence_time
+        faults: list[str] = []
+        good = False
+        for name, text in measurement.properties:
+            for index in by_name.get(name, ()):
+                writer = targets[index].writer
+                try:
+                    written = writer.read(text)
+                except NotANumber:
+                    faults.append(name)
+                    continue
+                if written is None:
+                    continue
+                good = True
+                found = readings[index]
+                if found:
+                    superseded += not isinstance(writer, SampledDataWriter)
+                    if found[-1][0] == time:
+                        continue
+                found.append((time, written))
+        if faults:
+            bad.append((measurement, _reading_invalid(measurement.type, faults), not good))
+    return readings, superseded, bad
+
+
+def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:
+    values = ", ".join(f"'{name}'" for name in dict.fromkeys(names))
+    return ReadingInvalid(
+        f"The reading of {values} of type '{type_name}' is no decimal number of at most 28 digits. Mend the expression "
+        "in the device mapping, or give the value another valueType in the FHIR mapping."
+    )

@@ -1,0 +1,132 @@
+"""SampledData: one data point every period from the Observation's start, `E` where there is none.
+
+A slot is the place of one data point: slot n holds the times from start + n * period up to the next one's. Times and
+periods are ticks. Source: SPEC sections 4 and 6 (4, 5, 17, 22), FHIR R4 SampledData.
+"""
+
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from typing import NamedTuple
+
+from medtech.errors import PeriodTooLong
+from medtech.transform.decimals import parse, plain, same_sample
+
+NO_SAMPLE = "E"
+
+MAX_TEXT = 1024 * 1024
+"""Characters of `data`: FHIR allows a string of 1 MiB, and servers refuse resources far above it."""
+
+_EXACT = Context(prec=120)
+"""Enough for the product of two decimals of any stored resource worth reading; the default would round to 28."""
+
+
+class Sample(NamedTuple):
+    """A data point as text (a number, `E`, `U` or `L`) and its time."""
+
+    time: int
+    text: str
+
+
+class Layout(NamedTuple):
+    """Where the slots of one series are; `end` is inclusive."""
+
+    start: int
+    end: int
+    period: int
+
+    @property
+    def slots(self) -> int:
+        return (self.end - self.start) // self.period + 1
+
+    def check(self) -> None:
+        """Raises PeriodTooLong before anything is built when even empty slots take more text than there may be."""
+        if 2 * self.slots - 1 > MAX_TEXT:
+            raise PeriodTooLong(
+                f"The period wants {self.slots} samples, and an Observation holds {(MAX_TEXT + 1) // 2} at most. "
+                "Is a time stamp years off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter "
+                "periodInterval."
+            )
+
+
+def build(samples: Sequence[Sample], layout: Layout) -> str:
+    """The text of a new series; `samples` in order of time, all within the layout. Raises PeriodTooLong."""
+    layout.check()
+    start, _, period = layout
+    if len(samples) == 1:
+        time, text = samples[0]
+        slot = (time - start) // period
+        return f"{'E ' * slot}{text}{' E' * (layout.slots - slot - 1)}"
+    points = [NO_SAMPLE] * layout.slots
+    for time, text in samples:
+        points[(time - start) // period] = text
+    return _join(points)
+
+
+def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, bool]:
+    """(the series with new samples over the old ones, whether it says anything else than before).
+
+    `data` is laid out so already, from the same start with the same period. Raises PeriodTooLong.
+    """
+    layout.check()
+    points = data.split()
+    changed = False
+    missing = layout.slots - len(points)
+    if missing > 0:
+        points += [NO_SAMPLE] * missing
+    start, _, period = layout
+    latest = {(time - start) // period: text for time, text in samples}
+    for slot, text in latest.items():
+        if points[slot] != text:
+            changed = changed or not same_sample(points[slot], text)
+            points[slot] = text
+    return _join(points), changed
+
+
+def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, layout: Layout) -> str:
+    """The same data points at the slots of another layout, which starts no later.
+
+    Each keeps the time of its old slot; of several in one new slot the latest stands. With several dimensions the
+    numbers of one moment stay together. Raises PeriodTooLong.
+    """
+    layout.check()
+    nothing = " ".join([NO_SAMPLE] * dimensions)
+    points = [nothing] * layout.slots
+    old = data.split()
+    start, _, period = layout
+    for index in range(0, len(old), dimensions):
+        point = " ".join(old[index : index + dimensions])
+        if point == nothing:
+            continue
+        slot = (old_start + index // dimensions * old_period - start) // period
+        if slot >= len(points):
+            # Somebody wrote points past the Observation's end; they are kept where they are.
+            grown = Layout(start, start + slot * period, period)
+            grown.check()
+            points += [nothing] * (grown.slots - len(points))
+        points[slot] = point
+    return _join(points)
+
+
+def reckon(data: str, factor: Decimal, origin: Decimal) -> str:
+    """The data points as true values: each number times `factor` plus `origin`; `E`, `U` and `L` stand.
+
+    Raises NotANumber for a point that is none of these.
+    """
+    return " ".join(point if point in ("E", "U", "L") else _true_value(point, factor, origin) for point in data.split())
+
+
+def _true_value(point: str, factor: Decimal, origin: Decimal) -> str:
+    value = _EXACT.add(_EXACT.multiply(parse(point), factor), origin)
+    text = plain(value)
+    parse(text)  # a value of more digits than a decimal holds is no data point of ours
+    return text
+
+
+def _join(points: list[str]) -> str:
+    data = " ".join(points)
+    if len(data) > MAX_TEXT:
+        raise PeriodTooLong(
+            f"The samples take {len(data)} characters, and an Observation holds {MAX_TEXT} at most. Mend the FHIR "
+            "mapping: a longer defaultPeriod or a shorter periodInterval."
+        )
+    return data

@@ -1,0 +1,162 @@
+"""How a value of a template is read from measurements, written into an Observation, and compared with a stored one.
+
+Each of the four value types is a writer of one `value[x]`. `read` takes a reading's text and answers what is written of
+it, or None where it counts as no value; it raises NotANumber. `same` compares by meaning, so that the form a server
+gives a value back in changes nothing.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from medtech.mapping.fhir import (
+    Code,
+    CodeableConceptValue,
+    CodeValueTemplate,
+    Concept,
+    QuantityValue,
+    SampledDataValue,
+    StringValue,
+    Value,
+)
+from medtech.mapping.schema import is_blank
+from medtech.transform import decimals
+from medtech.transform.identifier import SYSTEM
+
+
+class SampledDataWriter:
+    """A series; its readings are data points. All the others keep one reading, the latest."""
+
+    property = "valueSampledData"
+
+    def __init__(self, value: SampledDataValue) -> None:
+        self.name = value.name
+        self.unit = value.unit
+        self.period = value.period_ticks
+        scale = value.period_ms.as_tuple().exponent
+        self.period_ms = value.period_ms if isinstance(scale, int) and scale < 0 else int(value.period_ms)
+        self._origin = _without_nulls({"value": 0, "unit": value.unit})
+
+    def read(self, text: str) -> str:
+        return decimals.sample(text)
+
+    def write(self, data: str) -> dict[str, Any]:
+        return {"origin": self._origin, "period": self.period_ms, "dimensions": 1, "data": data}
+
+
+class QuantityWriter:
+    property = "valueQuantity"
+
+    def __init__(self, value: QuantityValue) -> None:
+        self.name = value.name
+        self._unit = _without_nulls({"unit": value.unit, "system": value.system, "code": value.code})
+
+    def read(self, text: str) -> Decimal:
+        return decimals.parse(text)
+
+    def write(self, reading: Decimal) -> dict[str, Any]:
+        return {"value": reading, **self._unit}
+
+    def same(self, stored: Any, written: dict[str, Any]) -> bool:
+        return (
+            isinstance(stored, dict)
+            and same_number(stored.get("value"), written["value"])
+            and all((stored.get(name) or "") == (written.get(name) or "") for name in ("unit", "system", "code"))
+            and "comparator" not in stored
+        )
+
+
+class StringWriter:
+    property = "valueString"
+
+    def __init__(self, value: StringValue) -> None:
+        self.name = value.name
+
+    def read(self, text: str) -> str | None:
+        """A blank text is no value: FHIR has no empty strings (SPEC divergence 16)."""
+        return None if is_blank(text) else text
+
+    def write(self, reading: str) -> str:
+        return reading
+
+    def same(self, stored: Any, written: str) -> bool:
+        return isinstance(stored, str) and stored == written
+
+
+class CodeableConceptWriter:
+    """Writes the mapping's own concept: that there is a reading says that it applies."""
+
+    property = "valueCodeableConcept"
+
+    def __init__(self, value: CodeableConceptValue) -> None:
+        self.name = value.name
+        self._concept = write_concept(value.concept)
+
+    def read(self, text: str) -> str:
+        return text
+
+    def write(self, _reading: str) -> dict[str, Any]:
+        return self._concept
+
+    def same(self, stored: Any, written: dict[str, Any]) -> bool:
+        return same_concept(stored, written)
+
+
+SingleWriter = QuantityWriter | StringWriter | CodeableConceptWriter
+Writer = SampledDataWriter | SingleWriter
+
+
+def writer_of(value: Value) -> Writer:
+    match value:
+        case SampledDataValue():
+            return SampledDataWriter(value)
+        case QuantityValue():
+            return QuantityWriter(value)
+        case StringValue():
+            return StringWriter(value)
+        case CodeableConceptValue():
+            return CodeableConceptWriter(value)
+
+
+def write_concept(concept: Concept) -> dict[str, Any]:
+    coding = [_write_code(code) for code in concept.codes]
+    return _without_nulls({"coding": [code for code in coding if code] or None, "text": concept.text})
+
+
+def write_named_concept(codes: Iterable[Code], name: str) -> dict[str, Any]:
+    """The concept of a type or a value: the mapping's codes, then the name as a code of the service's system."""
+    return write_concept(Concept(name, (*codes, Code(SYSTEM, name, name))))
+
+
+def write_category(template: CodeValueTemplate) -> list[dict[str, Any]]:
+    return [concept for concept in map(write_concept, template.category) if concept]
+
+
+def same_concept(stored: Any, written: dict[str, Any]) -> bool:
+    """Do both hold the same codings in the same order, and the same text? What others added to them counts not."""
+    if not isinstance(stored, dict) or (stored.get("text") or "") != (written.get("text") or ""):
+        return False
+    stored_coding, coding = stored.get("coding") or [], written.get("coding") or []
+    return (
+        isinstance(stored_coding, list)
+        and len(stored_coding) == len(coding)
+        and all(_same_code(*pair) for pair in zip(stored_coding, coding, strict=True))
+    )
+
+
+def same_number(stored: Any, written: int | Decimal) -> bool:
+    return isinstance(stored, int | Decimal) and not isinstance(stored, bool) and stored == written
+
+
+def _same_code(stored: Any, written: dict[str, Any]) -> bool:
+    return isinstance(stored, dict) and all(
+        (stored.get(name) or "") == (written.get(name) or "") for name in ("system", "code", "display")
+    )
+
+
+def _write_code(code: Code) -> dict[str, Any]:
+    return _without_nulls({"system": code.system, "code": code.code, "display": code.display})
+
+
+def _without_nulls(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if value is not None}

@@ -1,0 +1,24 @@
+"""One measurement group to its Observations."""
+
+from medtech.errors import MappingInvalid
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.transform.observation import convert
+from tests.conformance.compare import difference
+from tests.conformance.observations import described, group_of, mapping_text
+from tests.conformance.vectors import Vector
+
+NOT_COMPARED = frozenset({"error"})
+
+
+def check(vector: Vector) -> str | None:
+    expected = vector["expected"]
+    try:
+        mapping = load_fhir_mapping(mapping_text(vector["mapping"]))
+    except MappingInvalid as error:
+        return None if "error" in expected else f"mapping refused: {error}"
+    conversion = convert(mapping, group_of(vector["group"]))
+    if "error" in expected:
+        return None if conversion.failures else "no error where one is expected"
+    if conversion.failures:
+        return f"failed: {conversion.failures[0].error}"
+    return difference(expected["observations"], [described(draft) for draft in conversion.drafts], "$.observations")
