@@ -70,9 +70,9 @@ class Section:
         else:
             self.issues.add_at_name(found, message)
 
-    def refuse_others(self, *known: str) -> None:
-        """Reports every property that is none of `known`."""
-        allowed = {name.lower() for name in known}
+    def refuse_others(self, *known: str, ignored: tuple[str, ...] = ()) -> None:
+        """Reports every property that is none of `known`, nor of those that are taken but `ignored`."""
+        allowed = {name.lower() for name in (*known, *ignored)}
         for folded, (name, node) in self._properties.items():
             if folded not in allowed:
                 self.issues.add(

@@ -1,0 +1,70 @@
+"""The device mapping: loaded and checked as a whole, then a function of messages.
+
+Loading compiles everything; nothing is parsed per message. One walk of a message finds the matches of most templates
+(`matching`), a function of its own takes each template's measurements from them (`extraction`).
+"""
+
+from medtech.errors import ErrorType, NotSupported
+from medtech.mapping.content_template import read_template
+from medtech.mapping.document import message_document, parse_body
+from medtech.mapping.extraction import ContentTemplate, Extract, compile_extraction
+from medtech.mapping.matching import Failed, Matcher, Scan, Search
+from medtech.mapping.schema import Issues, read_collection
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+
+
+class DeviceMapping:
+    """A device mapping that is loaded; `templates` are in the order of the mapping."""
+
+    def __init__(self, templates: list[ContentTemplate], finders: list[Scan | Search]) -> None:
+        self.templates = tuple(templates)
+        self._matcher = Matcher(finders)
+        self._extracts: list[Extract] = [
+            compile_extraction(template, matches_objects=isinstance(finder, Scan))
+            for template, finder in zip(templates, finders, strict=True)
+        ]
+        self._reads_metadata = self._matcher.reads_values or any(template.reads_metadata for template in templates)
+
+    def normalize(self, event: DeviceEvent) -> Normalized:
+        """What the message becomes. Every template stands alone, and so does every match of one."""
+        body, properties, system_properties, ingestion_time, _, partition, sequence_number = event
+        measurements: list[Measurement] = []
+        failures: list[NormalizationFailure] = []
+        try:
+            parsed = parse_body(body)
+        except NotSupported as error:
+            failures.append(NormalizationFailure(error, -1, -1))
+            return Normalized(measurements, failures)
+        matcher = self._matcher
+        # Metadata is brought into the document's form only where something of it may be read.
+        if self._reads_metadata or matcher.may_take(properties) or matcher.may_take(system_properties):
+            document = message_document(parsed, properties, system_properties)
+        else:
+            document = {"Body": parsed, "Properties": {}, "SystemProperties": {}}
+        failed: Failed = {}
+        matches = matcher.find(document, failed)
+        found = (*matches, *failed)
+        for index in sorted(found) if len(found) > 1 else found:
+            if index in failed:
+                template = self.templates[index]
+                failures.append(template.failure(template.type_match, failed[index], -1))
+                continue
+            self._extracts[index](
+                document,
+                matches[index],
+                ingestion_time,
+                partition,
+                sequence_number,
+                measurements.append,
+                failures.append,
+            )
+        return Normalized(measurements, failures)
+
+
+def load_device_mapping(text: str) -> DeviceMapping:
+    """The text of a device mapping, checked and compiled. Raises MappingInvalid with everything that is wrong in it."""
+    issues = Issues(ErrorType.DEVICE_TEMPLATE)
+    containers = read_collection(text, "CollectionContent", issues)
+    loaded = [found for container in containers if (found := read_template(container, issues)) is not None]
+    issues.raise_found()
+    return DeviceMapping([template for template, _ in loaded], [finder for _, finder in loaded])

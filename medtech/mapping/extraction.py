@@ -1,0 +1,274 @@
+"""From the tokens that a template matched to measurements: one Python function per template, written when it is loaded.
+
+A template is a fixed sequence of readings. Interpreting that sequence for every match would cost more than the
+readings do, so its source is put together here from a closed set of fragments and compiled once. Nothing of a
+mapping's text enters the source: names, expressions and types are bound to it as constants.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medtech.errors import DeviceIdentityNotDefined, IncompatibleData
+from medtech.mapping.document import NoReading, text_reading, time_reading
+from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.schema import is_blank
+from medtech.model import Measurement, NormalizationFailure
+
+Extract = Callable[
+    [dict[str, Any], list[Any], int, str, int, Callable[[Measurement], None], Callable[[NormalizationFailure], None]],
+    None,
+]
+"""(document, matched tokens, ingestion time, partition, sequence number, add measurement, add failure)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """An expression that follows property names, from the matched token or from the message document."""
+
+    from_match: bool
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Any other expression: a function of (document, matched token) to the one token found, or None.
+
+    Raises EvaluationFailed where it fails or finds several.
+    """
+
+    evaluate: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an expression stands: the mapping's property or the value's name, its text, and its line."""
+
+    name: str
+    expression: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One part of a measurement."""
+
+    origin: Origin
+    source: Lookup | Evaluation
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTemplate:
+    """A device template, checked: what each part of its measurements is read from.
+
+    The time has a second field where the kind has an alternative, used when the first gives no time.
+    """
+
+    index: int
+    type: str
+    type_match: Origin
+    device_id: Field
+    time: tuple[Field, ...]
+    patient_id: Field | None
+    encounter_id: Field | None
+    correlation_id: Field | None
+    values: tuple[Field, ...]
+
+    @property
+    def reads_metadata(self) -> bool:
+        """May an expression read Properties or SystemProperties, other than as a part of what was matched?"""
+        fields = (self.device_id, *self.time, self.patient_id, self.encounter_id, self.correlation_id, *self.values)
+        return any(
+            isinstance(field.source, Evaluation)
+            or (not field.source.from_match and field.source.names[:1] != ("Body",))
+            for field in fields
+            if field is not None
+        )
+
+    def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
+        """The failure of a match (-1: of the template). Its text holds the mapping's words, never the message's."""
+        text = (
+            f"Template {self.index} ('{self.type}'): '{origin.name}' {error}. Expression {origin.expression}, "
+            f"line {origin.line} of the device mapping. Mend the expression, or what the device sends."
+        )
+        if origin is self.device_id.origin and isinstance(error, _NoValue):
+            return NormalizationFailure(DeviceIdentityNotDefined(text), self.index, match)
+        return NormalizationFailure(IncompatibleData(text), self.index, match)
+
+
+class _NoValue(ValueError):
+    """A required reading that is absent, null or blank."""
+
+    def __init__(self) -> None:
+        super().__init__("finds no value in the message")
+
+
+def compile_extraction(template: ContentTemplate, *, matches_objects: bool) -> Extract:
+    """The function that makes the template's measurements and failures, one for each matched token, in order.
+
+    `matches_objects` promises that every matched token is an object.
+    """
+    return _Writer(template, matches_objects).function()
+
+
+class _Writer:
+    """Writes the source of one template's function."""
+
+    def __init__(self, template: ContentTemplate, matches_objects: bool) -> None:
+        self._template = template
+        self._matches_objects = matches_objects
+        self._fields: list[Field] = []
+        self._before: list[str] = []
+        self._each: list[str] = []
+        self._constants: dict[str, Any] = {
+            "FAILURES": (NoReading, EvaluationFailed, _NoValue),
+            "Measurement": Measurement,
+            "NoReading": NoReading,
+            "NoValue": _NoValue,
+            "TEMPLATE": template.index,
+            "TYPE": template.type,
+            "is_blank": is_blank,
+            "new": tuple.__new__,
+            "optional_text": _optional_text,
+            "text_reading": text_reading,
+            "time_reading": time_reading,
+        }
+
+    def function(self) -> Extract:
+        template = self._template
+        self._constants["failure"] = self._failure
+        self._text("device_id", template.device_id)
+        self._time("time", template.time)
+        self._text("patient_id", template.patient_id)
+        self._text("encounter_id", template.encounter_id)
+        self._text("correlation_id", template.correlation_id)
+        properties = self._values(template.values)
+        source = "\n".join(
+            [
+                "def extract(document, tokens, ingestion_time, partition, sequence_number, measured, failed):",
+                "    at = 0",
+                *(["    try:", *_indented(self._before, 2), *_FAIL_ALL] if self._before else []),
+                "    match = -1",
+                "    for token in tokens:",
+                "        match += 1",
+                "        try:",
+                *_indented(self._each, 3),
+                "            measured(new(Measurement, (",
+                "                TYPE, time, device_id, patient_id, encounter_id, correlation_id,",
+                f"                {properties}, ingestion_time, partition, sequence_number, TEMPLATE, match",
+                "            )))",
+                "        except FAILURES as error:",
+                "            failed(failure(at, error, match))",
+            ]
+        )
+        exec(compile(source, f"<template {template.index}>", "exec"), self._constants)
+        return self._constants["extract"]  # type: ignore[no-any-return]
+
+    def _text(self, variable: str, field: Field | None) -> None:
+        """Fragments that leave the field's text in `variable`; None where an optional one has none."""
+        if field is None:
+            self._before_or_each(None).append(f"{variable} = None")
+            return
+        code = self._begin(field)
+        code += self._token(variable, field.source)
+        reading = "text_reading" if field.required else "optional_text"
+        # No text of up to eight characters is a date: nearly all readings and ids need no call.
+        code += [f"if type({variable}) is not str or len({variable}) > 8:", f"    {variable} = {reading}({variable})"]
+        if field.required:
+            code += [
+                f"if not {variable} or {variable}.isspace() and is_blank({variable}):",
+                "    raise NoValue",
+            ]
+
+    def _time(self, variable: str, fields: tuple[Field, ...]) -> None:
+        *alternatives, last = fields
+        hoisted = all(_hoisted(field.source) for field in fields)
+        depth = 0
+        code = self._before if hoisted else self._each
+        for field in alternatives:
+            code += _indented(["try:", *_indented(self._attempt(variable, field), 1), "except NoReading:"], depth)
+            depth += 1
+        code += _indented(self._attempt(variable, last), depth)
+
+    def _attempt(self, variable: str, field: Field) -> list[str]:
+        return [
+            f"at = {self._number(field)}",
+            *self._token(variable, field.source),
+            f"{variable} = time_reading({variable})",
+        ]
+
+    def _values(self, fields: tuple[Field, ...]) -> str:
+        """Fragments for the values; answers the expression of the properties tuple."""
+        for number, field in enumerate(fields):
+            self._constants[f"VALUE_{number}"] = field.origin.name
+            self._text(f"value_{number}", field)
+        pairs = [f"(VALUE_{number}, value_{number})" for number in range(len(fields))]
+        if all(field.required for field in fields):
+            return f"({', '.join(pairs)}{',' if pairs else ''})"
+        self._each.append("properties = []")
+        for number, field in enumerate(fields):
+            if not field.required:
+                self._each.append(f"if value_{number} is not None:")
+            self._each.append(f"{'' if field.required else '    '}properties.append({pairs[number]})")
+        return "tuple(properties)"
+
+    def _begin(self, field: Field) -> list[str]:
+        code = self._before_or_each(field.source)
+        code.append(f"at = {self._number(field)}")
+        return code
+
+    def _before_or_each(self, source: Lookup | Evaluation | None) -> list[str]:
+        """What does not depend on the match is read once, before the first."""
+        return self._before if source is None or _hoisted(source) else self._each
+
+    def _number(self, field: Field) -> int:
+        self._fields.append(field)
+        return len(self._fields) - 1
+
+    def _token(self, variable: str, source: Lookup | Evaluation) -> list[str]:
+        """Fragments that leave the source's token in `variable`; None where there is none."""
+        if isinstance(source, Evaluation):
+            return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, token)"]
+        base = "token" if source.from_match else "document"
+        is_object = not source.from_match or self._matches_objects
+        code = [] if source.names else [f"{variable} = {base}"]
+        for name in source.names:
+            step = f"{base}.get({self._constant('name', name)})"
+            code.append(
+                f"{variable} = {step}" if is_object else f"{variable} = {step} if type({base}) is dict else None"
+            )
+            base, is_object = variable, False
+        return code
+
+    def _constant(self, kind: str, value: Any) -> str:
+        name = f"{kind}_{len(self._constants)}"
+        self._constants[name] = value
+        return name
+
+    def _failure(self, at: int, error: Exception, match: int) -> NormalizationFailure:
+        return self._template.failure(self._fields[at].origin, error, match)
+
+
+_FAIL_ALL = [
+    "    except FAILURES as error:",
+    "        for match in range(len(tokens)):",
+    "            failed(failure(at, error, match))",
+    "        return",
+]
+
+
+def _hoisted(source: Lookup | Evaluation) -> bool:
+    return isinstance(source, Lookup) and not source.from_match
+
+
+def _indented(lines: list[str], depth: int) -> list[str]:
+    return [f"{'    ' * depth}{line}" for line in lines]
+
+
+def _optional_text(token: Any) -> str | None:
+    """The text of an optional part; what has none counts as absent."""
+    try:
+        return text_reading(token)
+    except NoReading:
+        return None
