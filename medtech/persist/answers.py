@@ -1,0 +1,202 @@
+"""What is asked of the FHIR server and what it answered, entry by entry.
+
+An `Interaction` is sent as an entry of a batch or, to a server without batch, on its own; either way a `Reply` comes
+back, and its `verdict` says what becomes of the data (DESIGN "Answers"):
+
+    DONE      2xx
+    ABSENT    404 or 410 of something that was read
+    CONFLICT  304, 409, 412, 400 that asks for If-Match, 404 or 410 of an update: read again, merge again
+    REFUSED   400, 413, 422: this resource will never be taken, dead letter with the OperationOutcome
+    DENIED    401, 403, 405, 404 of a create: somebody has to mend a setting; data stays
+    UNKNOWN   everything else, and no answer at all: carried out or not: wait, read again, never resend blindly
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+import orjson
+
+Resource = dict[str, Any]
+
+MAX_OUTCOME_CHARACTERS = 8_000
+"""A dead letter shares its table entity (64 KiB a property) with the message."""
+
+
+class Verdict(Enum):
+    DONE = auto()
+    ABSENT = auto()
+    CONFLICT = auto()
+    REFUSED = auto()
+    DENIED = auto()
+    UNKNOWN = auto()
+
+
+class Interaction(NamedTuple):
+    """One RESTful interaction: `url` is relative to the base, `body` a resource as JSON text.
+
+    `if_match` is a version id; `if_none_match` stands for `If-None-Match: *`.
+    """
+
+    method: str
+    url: str
+    body: bytes | None = None
+    if_match: str | None = None
+    if_none_match: bool = False
+
+    @property
+    def target(self) -> str | None:
+        """`Type/id` if the interaction is about exactly one resource, or its history."""
+        found = re.fullmatch(r"([A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history)?", self.url)
+        return found.group(1) if found else None
+
+    def entry(self) -> dict[str, Any]:
+        """The entry of a batch bundle."""
+        request: dict[str, Any] = {"method": self.method, "url": self.url}
+        if self.if_match is not None:
+            request["ifMatch"] = f'W/"{self.if_match}"'
+        if self.if_none_match:
+            request["ifNoneMatch"] = "*"
+        entry: dict[str, Any] = {"request": request}
+        if self.body is not None:
+            entry["resource"] = orjson.Fragment(self.body)
+        return entry
+
+    def headers(self) -> dict[str, str]:
+        """The same conditions as headers of a single request."""
+        headers = {}
+        if self.if_match is not None:
+            headers["If-Match"] = f'W/"{self.if_match}"'
+        if self.if_none_match:
+            headers["If-None-Match"] = "*"
+        return headers
+
+
+class Reply(NamedTuple):
+    """The answer to one interaction. `status` 0: none was seen, or none that can be told to be this one's.
+
+    `outcome` is what the server said on an error, as text; `retry_after_seconds` what it asked for, if it did.
+    """
+
+    interaction: Interaction
+    status: int
+    resource: Resource | None = None
+    version: str | None = None
+    outcome: str | None = None
+    retry_after_seconds: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        status = self.status
+        writes = self.interaction.method != "GET"
+        if 200 <= status < 300:
+            return Verdict.DONE
+        if status in (404, 410):
+            if not writes:
+                return Verdict.ABSENT
+            creates = self.interaction.if_match is None
+            return Verdict.DENIED if creates and status == 404 else Verdict.CONFLICT
+        if writes and (status in (304, 409, 412) or (status == 400 and self._asks_for_if_match)):
+            return Verdict.CONFLICT
+        if status in (400, 413, 422):
+            return Verdict.REFUSED
+        if status in (401, 403, 405):
+            return Verdict.DENIED
+        return Verdict.UNKNOWN
+
+    @property
+    def _asks_for_if_match(self) -> bool:
+        return re.search(r"if-?\s?match", self.outcome or "", re.IGNORECASE) is not None
+
+
+def no_replies(interactions: Sequence[Interaction], retry_after_seconds: float | None = None) -> list[Reply]:
+    """Nothing is known of these."""
+    return [Reply(interaction, 0, retry_after_seconds=retry_after_seconds) for interaction in interactions]
+
+
+def outcome_text(resource: Any) -> str | None:
+    """An OperationOutcome (or what stands in its place) for a dead letter, cut to what a letter holds."""
+    if resource is None:
+        return None
+    return orjson.dumps(resource, default=str).decode()[:MAX_OUTCOME_CHARACTERS]
+
+
+def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
+    """The version id: of the resource, else of the etag (`W/"2"`, `"2"`, `2`), else of the location. It is opaque."""
+    version = ((resource or {}).get("meta") or {}).get("versionId")
+    if version:
+        return str(version)
+    if etag:
+        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", etag.strip()) or None
+    found = re.search(r"/_history/([^/?]+)", location or "")
+    return found.group(1) if found else None
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """`Retry-After` in its two forms, seconds or an HTTP date; also the milliseconds of `x-ms-retry-after-ms`."""
+    milliseconds = headers.get("x-ms-retry-after-ms", "").strip()
+    if milliseconds.isdigit():
+        return int(milliseconds) / 1000
+    text = headers.get("retry-after", "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+
+
+def match_entries(
+    interactions: Sequence[Interaction], bundle: Resource, retry_after_seconds: float | None
+) -> list[Reply]:
+    """The replies of a batch response, in the order of the interactions.
+
+    By position only if the counts agree and no entry names another resource than was asked for; otherwise only entries
+    that name their resource are believed, and the rest is unknown.
+    """
+    entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
+    targets = [_entry_target(entry) for entry in entries]
+    in_order = len(entries) == len(interactions) and all(
+        found is None or interaction.target is None or found == interaction.target
+        for interaction, found in zip(interactions, targets, strict=True)
+    )
+    if in_order:
+        return [_reply(*pair, retry_after_seconds) for pair in zip(interactions, entries, strict=True)]
+    by_target = {target: entry for target, entry in zip(targets, entries, strict=True) if target}
+    return [
+        _reply(interaction, by_target.get(interaction.target or "", {}), retry_after_seconds)
+        for interaction in interactions
+    ]
+
+
+def _entry_target(entry: Resource) -> str | None:
+    resource = entry.get("resource") or {}
+    if resource.get("type") == "history":
+        versions = resource.get("entry") or []
+        resource = next((each["resource"] for each in versions if each.get("resource")), {})
+    if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
+        return f"{resource['resourceType']}/{resource['id']}"
+    location = (entry.get("response") or {}).get("location") or ""
+    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", location)
+    return found.group(1) if found else None
+
+
+def _reply(interaction: Interaction, entry: Resource, retry_after_seconds: float | None) -> Reply:
+    response = entry.get("response") or {}
+    status = re.match(r"\s*(\d{3})\b", str(response.get("status", "")))
+    if not status:
+        return Reply(interaction, 0, retry_after_seconds=retry_after_seconds)
+    resource = entry.get("resource")
+    code = int(status.group(1))
+    return Reply(
+        interaction,
+        code,
+        resource,
+        version_from(resource, response.get("etag"), response.get("location")),
+        outcome_text(response.get("outcome") or resource) if code >= 300 else None,
+        retry_after_seconds,
+    )

@@ -1,0 +1,333 @@
+"""The FHIR server, over HTTP: interactions in batches, searches to their last page, and what an answer means.
+
+Nothing here decides what becomes of data; a `Reply` per interaction says what is known. What concerns the server as a
+whole is raised: FhirAccessDenied when somebody must mend a setting, FhirServerUnavailable when it is away.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from ipaddress import ip_address
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+from uuid import uuid4
+
+import httpx
+import orjson
+
+from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
+from medtech.persist.answers import (
+    Interaction,
+    Reply,
+    Resource,
+    Verdict,
+    match_entries,
+    no_replies,
+    outcome_text,
+    retry_after_seconds,
+    version_from,
+)
+from medtech.persist.capabilities import Capabilities, read_capabilities
+from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
+from medtech.persist.patience import Patience
+from medtech.transform.fhir_json import NotAResource, parse_resource
+
+CONCURRENT_BUNDLES = 8
+"""Bundles on their way at once, from all shards together."""
+
+MAX_BUNDLE_BYTES = 4_000_000
+"""Azure's FHIR services take 4 MiB and more; a single resource above it goes alone."""
+
+TIMEOUT = httpx.Timeout(connect=10.0, read=130.0, write=60.0, pool=130.0)
+"""Azure works up to 100 s on a bundle: a shorter wait would call unknown what is about to be answered."""
+
+OUTAGE_SECONDS = 0.5
+"""The first wait for a server that did not answer; it doubles."""
+
+CAPABILITIES_SECONDS = 3600.0
+FHIR_JSON = "application/fhir+json"
+
+
+def quiet_http_logs() -> None:
+    """httpx logs every URL at INFO, httpcore every header at DEBUG, and both hold identifiers and tokens."""
+    for name in ("httpx", "httpcore", "azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class FhirClient:
+    """One per process; its methods may be called from several threads.
+
+    `base_url` with or without a trailing slash; `audience` is what tokens are asked for (default: the URL's origin).
+    Raises SettingInvalid for a URL that is none, and for plain http to another machine: health data would travel
+    readable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        audience: str = "",
+        *,
+        bundle_size: int = 100,
+        credentials: Credentials | None = None,
+    ) -> None:
+        quiet_http_logs()
+        self._base = _checked(base_url)
+        self._bundle_size = bundle_size
+        if credentials is None:
+            secure = self._base.scheme == "https"
+            credentials = EntraCredentials(audience or _origin(self._base)) if secure else NoCredentials()
+        self._credentials = credentials
+        self._http = httpx.Client(
+            timeout=TIMEOUT,
+            limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
+            headers={"User-Agent": f"medtech/{version('medtech')}", "Accept": FHIR_JSON},
+        )
+        self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
+        self._capabilities: Capabilities | None = None
+        self._capabilities_read = 0.0
+        self._capabilities_lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._http.close()
+
+    def capabilities(self) -> Capabilities:
+        """Read once an hour. Raises FhirAccessDenied for a server that cannot be written to safely, Unavailable."""
+        with self._capabilities_lock:
+            now = time.monotonic()
+            if self._capabilities is None or now - self._capabilities_read > CAPABILITIES_SECONDS:
+                self._capabilities = read_capabilities(self._metadata())
+                self._capabilities_read = now
+            return self._capabilities
+
+    def _metadata(self) -> Resource:
+        answer = self._send("GET", "metadata")
+        if answer is not None and answer.status_code == 404:
+            raise self._denied(404)
+        statement = _fhir(answer) if answer is not None and answer.is_success else None
+        if statement is not None:
+            return statement
+        asked = retry_after_seconds(answer.headers, datetime.now(UTC)) if answer is not None else None
+        status = answer.status_code if answer is not None and not answer.is_success else 0
+        raise self.unavailable(Reply(Interaction("GET", "metadata"), status, retry_after_seconds=asked))
+
+    def exchange(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        """Sends the interactions in bundles, side by side, and gives a reply for each, in order.
+
+        There is no order among the interactions of one call. Nothing is sent twice, except after an answer that says
+        that a bundle as a whole was not carried out (400, 413, 422): its halves are sent, down to the one entry that
+        was meant. Raises Unavailable when there is no token, or the server's capabilities cannot be read or do not do.
+        """
+        if not interactions:
+            return []
+        send = self._batch if self.capabilities().batch else self._one_by_one
+        return [reply for replies in self._pool.map(send, self._bundles(interactions)) for reply in replies]
+
+    def read(self, interactions: Sequence[Interaction], patience: Patience) -> list[Reply]:
+        """Replies to GETs, asked again where none was understood, as long as `patience` lasts.
+
+        What stays unknown is told as such: one resource that a server cannot give must not stop its neighbours. Raises
+        FhirAccessDenied, and FhirServerUnavailable when not a single one is known.
+        """
+        replies = self.exchange(interactions)
+        while True:
+            denied = next((reply for reply in replies if reply.verdict is Verdict.DENIED), None)
+            if denied:
+                raise self.unavailable(denied)
+            unknown = [index for index, reply in enumerate(replies) if reply.verdict is Verdict.UNKNOWN]
+            if not unknown:
+                return replies
+            asked = max((replies[index].retry_after_seconds or 0.0 for index in unknown), default=0.0)
+            if not patience.waits(OUTAGE_SECONDS, asked):
+                if len(unknown) == len(replies):
+                    raise self.unavailable(replies[0])
+                return replies
+            again = self.exchange([interactions[index] for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+
+    def follow(self, bundle: Resource) -> Iterator[Resource]:
+        """The bundle of a search or a history, then its further pages (`link.next`), on the same host only."""
+        seen: set[str] = set()
+        while True:
+            yield bundle
+            following = next(
+                (each.get("url") for each in bundle.get("link") or [] if each.get("relation") == "next"), None
+            )
+            if not following:
+                return
+            url = httpx.URL(urljoin(f"{self._base}/", str(following)))
+            if _origin(url) != _origin(self._base):
+                raise FhirAccessDenied(
+                    f"The FHIR server's next page is at another host ({_origin(url)}), to which no token is sent. "
+                    "FHIR_SERVICE_URL must be the address under which the server knows itself."
+                )
+            if str(url) in seen:
+                raise FhirServerUnavailable("The FHIR server's pages go round in a circle.")
+            seen.add(str(url))
+            reply = self._single(Interaction("GET", str(url)))
+            if reply.verdict is not Verdict.DONE or reply.resource is None:
+                raise self.unavailable(reply)
+            bundle = reply.resource
+
+    def search(self, resource_type: str, parameters: Sequence[dict[str, str]]) -> list[Resource]:
+        """The matches of several searches, each to its last page, side by side.
+
+        By POST: identifiers stay out of addresses. Raises Unavailable.
+        """
+
+        def search_one(form: dict[str, str]) -> list[Resource]:
+            reply = self._single(Interaction("POST", f"{resource_type}/_search"), form=form)
+            if reply.verdict is not Verdict.DONE or reply.resource is None:
+                raise self.unavailable(reply)
+            return [resource for page in self.follow(reply.resource) for resource in matches(page)]
+
+        return [resource for found in self._pool.map(search_one, parameters) for resource in found]
+
+    def unavailable(self, reply: Reply) -> FhirAccessDenied | FhirServerUnavailable:
+        """The error that a reply which settles nothing stands for."""
+        if reply.verdict is Verdict.DENIED:
+            return self._denied(reply.status)
+        what = f"answered {reply.status}" if reply.status else "gave no answer that can be understood"
+        return FhirServerUnavailable(
+            f"The FHIR server {what}.", retry_after_seconds=reply.retry_after_seconds, outcome=reply.outcome
+        )
+
+    def _denied(self, status: int) -> FhirAccessDenied:
+        mend = {
+            401: "The token was not taken: check FHIR_AUDIENCE.",
+            403: "Give the app's identity the role FHIR Data Contributor.",
+            404: "FHIR_SERVICE_URL must be the base address of the FHIR service.",
+        }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
+        return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {mend}")
+
+    def _bundles(self, interactions: Iterable[Interaction]) -> Iterator[list[Interaction]]:
+        bundle: list[Interaction] = []
+        size = 0
+        for interaction in interactions:
+            length = len(interaction.body or b"") + len(interaction.url) + 100
+            if bundle and (len(bundle) == self._bundle_size or size + length > MAX_BUNDLE_BYTES):
+                yield bundle
+                bundle, size = [], 0
+            bundle.append(interaction)
+            size += length
+        if bundle:
+            yield bundle
+
+    def _batch(self, interactions: list[Interaction]) -> list[Reply]:
+        entries = [interaction.entry() for interaction in interactions]
+        body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
+        outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
+        if outer is None:
+            return no_replies(interactions)
+        asked = retry_after_seconds(outer.headers, datetime.now(UTC))
+        resource = _fhir(outer)
+        if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
+            return match_entries(interactions, resource, asked)
+        if outer.status_code == 413 or (outer.status_code in (400, 422) and resource):
+            if len(interactions) == 1:
+                return [Reply(interactions[0], outer.status_code, outcome=outcome_text(resource))]
+            middle = len(interactions) // 2
+            return self._batch(interactions[:middle]) + self._batch(interactions[middle:])
+        if outer.status_code in (401, 403, 404, 405):
+            # An entry's 404 is an answer, the 404 of a whole batch is a wrong address.
+            status = 405 if outer.status_code == 404 else outer.status_code
+            return [Reply(interaction, status) for interaction in interactions]
+        status = 0 if outer.is_success or outer.status_code in (400, 422) else outer.status_code
+        return [Reply(interaction, status, retry_after_seconds=asked) for interaction in interactions]
+
+    def _one_by_one(self, interactions: list[Interaction]) -> list[Reply]:
+        return [self._single(interaction) for interaction in interactions]
+
+    def _single(self, interaction: Interaction, form: dict[str, str] | None = None) -> Reply:
+        method, url = interaction.method, interaction.url
+        resource_type, _, query = url.partition("?")
+        if method == "GET" and query and "/" not in resource_type and form is None:
+            method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
+        answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
+        if answer is None:
+            return Reply(interaction, 0)
+        asked = retry_after_seconds(answer.headers, datetime.now(UTC))
+        status, resource = answer.status_code, _fhir(answer)
+        foreign = resource is None and bool(answer.content or method == "GET")
+        if foreign and (answer.is_success or status in (400, 404, 410, 422)):
+            return Reply(interaction, 0, retry_after_seconds=asked)
+        found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
+        return Reply(interaction, status, resource, found, outcome_text(resource) if status >= 300 else None, asked)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None = None,
+        form: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response | None:
+        """The answer, None when none was seen. `url` is relative to the base, or absolute on its host."""
+        headers = {**(headers or {}), "X-Correlation-Id": str(uuid4())}
+        if content is not None:
+            headers["Content-Type"] = FHIR_JSON
+        if authorization := self._credentials.authorization():
+            headers["Authorization"] = authorization
+        address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        try:
+            return self._http.request(method, address, content=content, data=form, headers=headers)
+        except httpx.TransportError:
+            return None
+
+
+def matches(bundle: Resource) -> list[Resource]:
+    """The resources of a search's page that were searched for, without what was included or said besides."""
+    entries: list[Any] = bundle.get("entry") or []
+    found = [each["resource"] for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
+    return [resource for resource in found if resource.get("resourceType") != "OperationOutcome"]
+
+
+def _fhir(answer: httpx.Response) -> Resource | None:
+    """The resource in an answer, None for what is no FHIR (a gateway's page, a cut body)."""
+    try:
+        resource = parse_resource(answer.content)
+    except NotAResource:
+        return None
+    return resource if "resourceType" in resource else None
+
+
+def _origin(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _checked(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url.strip().rstrip("/"))
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise SettingInvalid("FHIR_SERVICE_URL is no address. Set it to the base of a FHIR R4 server, https://….")
+    if url.scheme == "http" and not _is_this_machine(url.host):
+        raise SettingInvalid(
+            "FHIR_SERVICE_URL is plain http to another machine: readings would travel readable. Use https."
+        )
+    return url
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

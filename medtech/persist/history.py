@@ -1,0 +1,158 @@
+"""Readings that another writer overwrote, taken back from an Observation's history.
+
+Two writers that create the same Observation at once may both succeed on a server that does not honour If-None-Match:
+the later one then holds only its own readings, and the earlier one's are in a version before it.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from medtech.persist.answers import Reply, Resource, Verdict, version_from
+from medtech.persist.client import FhirClient
+from medtech.ticks import TICKS_PER_MILLISECOND
+from medtech.transform.effective import StoredPeriod, read_effective
+from medtech.transform.identifier import SYSTEM
+from medtech.transform.sampled_data import NO_SAMPLE, Layout, lay_out_anew
+
+_WITHDRAWN = ("entered-in-error", "cancelled")
+
+
+class History(NamedTuple):
+    """`current` is None after a deletion; `earlier` are the versions before it, newest first, back to the creation."""
+
+    current: Resource | None
+    version: str | None
+    earlier: list[Resource]
+
+
+def read_history(client: FhirClient, reply: Reply) -> History:
+    """The history in the reply to `GET Observation/{id}/_history`, back to the creation or the last deletion.
+
+    Raises Unavailable when a further page cannot be read.
+    """
+    if reply.verdict is Verdict.ABSENT or reply.resource is None:
+        return History(None, None, [])
+    versions: list[tuple[Resource, str | None]] = []
+    for page in client.follow(reply.resource):
+        for entry in page.get("entry") or []:
+            resource = entry.get("resource")
+            if resource is None or (entry.get("request") or {}).get("method") == "DELETE":
+                return _history(versions)
+            versions.append((resource, version_from(resource, (entry.get("response") or {}).get("etag"), None)))
+    return _history(versions)
+
+
+def _history(versions: list[tuple[Resource, str | None]]) -> History:
+    if not versions:
+        return History(None, None, [])
+    (current, version), *earlier = versions
+    return History(current, version, [resource for resource, _ in earlier])
+
+
+def absorb(current: Resource, earlier: Iterable[Resource]) -> Resource:
+    """`current` with what only its earlier versions hold: data points, components, a wider period.
+
+    What `current` says stands; gives `current` itself when there is nothing to take back. Raises ConversionError for
+    an Observation whose period cannot be read, PeriodTooLong.
+    """
+    for version in earlier:
+        if version.get("status") not in _WITHDRAWN:
+            current = _absorb(current, version)
+    return current
+
+
+def _absorb(current: Resource, earlier: Resource) -> Resource:
+    where = f"Observation/{current.get('id')}"
+    now, before = read_effective(current, where), read_effective(earlier, where)
+    if now.start is None or now.covered is None or before.start is None or before.covered is None:
+        return current
+    union = _Union(now.start, before.start, min(now.start, before.start), max(now.covered, before.covered))
+    result = union.element(current, earlier) | _wider_period(current, earlier, now, before)
+    others: list[Resource] = list(earlier.get("component") or [])
+    components = []
+    for component in current.get("component") or []:
+        same = next((each for each in others if _codes(component) & _codes(each)), {})
+        others = [each for each in others if each is not same]
+        components.append(union.element(component, same))
+    components += [union.element({}, each) for each in others]
+    if components:
+        result["component"] = components
+    return current if result == current else result
+
+
+class _Union(NamedTuple):
+    """The starts of the two versions, and from when to when both together last; in ticks, `end` inclusive."""
+
+    now: int
+    before: int
+    start: int
+    end: int
+
+    def element(self, current: Resource, earlier: Resource) -> Resource:
+        """An Observation or component: the current one's value if it has any, else the earlier one's."""
+        mine, theirs = _value_name(current), _value_name(earlier)
+        if mine is not None:
+            value = current[mine]
+            old = earlier.get(mine)
+            if _is_series(value):
+                old = old if _is_series(old) and _same_scale(value, old) else None
+                value = self._series(value, self.now, old)
+            return {**current, mine: value}
+        if theirs is None:
+            return dict(current)
+        value = earlier[theirs]
+        if _is_series(value):
+            value = self._series(value, self.before, None)
+        kept = {name: each for name, each in current.items() if name != "dataAbsentReason"}
+        return {**(kept or earlier), theirs: value}
+
+    def _series(self, series: Resource, start: int, old: Resource | None) -> Resource:
+        """The series laid out from the common start, with the data points of `old` where it has none."""
+        period = _period_ticks(series)
+        layout = Layout(self.start, self.end, period)
+        if old is None and start == self.start:
+            return series
+        points = lay_out_anew(series.get("data") or "", 1, start, period, layout).split()
+        if old is not None:
+            olds = lay_out_anew(old.get("data") or "", 1, self.before, _period_ticks(old), layout).split()
+            pairs = zip_longest(points, olds, fillvalue=NO_SAMPLE)
+            points = [before if point == NO_SAMPLE else point for point, before in pairs]
+        data = " ".join(points)
+        return series if data == series.get("data") else {**series, "data": data}
+
+
+def _wider_period(current: Resource, earlier: Resource, now: StoredPeriod, before: StoredPeriod) -> Resource:
+    """The period of both, in the words of the version that reaches further."""
+    mine, theirs = current.get("effectivePeriod"), earlier.get("effectivePeriod")
+    if not mine or not theirs:
+        return {}
+    wider = dict(mine)
+    if (before.start or 0) < (now.start or 0):
+        wider["start"] = theirs["start"]
+    if (before.covered or 0) > (now.covered or 0):
+        wider["end"] = theirs["end"]
+    return {"effectivePeriod": wider}
+
+
+def _is_series(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("dimensions") == 1 and bool(value.get("period"))
+
+
+def _same_scale(series: Resource, other: Resource) -> bool:
+    return all(series.get(name) == other.get(name) for name in ("origin", "factor"))
+
+
+def _period_ticks(series: Resource) -> int:
+    return int(Decimal(series["period"]) * TICKS_PER_MILLISECOND)
+
+
+def _value_name(element: Resource) -> str | None:
+    return next((name for name in element if name.startswith("value")), None)
+
+
+def _codes(component: Resource) -> set[tuple[str | None, str | None]]:
+    """The names of its value, in the service's system; without one, all its codings."""
+    coding = [(each.get("system"), each.get("code")) for each in (component.get("code") or {}).get("coding") or []]
+    return {each for each in coding if each[0] == SYSTEM} or set(coding)

@@ -1,0 +1,318 @@
+"""Drafts become stored Observations: read what is there, merge, write, and settle every answer (DESIGN "The flush").
+
+For each write there is one outcome: it is written (or says nothing new), it will never be taken (dead letter), or it
+has to wait for the next flush (Unavailable: its rows stay).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+from medtech import ticks
+from medtech.errors import (
+    FhirAccessDenied,
+    FhirConflict,
+    FhirServerUnavailable,
+    MedTechError,
+    MultipleResourceFound,
+    ResourceRefused,
+)
+from medtech.model import ResourceIdentity
+from medtech.persist.answers import Interaction, Reply, Resource, Verdict
+from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
+from medtech.persist.history import absorb, read_history
+from medtech.persist.identity import CONFLICT_SECONDS
+from medtech.persist.patience import Patience
+from medtech.persist.references import Identifier
+from medtech.settings import ObservationLookup
+from medtech.transform.fhir_json import dump_resource
+from medtech.transform.identifier import SYSTEM
+from medtech.transform.merge import merge
+from medtech.transform.observation import ObservationDraft, create
+
+IDENTIFIERS_PER_SEARCH = 50
+
+
+class Operation(StrEnum):
+    """What became of an Observation, in the words of the metric FhirResourceSaved."""
+
+    CREATED = "Created"
+    UPDATED = "Updated"
+    NO_OPERATION = "NoOperation"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservationWrite:
+    """One Observation of a flush: no two of a flush have the same id (drafts that meet are folded before).
+
+    `check_history`: a row behind it was marked `creates_sent`, so an earlier flush may have created this Observation
+    without seeing the answer, over another writer's. Hashable by identity, so that rows can be found by it.
+    """
+
+    draft: ObservationDraft
+    identity: ResourceIdentity
+    check_history: bool = False
+    relabel_unit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`operation` when it is settled; else `error`: an Unavailable means that its rows stay, any other a dead letter.
+
+    `other_encounter`: the stored Observation keeps another encounter than the measurements name. `reference_lost`: the
+    server says that a Patient, Device or Encounter is not there, so that the identity in the cache no longer holds.
+    """
+
+    write: ObservationWrite
+    operation: Operation | None = None
+    error: MedTechError | None = None
+    other_encounter: bool = False
+    reference_lost: bool = False
+
+
+class _Attempt:
+    """A write on its way: what is stored, what was tried, why it is not settled."""
+
+    __slots__ = ("check_history", "error", "id", "identifier", "operation", "other_encounter", "version", "write")
+
+    def __init__(self, write: ObservationWrite) -> None:
+        self.write = write
+        self.identifier, self.id = write.draft.identify(write.identity)
+        self.check_history = write.check_history
+        self.version: str | None = None
+        self.operation: Operation | None = None
+        self.error: MedTechError | None = None
+        self.other_encounter = False
+
+    def settled(self, operation: Operation | None = None, error: MedTechError | None = None) -> Outcome:
+        return Outcome(self.write, operation, error, self.other_encounter, self._reference_lost(error))
+
+    def _reference_lost(self, error: MedTechError | None) -> bool:
+        if not isinstance(error, ResourceRefused) or not error.outcome:
+            return False
+        device, patient, encounter = self.write.identity
+        references = [f"Device/{device}", f"Patient/{patient}", f"Encounter/{encounter}"]
+        return any(reference in error.outcome for reference in references)
+
+
+class ObservationWriter:
+    """Writes the Observations of a flush; one per process, `write` may run in several threads at once."""
+
+    def __init__(
+        self,
+        client: FhirClient,
+        *,
+        bundle_size: int = 100,
+        lookup: ObservationLookup = ObservationLookup.ID,
+        now: Callable[[], int] = ticks.now,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._lookup = lookup
+        self._now = now
+        self._pause = pause
+        self._portion = bundle_size * CONCURRENT_BUNDLES
+
+    def write(
+        self, writes: Iterable[ObservationWrite], before_writes: Callable[[Sequence[ObservationWrite]], object]
+    ) -> Iterator[Outcome]:
+        """One outcome for each write, in any order, portion by portion (so many bundles as are sent side by side).
+
+        `before_writes` is called, in this thread, before bundles that write are sent, with the writes among them that
+        create (there may be none): the place to mark their rows and to see whether the lease still holds. What it
+        raises ends the iteration; nothing is sent after that. When the server is away as a whole, or denies access,
+        the writes that are left get that error as their outcome and are not tried.
+        """
+        away: MedTechError | None = None
+        remaining = iter(writes)
+        while portion := [_Attempt(write) for write in islice(remaining, self._portion)]:
+            if away is None:
+                outcomes: list[Outcome] = []
+                away = self._write_portion(portion, before_writes, outcomes)
+                yield from outcomes
+            else:
+                yield from (attempt.settled(error=away) for attempt in portion)
+
+    def _write_portion(
+        self,
+        portion: list[_Attempt],
+        before_writes: Callable[[Sequence[ObservationWrite]], object],
+        outcomes: list[Outcome],
+    ) -> MedTechError | None:
+        """Adds an outcome for each attempt; gives the error of a server that is away as a whole."""
+        open_attempts = portion
+        patience = Patience(pause=self._pause)
+        while open_attempts:
+            try:
+                requests = self._merge(self._read(open_attempts, outcomes), outcomes)
+            except (FhirServerUnavailable, FhirAccessDenied) as error:
+                _leave(portion, outcomes, error)
+                return error
+            if not requests:
+                break
+            before_writes([attempt.write for attempt, request in requests if request.if_none_match])
+            try:
+                replies = self._client.exchange([request for _, request in requests])
+                answered = [(attempt, reply) for (attempt, _), reply in zip(requests, replies, strict=True)]
+                open_attempts, shortest, asked = self._judge(answered, outcomes)
+            except (FhirServerUnavailable, FhirAccessDenied) as error:
+                _leave(portion, outcomes, error)
+                return error
+            if open_attempts and not patience.waits(shortest, asked):
+                outcomes.extend(attempt.settled(error=attempt.error) for attempt in open_attempts)
+                silent = all(reply.verdict is Verdict.UNKNOWN for reply in replies)
+                return open_attempts[0].error if silent else None
+        return None
+
+    def _read(
+        self, attempts: Sequence[_Attempt], outcomes: list[Outcome]
+    ) -> list[tuple[_Attempt, Resource | None, list[Resource]]]:
+        """What is stored of each (None: nothing), and its overwritten versions where the history was asked for."""
+        if self._lookup is ObservationLookup.IDENTIFIER:
+            attempts = self._find(attempts, outcomes)
+        requests = [
+            Interaction("GET", f"Observation/{each.id}/_history" if each.check_history else f"Observation/{each.id}")
+            for each in attempts
+        ]
+        found: list[tuple[_Attempt, Resource | None, list[Resource]]] = []
+        for attempt, reply in zip(attempts, self._client.read(requests, Patience(pause=self._pause)), strict=True):
+            if reply.verdict not in (Verdict.DONE, Verdict.ABSENT):
+                outcomes.append(attempt.settled(error=self._error(attempt, reply)))
+            elif attempt.check_history:
+                try:
+                    history = read_history(self._client, reply)
+                except FhirServerUnavailable as error:
+                    outcomes.append(attempt.settled(error=error))
+                    continue
+                attempt.version = history.version
+                found.append((attempt, history.current, history.earlier))
+            else:
+                stored = reply.resource if reply.verdict is Verdict.DONE else None
+                attempt.version = reply.version if stored else None
+                found.append((attempt, stored, []))
+        return found
+
+    def _find(self, attempts: Sequence[_Attempt], outcomes: list[Outcome]) -> list[_Attempt]:
+        """Takes over the ids under which a store keeps these Observations; what a search misses keeps its own."""
+        identifiers = {attempt: Identifier(SYSTEM, attempt.identifier) for attempt in attempts}
+        searches = [
+            {"identifier": ",".join(identifiers[each].search_value() for each in attempts[start : start + size])}
+            for size in (IDENTIFIERS_PER_SEARCH,)
+            for start in range(0, len(attempts), size)
+        ]
+        by_value: dict[str, dict[str, Resource]] = {}
+        for resource in self._client.search("Observation", [{**form, "_count": "100"} for form in searches]):
+            for value in {each.get("value") for each in resource.get("identifier") or []}:
+                by_value.setdefault(value, {})[resource["id"]] = resource
+        found: list[_Attempt] = []
+        for attempt, identifier in identifiers.items():
+            ids = [key for key, each in by_value.get(identifier.value, {}).items() if identifier.is_on(each)]
+            if len(ids) > 1:
+                names = ", ".join(f"Observation/{each}" for each in ids[:5])
+                outcomes.append(
+                    attempt.settled(error=MultipleResourceFound(f"Several Observations have one identifier: {names}."))
+                )
+                continue
+            attempt.id = ids[0] if ids else attempt.id
+            found.append(attempt)
+        return found
+
+    def _merge(
+        self, stored: Iterable[tuple[_Attempt, Resource | None, list[Resource]]], outcomes: list[Outcome]
+    ) -> list[tuple[_Attempt, Interaction]]:
+        """The writes that say something new; the others are settled."""
+        requests: list[tuple[_Attempt, Interaction]] = []
+        for attempt, current, earlier in stored:
+            try:
+                resource = self._merged(attempt, current, earlier)
+            except MedTechError as error:
+                outcomes.append(attempt.settled(error=error))
+                continue
+            if resource is None:
+                outcomes.append(attempt.settled(attempt.operation or Operation.NO_OPERATION))
+                continue
+            url = f"Observation/{attempt.id}"
+            if current is not None and attempt.version is None:
+                raise FhirAccessDenied(
+                    f"The FHIR server gave {url} without a version, so it cannot be changed safely. Turn versioning on."
+                )
+            body = dump_resource(resource)
+            creates = current is None
+            requests.append((attempt, Interaction("PUT", url, body, attempt.version, if_none_match=creates)))
+        return requests
+
+    def _merged(self, attempt: _Attempt, current: Resource | None, earlier: list[Resource]) -> Resource | None:
+        """The Observation to be written, None when the stored one says the same already."""
+        write, issued = attempt.write, self._now()
+        if current is None:
+            return create(write.draft, write.identity, issued) | {"id": attempt.id}
+        restored = absorb(current, earlier)
+        merged = merge(restored, write.draft, write.identity, issued, relabel_unit=write.relabel_unit)
+        attempt.other_encounter = merged.other_encounter
+        if merged.changed:
+            return merged.resource
+        if restored is current:
+            return None
+        status = "corrected" if current.get("status") == "corrected" else "amended"
+        return {**restored, "status": status, "issued": ticks.format_iso(issued)}
+
+    def _judge(
+        self, replies: Iterable[tuple[_Attempt, Reply]], outcomes: list[Outcome]
+    ) -> tuple[list[_Attempt], float, float]:
+        """(attempts that are still open, how long to wait at least, what the server asked for), the others settled."""
+        open_attempts: list[_Attempt] = []
+        shortest = asked = 0.0
+        for attempt, reply in replies:
+            creates = reply.interaction.if_none_match
+            intended = Operation.CREATED if creates else Operation.UPDATED
+            match reply.verdict:
+                case Verdict.DONE if not (creates and _has_predecessor(reply)):
+                    outcomes.append(attempt.settled(attempt.operation or intended))
+                    continue
+                case Verdict.REFUSED:
+                    outcomes.append(attempt.settled(error=self._error(attempt, reply)))
+                    continue
+                case Verdict.DONE:
+                    attempt.operation = intended
+                    attempt.check_history = True
+                    attempt.error = self._error(attempt, reply)
+                case Verdict.CONFLICT:
+                    attempt.error = self._error(attempt, reply)
+                    shortest = max(shortest, CONFLICT_SECONDS)
+                case Verdict.DENIED:
+                    raise self._client.unavailable(reply)
+                case _:
+                    # Carried out or not: if the next look finds it there, it was this write that did it.
+                    attempt.operation = attempt.operation or intended
+                    attempt.check_history = attempt.check_history or creates
+                    attempt.error = self._error(attempt, reply)
+                    shortest = max(shortest, OUTAGE_SECONDS)
+                    asked = max(asked, reply.retry_after_seconds or 0.0)
+            open_attempts.append(attempt)
+        return open_attempts, shortest, asked
+
+    def _error(self, attempt: _Attempt, reply: Reply) -> MedTechError:
+        where = f"Observation/{attempt.id}"
+        if reply.verdict is Verdict.REFUSED:
+            return ResourceRefused(
+                f"The FHIR server refused {where} with {reply.status}. Its reason is kept with the dead letter; mend "
+                "the mapping or the server's rules, then replay.",
+                outcome=reply.outcome,
+            )
+        if reply.verdict in (Verdict.CONFLICT, Verdict.DONE):
+            return FhirConflict(f"Others kept changing {where}; it is tried again at the next flush.")
+        return self._client.unavailable(reply)
+
+
+def _has_predecessor(reply: Reply) -> bool:
+    """Whether a create went over a version: the server says 200, or counts its versions and is past the first."""
+    counted = (reply.version or "").isdigit()
+    return reply.status != 201 or (counted and int(reply.version or "1") > 1)
+
+
+def _leave(portion: Sequence[_Attempt], outcomes: list[Outcome], error: MedTechError) -> None:
+    """What has no outcome yet waits for the next flush."""
+    settled = {outcome.write for outcome in outcomes}
+    outcomes.extend(attempt.settled(error=error) for attempt in portion if attempt.write not in settled)

@@ -1,0 +1,33 @@
+"""How long to wait for a server that is away, and when to leave the data for the next flush."""
+
+import random
+import time
+from collections.abc import Callable
+
+MAX_RETRIES = 5
+
+
+class Patience:
+    """The waits of one piece of work: at most five, growing, with jitter, `seconds` together.
+
+    Jitter keeps two writers that met from meeting again at once. `pause` sleeps; a caller may end it early.
+    """
+
+    def __init__(self, seconds: float = 60.0, pause: Callable[[float], object] = time.sleep) -> None:
+        self._left_seconds = seconds
+        self._pause = pause
+        self._retries = 0
+
+    def waits(self, shortest_seconds: float, asked_seconds: float | None = None) -> bool:
+        """Waits before the next try; False, at once, when there is to be none.
+
+        `shortest_seconds` grows with each try; `asked_seconds` is the server's Retry-After, which is never cut short.
+        """
+        seconds = max(shortest_seconds * 2**self._retries * random.uniform(0.5, 1.0), asked_seconds or 0.0)
+        if self._retries == MAX_RETRIES or seconds > self._left_seconds:
+            return False
+        self._retries += 1
+        self._left_seconds -= seconds
+        if seconds > 0:
+            self._pause(seconds)
+        return True
