@@ -1,0 +1,558 @@
+"""JMESPath as the service reads it (JmesPath.Net), compiled to closures.
+
+An expression is parsed once, when its mapping is loaded (`compile_expression`), and then only run. JmesPath.Net carries
+a projection through an expression as a value of its own kind; what follows from that is kept here:
+
+- A chain of steps (`.name`, `[0]`, `[*]`, `.{...}`) is applied from left to right; behind a projection each step is
+  applied to every element, and parentheses do not end it. A pipe, `[]`, an argument or an operand does: it sees an
+  array.
+- Null ends a chain: `missing.{a: b}` is null, though `{a: b}` of null is an object.
+- What a step does not find is left out of a projection; a null that stands in the document stays in it, and the next
+  step sees that null.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
+from medtech.mapping.jmespath_functions import (
+    EXPRESSION,
+    FUNCTIONS,
+    Evaluate,
+    Function,
+    code_units,
+    equal,
+    text_of,
+    wrong_type,
+)
+from medtech.mapping.jmespath_syntax import Syntax, parse
+from medtech.mapping.jsonpath import ABSENT, MATCHED_TOKEN, with_matched_token
+
+
+class Expression:
+    """A compiled expression.
+
+    `names` are its property names from the root when it is nothing but names (`Body.deviceId`), else None.
+    """
+
+    __slots__ = ("_from_match", "_from_root", "_sees_match", "names", "text")
+
+    def __init__(self, text: str, tree: Syntax) -> None:
+        base, steps = _chain(tree)
+        is_names = base is None and all(isinstance(step, Field) for step in steps)
+        self.text = text
+        self.names = tuple(step.name for step in steps if isinstance(step, Field)) if is_names else None
+        seen = _root_names(tree)
+        self._sees_match = MATCHED_TOKEN in seen or _WHOLE_ROOT in seen
+        self._from_root = _Compiler(drops_match=False).raw(tree, at_root=True)
+        # Nearly every value is read from the matched token alone: then that is where evaluation starts.
+        self._from_match = _Compiler(drops_match=True).raw(tree, at_root=True) if seen == {MATCHED_TOKEN} else None
+
+    def search(self, document: Any, matched: Any = ABSENT) -> Any:
+        """What the expression gives in `document`: a token, a `Projection`, or None; raises EvaluationFailed.
+
+        `matched`, when given, is visible as the last property of the root, `matchedToken`.
+        """
+        try:
+            if matched is ABSENT or not self._sees_match:
+                result = self._from_root(document)
+            elif self._from_match is not None:
+                result = self._from_match(matched)
+            else:
+                result = self._from_root(with_matched_token(document, matched))
+        except OverflowError:
+            raise EvaluationFailed("fails: an integer is too large to be reckoned with as a fraction") from None
+        return result
+
+    def tokens(self, document: Any, matched: Any = ABSENT) -> list[Any]:
+        """What the expression selects: the elements of a projection, else the one token, or none for null."""
+        result = self.search(document, matched)
+        if type(result) is Projection:
+            return [_settled(element) for element in result]
+        return [] if result is None else [result]
+
+    def single(self, document: Any, matched: Any = ABSENT) -> Any:
+        """The result read as one token, None if there is none; raises EvaluationFailed for several.
+
+        A projection is then an array, even of one element.
+        """
+        result = self.search(document, matched)
+        if type(result) is not Projection:
+            return result
+        if len(result) > 1:
+            raise EvaluationFailed(f"finds {len(result)} tokens where one is needed")
+        return _settled(result)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def compile_expression(text: str) -> Expression:
+    """An expression of a mapping; raises ExpressionInvalid with the position of what is wrong."""
+    return Expression(text, parse(text))
+
+
+class Projection(list[Any]):
+    """An array that further steps apply to element by element."""
+
+    __slots__ = ()
+
+
+NOTHING: Final = object()
+"""What a step answers for an element of a projection that it leaves out."""
+
+
+def _settled(value: Any) -> Any:
+    """A value outside of projections: those in it are arrays."""
+    if type(value) is Projection:
+        return [_settled(element) for element in value]
+    return value
+
+
+# --- The steps of a chain -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A function, `[a, b]` or `{a: b}`: evaluated on the element, whatever that is."""
+
+    node: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """`[*]`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """`*`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`[start:stop:step]`"""
+
+    bounds: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    condition: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """`[]`"""
+
+
+_Step = Field | Index | Select | Elements | Members | Cut | Filter | Flatten
+
+_PROJECTING = (Elements, Members, Cut, Filter)
+_SELECTORS = ("function_expression", "multi_select_list", "multi_select_dict")
+
+
+def _chain(node: Syntax) -> tuple[Syntax | None, list[_Step]]:
+    """What a chain starts from (None: the current node) and its steps from left to right."""
+    kind, children = node["type"], node["children"]
+    if kind in ("current", "identity"):
+        return None, []
+    if kind == "field":
+        return None, [Field(node["value"])]
+    if kind in _SELECTORS:
+        return None, [Select(node)]
+    if kind in ("subexpression", "index_expression"):
+        base, steps = _chain(children[0])
+        for child in children[1:]:
+            steps += [_bracket(child)] if child["type"] in ("index", "slice") else _chain(child)[1]
+        return base, steps
+    if kind == "flatten":
+        base, steps = _chain(children[0])
+        return base, [*steps, Flatten()]
+    if kind in ("projection", "value_projection", "filter_projection"):
+        base, steps = _chain(children[0])
+        if kind == "value_projection":
+            steps = [*steps, Members()]
+        elif kind == "filter_projection":
+            steps = [*steps, Filter(children[2])]
+        elif not _projects_itself(children[0]):
+            steps = [*steps, Elements()]
+        return base, steps + _chain(children[1])[1]
+    return node, []
+
+
+def _bracket(node: Syntax) -> _Step:
+    return Index(node["value"]) if node["type"] == "index" else Cut(slice(*node["children"]))
+
+
+def _projects_itself(left: Syntax) -> bool:
+    """The parser puts `[]` and slices to the left of a projection node; `[*]` is the node itself."""
+    if left["type"] == "flatten":
+        return True
+    return left["type"] == "index_expression" and left["children"][-1]["type"] == "slice"
+
+
+_WHOLE_ROOT: Final = "@"
+"""Stands for the root itself among its names: no property name of an expression's root is asked for by it."""
+
+
+def _root_names(node: Syntax) -> frozenset[str]:
+    """The properties of the root that the expression reads; _WHOLE_ROOT if it needs the root itself."""
+    base, steps = _chain(node)
+    if base is not None:
+        if base["type"] == "pipe":
+            return _root_names(base["children"][0])
+        return frozenset[str]().union(*map(_root_names, base["children"]))
+    first = steps[0] if steps else None
+    if isinstance(first, Select):
+        children = [
+            child["children"][0] if child["type"] == "key_val_pair" else child for child in first.node["children"]
+        ]
+        return frozenset[str]().union(*(_root_names(child) for child in children if child["type"] != "expref"))
+    if isinstance(first, Field) and first.name != _WHOLE_ROOT:
+        return frozenset({first.name})
+    return frozenset({_WHOLE_ROOT})
+
+
+# --- Compilation --------------------------------------------------------------------------------------------------
+
+
+def _truth(value: Any) -> bool:
+    """False are null, false, and empty texts, arrays and objects; every number is true."""
+    return bool(value) or type(value) is int or type(value) is float
+
+
+class _Compiler:
+    """Makes closures of one argument, the current node.
+
+    A *settled* closure gives a token. A *raw* one may also give a Projection, for the steps that go on with it.
+    `drops_match` leaves out the name `matchedToken` at the root: the closure then starts from the matched token.
+    """
+
+    def __init__(self, *, drops_match: bool) -> None:
+        self._drops_match = drops_match
+
+    def raw(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        return self._compile(node, at_root, raw=True)
+
+    def settled(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        return self._compile(node, at_root, raw=False)
+
+    def _compile(self, node: Syntax, at_root: bool, *, raw: bool) -> Evaluate:
+        base, steps = _chain(node)
+        if base is not None:
+            start = getattr(self, f"_{base['type']}")(base, at_root, raw or bool(steps))
+            return self._steps_behind(start, steps, raw) if steps else start
+        if at_root and self._drops_match and steps and steps[0] == Field(MATCHED_TOKEN):
+            return self._steps(steps[1:], False, raw)
+        return self._steps(steps, at_root, raw)
+
+    # Steps
+
+    def _steps(self, steps: list[_Step], at_root: bool, raw: bool) -> Evaluate:
+        """The steps from the current node on; a flattening takes all that was found before it."""
+        for place in range(len(steps) - 1, -1, -1):
+            if isinstance(steps[place], Flatten):
+                source = self._steps(steps[:place], at_root, False)
+                return _project(_flattening(source), self._step(steps[place + 1 :], mapped=True, raw=raw), raw, None)
+        return self._step(steps, mapped=False, raw=raw, at_root=at_root) or _identity
+
+    def _steps_behind(self, start: Evaluate, steps: list[_Step], raw: bool) -> Evaluate:
+        """The steps behind an operator in parentheses, which may give a projection."""
+        flattened = next((place for place, step in enumerate(steps) if isinstance(step, Flatten)), len(steps))
+        straight = self._steps(steps[:flattened], False, True)
+        mapped = self._step(steps[:flattened], mapped=True, raw=True)
+
+        def evaluate(value: Any) -> Any:
+            found = start(value)
+            if type(found) is Projection:
+                return found if mapped is None else _mapped_deep(found, mapped)
+            return None if found is None else straight(found)
+
+        if flattened == len(steps):
+            return evaluate if raw else lambda value: _settled(evaluate(value))
+        rest = self._steps(steps[flattened:], False, raw)
+        return lambda value: rest(_settled(evaluate(value)))
+
+    def _step(self, steps: list[_Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
+        """The first step, and through it all others; None for no steps.
+
+        `mapped`: for one element of a projection, where NOTHING leaves the element out.
+        """
+        if not steps:
+            return None
+        step = steps[0]
+        end = NOTHING if mapped else None
+        rest = self._step(steps[1:], mapped=mapped or isinstance(step, _PROJECTING), raw=raw)
+        if isinstance(step, Field):
+            return _field(step.name, rest, end)
+        if isinstance(step, Index):
+            return _index(step.place, rest, end)
+        if isinstance(step, Select):
+            return _selection(getattr(self, f"_{step.node['type']}")(step.node, at_root, raw), rest, end)
+        return _project(self._projected(step), rest, raw, end)
+
+    def _projected(self, step: _Step) -> Callable[[Any], Any]:
+        """The elements that a step projects, None where it does not apply."""
+        if isinstance(step, Elements):
+            return lambda value: value if type(value) is list else None
+        if isinstance(step, Members):
+            return lambda value: list(value.values()) if type(value) is dict else None
+        if isinstance(step, Cut):
+            bounds = step.bounds
+            return lambda value: value[bounds] if type(value) is list else None
+        assert isinstance(step, Filter)
+        holds = self.condition(step.condition)
+        return lambda value: [element for element in value if holds(element)] if type(value) is list else None
+
+    # What a chain may start from, or select
+
+    def _literal(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        return _constant(node["value"])
+
+    def _pipe(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left = self.settled(node["children"][0], at_root=at_root)
+        right = self._compile(node["children"][1], False, raw=raw)
+        return lambda value: right(left(value))
+
+    def _or_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
+
+        def either(value: Any) -> Any:
+            found = left(value)
+            return found if _truth(found) else right(value)
+
+        return either
+
+    def _and_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
+
+        def both(value: Any) -> Any:
+            found = left(value)
+            return right(value) if _truth(found) else found
+
+        return both
+
+    def _not_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        holds = self.condition(node["children"][0], at_root=at_root)
+        return lambda value: not holds(value)
+
+    def _comparator(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self.settled(child, at_root=at_root) for child in node["children"])
+        compare = _COMPARATORS[node["value"]]
+        return lambda value: compare(left(value), right(value))
+
+    def _multi_select_list(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        elements = [self.settled(child, at_root=at_root) for child in node["children"]]
+        return lambda value: [element(value) for element in elements]
+
+    def _multi_select_dict(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        members = [(child["value"], self.settled(child["children"][0], at_root=at_root)) for child in node["children"]]
+        return lambda value: {name: member(value) for name, member in members}
+
+    def _function_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        name, arguments = node["value"], node["children"]
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise ExpressionInvalid(f"there is no function '{name}'", node["start"])
+        wanted = len(function.parameters)
+        if len(arguments) < wanted or (len(arguments) > wanted and not function.variadic):
+            least = "at least " if function.variadic else ""
+            raise ExpressionInvalid(
+                f"{name}() takes {least}{wanted} argument{'s' if wanted > 1 else ''}, not {len(arguments)}",
+                node["start"],
+            )
+        compiled = []
+        for place, argument in enumerate(arguments):
+            parameter = function.parameters[min(place, wanted - 1)]
+            if (parameter is EXPRESSION) != (argument["type"] == "expref"):
+                needed = "must be an expression (&...)" if parameter is EXPRESSION else "must be no expression (&...)"
+                raise ExpressionInvalid(f"argument {place + 1} of {name}() {needed}", node["start"])
+            if parameter is EXPRESSION:
+                compiled.append(_constant(self.settled(argument["children"][0])))
+            else:
+                compiled.append(self.settled(argument, at_root=at_root))
+        return _call(function, compiled)
+
+    def condition(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        """The truth of a node, without making its value where that is not needed."""
+        kind = node["type"]
+        if kind == "and_expression" or kind == "or_expression":
+            left, right = (self.condition(child, at_root=at_root) for child in node["children"])
+            if kind == "and_expression":
+                return lambda value: left(value) and right(value)
+            return lambda value: left(value) or right(value)
+        evaluate = self.settled(node, at_root=at_root)
+        if kind == "not_expression" or kind == "comparator":
+            return evaluate
+        return lambda value: _truth(evaluate(value))
+
+
+def _constant(value: Any) -> Evaluate:
+    return lambda _: value
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+# In each of these `end` is what ends the chain where the step finds nothing: NOTHING in a projection, else null, which
+# then also ends it where it is found.
+
+
+def _field(name: str, rest: Evaluate | None, end: Any) -> Evaluate:
+    if rest is None:
+        return lambda value: value.get(name, end) if type(value) is dict else end
+
+    def field(value: Any) -> Any:
+        found = value.get(name, end) if type(value) is dict else end
+        return end if found is end else rest(found)
+
+    return field
+
+
+def _index(place: int, rest: Evaluate | None, end: Any) -> Evaluate:
+    def index(value: Any) -> Any:
+        if type(value) is not list or not -len(value) <= place < len(value):
+            return end
+        found = value[place]
+        return found if rest is None or found is end else rest(found)
+
+    return index
+
+
+def _selection(select: Evaluate, rest: Evaluate | None, end: Any) -> Evaluate:
+    if rest is None and end is None:
+        return select
+
+    def selection(value: Any) -> Any:
+        found = select(value)
+        if found is None:
+            return end
+        return found if rest is None else rest(found)
+
+    return selection
+
+
+def _project(elements: Evaluate, rest: Evaluate | None, raw: bool, end: Any) -> Evaluate:
+    """The projection of `elements`, each through `rest`; an array where it is settled."""
+
+    def project(value: Any) -> Any:
+        found = elements(value)
+        if found is None:
+            return end
+        if rest is not None:
+            found = [result for element in found if (result := rest(element)) is not NOTHING]
+        return Projection(found) if raw else found
+
+    return project
+
+
+def _mapped_deep(projection: Projection, rest: Evaluate) -> Projection:
+    return Projection(
+        result
+        for element in projection
+        if (result := _mapped_deep(element, rest) if type(element) is Projection else rest(element)) is not NOTHING
+    )
+
+
+def _flattening(source: Evaluate) -> Evaluate:
+    def flatten(value: Any) -> Any:
+        found = source(value)
+        if type(found) is not list:
+            return None
+        flat: list[Any] = []
+        for element in found:
+            if type(element) is list:
+                flat += element
+            else:
+                flat.append(element)
+        return flat
+
+    return flatten
+
+
+def _call(function: Function, arguments: list[Evaluate]) -> Evaluate:
+    """The call of a function on checked arguments; one and two arguments, nearly all calls, without a loop."""
+    call, name = function.call, function.name
+    parameters = [function.parameters[min(place, len(function.parameters) - 1)] for place in range(len(arguments))]
+    if len(arguments) == 1:
+        (argument,), (parameter,) = arguments, parameters
+        types = parameter.types
+        if types is None:
+            return lambda value: call(argument(value))
+
+        def call_one(value: Any) -> Any:
+            given = argument(value)
+            if type(given) not in types:
+                raise wrong_type(name, 1, parameter, given)
+            return call(given)
+
+        return call_one
+    if len(arguments) == 2 and parameters[0].types and parameters[1].types:
+        first, second = arguments
+        left_types, right_types = parameters[0].types, parameters[1].types
+
+        def call_two(value: Any) -> Any:
+            left, right = first(value), second(value)
+            if type(left) not in left_types:
+                raise wrong_type(name, 1, parameters[0], left)
+            if type(right) not in right_types:
+                raise wrong_type(name, 2, parameters[1], right)
+            return call(left, right)
+
+        return call_two
+
+    def call_many(value: Any) -> Any:
+        given = [argument(value) for argument in arguments]
+        for place, (parameter, item) in enumerate(zip(parameters, given, strict=True), 1):
+            if parameter.types is not None and type(item) not in parameter.types:
+                raise wrong_type(name, place, parameter, item)
+        return call(*given)
+
+    return call_many
+
+
+# --- Comparators --------------------------------------------------------------------------------------------------
+
+
+def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
+    """An order of numbers and of texts (dates by their text reading), null before every text; else null."""
+
+    def compare(left: Any, right: Any) -> bool | None:
+        left_type, right_type = type(left), type(right)
+        if (left_type is int or left_type is float) and (right_type is int or right_type is float):
+            return holds(left, right)
+        if (left is None or isinstance(left, str)) and (right is None or isinstance(right, str)):
+            return holds(_order_key(left), _order_key(right))
+        return None
+
+    return compare
+
+
+def _order_key(text: str | None) -> tuple[bool, str | bytes]:
+    return (False, b"") if text is None else (True, code_units(text_of(text)))
+
+
+_COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {
+    "eq": equal,
+    "ne": lambda left, right: not equal(left, right),
+    "lt": _ordering(lambda left, right: left < right),
+    "lte": _ordering(lambda left, right: left <= right),
+    "gt": _ordering(lambda left, right: left > right),
+    "gte": _ordering(lambda left, right: left >= right),
+}

@@ -1,0 +1,458 @@
+"""The functions of JMESPath: the specification's as JmesPath.Net has them, and the service's own eight.
+
+A function is added by writing it here with `@function(name, parameters...)`; nothing else registers it. What it gets
+is checked against the parameters first. Integers and fractions are distinct types (.NET's long and double). A string
+that looks like a date is a date, which functions see by its text reading; a string that a function makes is a `Text`,
+which never becomes a date.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from medtech import ticks
+from medtech.mapping.document import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
+from medtech.mapping.dotnet_number import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.mapping.expression import EvaluationFailed
+
+Evaluate = Callable[[Any], Any]
+
+
+class Parameter(NamedTuple):
+    """What an argument may be: its words for messages, and the Python types (None: any)."""
+
+    description: str
+    types: frozenset[type] | None
+
+
+ANY = Parameter("anything", None)
+NUMBER = Parameter("a number", frozenset({int, float}))
+INTEGER = Parameter("an integer", frozenset({int}))
+STRING = Parameter("a string", frozenset({str, Text}))
+ARRAY = Parameter("an array", frozenset({list}))
+OBJECT = Parameter("an object", frozenset({dict}))
+ARRAY_OR_STRING = Parameter("an array or a string", frozenset({list, str, Text}))
+MEASURABLE = Parameter("an object, an array or a string", frozenset({dict, list, str, Text}))
+EXPRESSION = Parameter("an expression (&...)", None)
+
+
+class Function(NamedTuple):
+    """`variadic`: the last parameter may be repeated."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    variadic: bool
+    call: Callable[..., Any]
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+_Implementation = Callable[..., Any]
+
+
+def function(name: str, *parameters: Parameter, variadic: bool = False) -> Callable[[_Implementation], _Implementation]:
+    """Registers the decorated function under the name that expressions use."""
+
+    def register(call: _Implementation) -> _Implementation:
+        FUNCTIONS[name] = Function(name, parameters, variadic, call)
+        return call
+
+    return register
+
+
+def wrong_type(name: str, position: int, parameter: Parameter, value: Any) -> EvaluationFailed:
+    """The failure of an argument; positions count from 1."""
+    return EvaluationFailed(
+        f"fails in {name}(): argument {position} must be {parameter.description}, not {type_name(value)}"
+    )
+
+
+# --- Equality, order and texts, which comparators use too ---------------------------------------------------------
+
+# Json.NET calls two doubles equal when they differ by less than this part of their size.
+_EPSILON = 2.220446049250313e-16
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Json.NET's deep equality: an integer is no fraction, a date no string; order of properties does not count."""
+    shape = type(left)
+    if shape is str or shape is Text:
+        if type(right) is shape:
+            return left == right or (is_date(left) and is_date(right) and time_reading(left) == time_reading(right))
+        return isinstance(right, str) and left == right and not (is_date(left) or is_date(right))
+    if shape is not type(right):
+        return False
+    if shape is float:
+        return left == right or _nearly_equal(left, right)
+    if shape is list:
+        return len(left) == len(right) and all(map(equal, left, right))
+    if shape is dict:
+        return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
+    return bool(left == right)
+
+
+def _nearly_equal(left: float, right: float) -> bool:
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(left) and math.isnan(right)
+    tolerance = (abs(left) + abs(right) + 10.0) * _EPSILON
+    return -tolerance < left - right < tolerance
+
+
+def text_of(string: str) -> str:
+    """A string's or date's text reading."""
+    if type(string) is Text:
+        return string
+    return text_reading(string) or ""
+
+
+def code_units(text: str) -> str | bytes:
+    """A key that orders texts by UTF-16 code units, as .NET's ordinal comparison does."""
+    return text.encode("utf-16-be", "surrogatepass")
+
+
+# --- Numbers ------------------------------------------------------------------------------------------------------
+
+
+def _long(name: str, number: int) -> int:
+    if INT64_MIN <= number <= INT64_MAX:
+        return number
+    raise EvaluationFailed(f"fails in {name}(): the result does not fit in an integer of 64 bits")
+
+
+def _rounded_long(name: str, number: float) -> int:
+    if math.isfinite(number):
+        return _long(name, round(number))
+    raise EvaluationFailed(f"fails in {name}(): the result is no integer of 64 bits")
+
+
+@function("add", NUMBER, NUMBER)
+def _add(left: float, right: float) -> float:
+    result = left + right
+    return result if type(result) is float else _long("add", int(result))
+
+
+@function("subtract", NUMBER, NUMBER)
+def _subtract(left: float, right: float) -> float:
+    result = left - right
+    return result if type(result) is float else _long("subtract", int(result))
+
+
+@function("multiply", NUMBER, NUMBER)
+def _multiply(left: float, right: float) -> float:
+    result = left * right
+    return result if type(result) is float else _long("multiply", int(result))
+
+
+@function("divide", NUMBER, NUMBER)
+def _divide(left: float, right: float) -> float:
+    if not right:
+        raise EvaluationFailed("fails in divide(): a number cannot be divided by zero")
+    if type(left) is int and type(right) is int and not left % right:
+        return _long("divide", left // right)
+    return float(left) / float(right)
+
+
+@function("pow", NUMBER, NUMBER)
+def _pow(base: float, exponent: float) -> float:
+    if exponent < 0 and not base:
+        raise EvaluationFailed("fails in pow(): zero has no negative power")
+    # Even of integers .NET takes the power of doubles.
+    try:
+        result = math.pow(base, exponent)
+    except OverflowError:
+        result = -math.inf if base < 0 and exponent % 2 else math.inf
+    except ValueError:
+        result = math.nan
+    whole = type(base) is int and type(exponent) is int and exponent >= 0
+    return _rounded_long("pow", result) if whole else result
+
+
+@function("abs", NUMBER)
+def _abs(number: float) -> float:
+    return abs(number) if type(number) is float else _long("abs", abs(int(number)))
+
+
+@function("ceil", NUMBER)
+def _ceil(number: float) -> int:
+    return _rounded_long("ceil", float(math.ceil(number)) if math.isfinite(number) else number)
+
+
+@function("floor", NUMBER)
+def _floor(number: float) -> int:
+    return _rounded_long("floor", float(math.floor(number)) if math.isfinite(number) else number)
+
+
+@function("avg", ARRAY)
+def _avg(array: list[Any]) -> float | None:
+    _same("avg", array, NUMBER)
+    return float(_total(array)) / len(array) if array else None
+
+
+@function("sum", ARRAY)
+def _sum(array: list[Any]) -> float:
+    _same("sum", array, NUMBER)
+    total = _total(array)
+    if type(total) is int:
+        return _long("sum", total)
+    # A sum of fractions that comes out whole is an integer.
+    return int(total) if total % 1 == 0 and INT64_MIN <= total < INT64_MAX else total
+
+
+def _total(array: list[Any]) -> float:
+    if all(type(number) is int for number in array):
+        return sum(array)
+    total = 0.0
+    for number in array:  # one by one as .NET does; Python's sum() keeps track of what rounding lost
+        total += float(number)
+    return total
+
+
+@function("to_number", ANY)
+def _to_number(value: Any) -> float | None:
+    shape = type(value)
+    if shape is int or shape is float:
+        return value  # type: ignore[no-any-return]
+    if shape is not str and shape is not Text:
+        return None
+    if value.isascii() and value.isdigit() and len(value) < _CERTAINLY_LONG:
+        return int(value)
+    text = text_of(value)
+    whole = parse_int64(text)
+    if whole is not None:
+        return whole
+    # A fraction takes neither sign nor exponent nor blanks (.NET's AllowDecimalPoint); names such as NaN it does.
+    return parse_double(text) if _PLAIN_FRACTION.fullmatch(text) or not _DIGIT.search(text) else None
+
+
+_CERTAINLY_LONG = 19
+_PLAIN_FRACTION = re.compile(r"[0-9]*\.?[0-9]*")
+_DIGIT = re.compile("[0-9]")
+
+
+# --- Strings ------------------------------------------------------------------------------------------------------
+
+
+@function("contains", ARRAY_OR_STRING, ANY)
+def _contains(subject: Any, search: Any) -> bool:
+    if type(subject) is list:
+        return any(equal(element, search) for element in subject)
+    try:
+        searched = text_reading(search)
+    except NoReading:
+        searched = None
+    if searched is None:
+        raise wrong_type("contains", 2, STRING, search)
+    return searched in text_of(subject)
+
+
+@function("starts_with", STRING, STRING)
+def _starts_with(text: str, prefix: str) -> bool:
+    return text_of(text).startswith(text_of(prefix))
+
+
+@function("ends_with", STRING, STRING)
+def _ends_with(text: str, suffix: str) -> bool:
+    return text_of(text).endswith(text_of(suffix))
+
+
+@function("join", STRING, ARRAY)
+def _join(glue: str, texts: list[Any]) -> str:
+    _same("join", texts, STRING)
+    return Text(text_of(glue).join(map(text_of, texts)))
+
+
+@function("insertString", STRING, STRING, INTEGER)
+def _insert_string(text: str, addition: str, position: int) -> str:
+    for place, string in enumerate((text, addition), 1):
+        if is_date(string):
+            raise wrong_type("insertString", place, STRING, string)
+    if not 0 <= position <= len(text):
+        raise EvaluationFailed("fails in insertString(): argument 3 is a position outside of the text")
+    return Text(text[:position] + addition + text[position:])
+
+
+@function("to_string", ANY)
+def _to_string(value: Any) -> str:
+    # A date stays one: as a value it reads as such, inside JSON it is ISO.
+    return value if isinstance(value, str) else Text(json_text(value))
+
+
+@function("type", ANY)
+def _type(value: Any) -> str:
+    if isinstance(value, str):
+        return Text("string")
+    return _TYPES[type(value)]
+
+
+_TYPES: dict[type, Text] = {
+    int: Text("number"),
+    float: Text("number"),
+    bool: Text("boolean"),
+    list: Text("array"),
+    dict: Text("object"),
+    type(None): Text("null"),
+}
+
+
+@function("fromUnixTimestamp", INTEGER)
+def _from_unix_timestamp(seconds: int) -> str:
+    return _date("fromUnixTimestamp", seconds, ticks.TICKS_PER_SECOND)
+
+
+@function("fromUnixTimestampMs", INTEGER)
+def _from_unix_timestamp_ms(milliseconds: int) -> str:
+    return _date("fromUnixTimestampMs", milliseconds, ticks.TICKS_PER_MILLISECOND)
+
+
+_UNIX_EPOCH = ticks.from_unix_seconds(0)
+
+
+def _date(name: str, units: int, unit_ticks: int) -> str:
+    """A date, so a plain `str`: its readings are those of a date in the message."""
+    moment = _UNIX_EPOCH + units * unit_ticks
+    if not 0 <= moment <= ticks.MAX_TICKS:
+        raise EvaluationFailed(f"fails in {name}(): argument 1 lies outside of the years 1 to 9999")
+    text = ticks.format_iso(moment)
+    return text[:-1].rstrip("0").rstrip(".") + "Z"
+
+
+# --- Arrays and objects -------------------------------------------------------------------------------------------
+
+
+@function("length", MEASURABLE)
+def _length(value: Any) -> int:
+    return len(text_of(value) if isinstance(value, str) else value)
+
+
+@function("reverse", ARRAY_OR_STRING)
+def _reverse(value: Any) -> Any:
+    return Text(text_of(value)[::-1]) if isinstance(value, str) else value[::-1]
+
+
+@function("keys", OBJECT)
+def _keys(value: dict[str, Any]) -> list[Any]:
+    return [Text(name) for name in value]
+
+
+@function("values", OBJECT)
+def _values(value: dict[str, Any]) -> list[Any]:
+    return list(value.values())
+
+
+@function("merge", OBJECT, variadic=True)
+def _merge(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """As Json.NET merges: objects within objects too, and arrays one behind the other."""
+    merged = dict(first)
+    for other in others:
+        merged = _merged(merged, other)
+    return merged
+
+
+def _merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in other.items():
+        held = merged.get(name)
+        if type(held) is dict and type(value) is dict:
+            merged[name] = _merged(held, value)
+        elif type(held) is list and type(value) is list:
+            merged[name] = held + value
+        else:
+            merged[name] = value
+    return merged
+
+
+@function("not_null", ANY, variadic=True)
+def _not_null(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+@function("to_array", ANY)
+def _to_array(value: Any) -> list[Any]:
+    return value if type(value) is list else [value]
+
+
+@function("map", EXPRESSION, ARRAY)
+def _map(expression: Evaluate, array: list[Any]) -> list[Any]:
+    return [expression(element) for element in array]
+
+
+@function("max", ARRAY)
+def _max(array: list[Any]) -> Any:
+    return _extreme("max", array, max)
+
+
+@function("min", ARRAY)
+def _min(array: list[Any]) -> Any:
+    return _extreme("min", array, min)
+
+
+def _extreme(name: str, array: list[Any], choose: Callable[[Iterable[Any]], Any]) -> Any:
+    if not array:
+        return None
+    if _same(name, array, NUMBER, STRING) is STRING:
+        return Text(choose(map(text_of, array)))
+    if all(type(number) is int for number in array):
+        return choose(array)
+    return float(choose(array))
+
+
+@function("max_by", ARRAY, EXPRESSION)
+def _max_by(array: list[Any], expression: Evaluate) -> Any:
+    return _extreme_by("max_by", array, expression, lambda left, right: left > right)
+
+
+@function("min_by", ARRAY, EXPRESSION)
+def _min_by(array: list[Any], expression: Evaluate) -> Any:
+    return _extreme_by("min_by", array, expression, lambda left, right: left < right)
+
+
+def _extreme_by(name: str, array: list[Any], expression: Evaluate, beats: Callable[[float, float], bool]) -> Any:
+    """Of equals the last. A text counts as the number it spells; a single element is never compared."""
+    if not array:
+        raise EvaluationFailed(f"fails in {name}(): argument 1 is an empty array")
+    best = array[0]
+    for element in array[1:]:
+        best = best if beats(_key(name, expression(best)), _key(name, expression(element))) else element
+    return best
+
+
+def _key(name: str, value: Any) -> float:
+    if type(value) is int or type(value) is float:
+        return value
+    if not isinstance(value, str):
+        raise EvaluationFailed(
+            f"fails in {name}(): the expression must give a number or a string, not {type_name(value)}"
+        )
+    number = parse_double(text_of(value))
+    if number is None:
+        raise EvaluationFailed(f"fails in {name}(): the expression gives a string that is no number")
+    return number
+
+
+@function("sort", ARRAY)
+def _sort(array: list[Any]) -> list[Any]:
+    if array and _same("sort", array, NUMBER, STRING) is STRING:
+        return [Text(text) for text in sorted(map(text_of, array))]
+    return sorted(array)
+
+
+@function("sort_by", ARRAY, EXPRESSION)
+def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
+    keys = [expression(element) for element in array]
+    if keys and _same("sort_by", keys, NUMBER, STRING) is STRING:
+        keys = [text_of(key) for key in keys]
+    order = sorted(range(len(array)), key=keys.__getitem__)
+    return [array[place] for place in order]
+
+
+def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:
+    """The parameter that all values satisfy; raises EvaluationFailed if they do not satisfy one and the same."""
+    found = None
+    for value in values:
+        if found is None:
+            found = next((parameter for parameter in allowed if type(value) in (parameter.types or ())), None)
+        if found is None or type(value) not in (found.types or ()):
+            wanted = " or all ".join(parameter.description.partition(" ")[2] + "s" for parameter in allowed)
+            raise EvaluationFailed(f"fails in {name}(): the elements must be all {wanted}, one is {type_name(value)}")
+    return found
