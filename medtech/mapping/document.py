@@ -182,16 +182,15 @@ def time_reading(token: Any) -> int:
     A date of the message reads as itself, another text as .NET's invariant culture parses it; numbers have no time
     reading, and neither has null.
     """
-    if type(token) is str:
-        ticks = utc_ticks(token)
-        if ticks is not None:
-            return ticks
-        if _may_be_date(token):
-            moment = json_date(token)
-            if moment is not None:
-                return moment.ticks
-    elif type(token) is not Text:
+    if not isinstance(token, str):
         raise NoReading(f"{type_name(token)} has no time reading")
+    ticks = utc_ticks(token)
+    if ticks is not None:
+        return ticks
+    if type(token) is str and _may_be_date(token):
+        moment = json_date(token)
+        if moment is not None:
+            return moment.ticks
     try:
         return dotnet_time.parse(token)
     except NoDate as error:

@@ -155,7 +155,7 @@ _TIME = (
     r"(?P<hour>[0-9]{1,2})(?:\s*:\s*(?P<minute>[0-9]{1,2})(?:\s*:\s*(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]+)?)?"
     r"(?:\s*(?P<half>am|pm))?|\s*(?P<half_alone>am|pm))"
 )
-_ZONE = r"(?P<utc>z|gmt)|(?:gmt)?(?P<sign>[+-])(?P<zone>[0-9]{1,2}:[0-9]{2}|[0-9]{1,4})"
+_ZONE = r"(?:z|gmt)|(?:gmt)?(?P<sign>[+-])(?P<zone>[0-9]{1,2}:[0-9]{2}|[0-9]{1,4})"
 _SEPARATOR = r"\s*[/.,-]\s*|\s+"
 _DATE = (
     rf"(?:(?P<weekday>{_DAY_NAMES})(?:\s*,\s*|\s+))?"
@@ -165,8 +165,13 @@ _DATE = (
     rf"|(?P<name_first>{_MONTH_NAMES})\.?(?:{_SEPARATOR})(?P<one>[0-9]{{1,4}})(?:(?:{_SEPARATOR})(?P<two>[0-9]{{1,4}}))?"
     r")"
 )
-_MOMENT = re.compile(
-    rf"\s*{_DATE}(?:(?:\s*t\s*|\s*,\s*|\s+){_TIME})?(?:\s*(?:{_ZONE}))?\s*\x00*", re.IGNORECASE | re.ASCII
+_MOMENTS = tuple(
+    re.compile(rf"\s*{order}\s*\x00*", re.IGNORECASE | re.ASCII)
+    for order in (
+        rf"{_DATE}(?:\s*t\s*|\s*,\s*|\s+){_TIME}(?:\s*(?:{_ZONE}))?",
+        rf"{_DATE}(?:\s*(?:z|gmt))?",
+        rf"{_TIME}(?:\s*,\s*|\s+){_DATE}(?:\s*(?:z|gmt))?",
+    )
 )
 _TIME_ALONE = re.compile(rf"\s*{_TIME}(?:\s*(?:{_ZONE}))?\s*\x00*", re.IGNORECASE | re.ASCII)
 _LONGEST = 100
@@ -182,56 +187,63 @@ def parse(text: str) -> int:
     A time of day alone, which .NET puts on today's date, and a day without a year, which it puts in this year, are
     refused: what a message means must not depend on when it is read.
     """
-    found = _MOMENT.fullmatch(text) if len(text) <= _LONGEST else None
-    if found is None:
-        if len(text) <= _LONGEST and _TIME_ALONE.fullmatch(text):
-            raise NoDate("a time of day without a date")
+    if len(text) > _LONGEST:
         raise NoDate("no date")
-    day_ticks = _day_ticks(found)
+    found = next(filter(None, (moment.fullmatch(text) for moment in _MOMENTS)), None)
+    if found is None:
+        raise NoDate("a time of day without a date" if _TIME_ALONE.fullmatch(text) else "no date")
+    parts = found.groupdict()
+    day_ticks = _day_ticks(parts)
     if day_ticks is None:
         raise NoDate("no date")
-    ticks = day_ticks + _time_of_day(found) - _offset(found)
+    ticks = day_ticks + _time_of_day(parts) - _offset(parts)
     if not 0 <= ticks <= MAX_TICKS:
         raise NoDate("no date of the years 1 to 9999")
     return ticks
 
 
-def _day_ticks(found: re.Match[str]) -> int | None:
-    if found["name"] is not None:
-        numbers, month = (found["before"], found["after"]), _MONTH_NUMBERS[found["name"].lower()]
-    elif found["name_first"] is not None:
-        numbers, month = (found["one"], found["two"]), _MONTH_NUMBERS[found["name_first"].lower()]
+_Parts = dict[str, str | None]
+"""What was found, by the names of the groups; a form without time or zone lacks their names."""
+
+
+def _day_ticks(parts: _Parts) -> int | None:
+    """The day's first tick; None where the numbers are no day, or the day has no year."""
+    named = parts["name"] or parts["name_first"]
+    if named is None:
+        ticks = _numeric_day(parts["first"] or "", parts["gap"] or "", parts["second_number"] or "", parts["third"])
     else:
-        return _numeric_day(found["first"], found["second_number"], found["third"])
-    first, second = numbers
+        ticks = _named_day(
+            _MONTH_NUMBERS[named.lower()], parts["before"] or parts["one"] or "", parts["after"] or parts["two"]
+        )
+    weekday = parts["weekday"]
+    if ticks is None or weekday is None:
+        return ticks
+    return ticks if _DAYS[ticks // TICKS_PER_DAY % 7].startswith(weekday.lower()) else None
+
+
+def _named_day(month: int, first: str, second: str | None) -> int | None:
     if second is None:
         # "Feb 2019" is its first day; "Feb 1" has no year.
         return _civil_ticks(int(first), month, 1) if len(first) > 2 else None
     year, day = (first, second) if len(first) > 2 else (second, first)
-    return _checked_weekday(found, _year(year), month, int(day)) if len(day) <= 2 else None
+    return _civil_ticks(_year(year), month, int(day)) if len(day) <= 2 else None
 
 
-def _numeric_day(first: str, second: str, third: str | None) -> int | None:
+def _numeric_day(first: str, gap: str, second: str, third: str | None) -> int | None:
+    """Year first where the first number has more than two digits, else month, day, year."""
     if third is None:
-        # 2019-02 and 02/2019 are the month's first day.
-        if len(first) > 2 and len(second) <= 2:
-            return _civil_ticks(int(first), int(second), 1)
-        if len(second) > 2 and len(first) <= 2:
-            return _civil_ticks(int(second), int(first), 1)
-        return None
+        # 2019-02 and 02/2019 are the month's first day. 1.2345 and 1,234 are numbers.
+        if "." in gap or "," in gap:
+            return None
+        year, month = (first, second) if len(first) > 2 else (second, first)
+        return _civil_ticks(int(year), int(month), 1) if len(year) > 2 and len(month) <= 2 else None
     if len(second) > 2:
         return None
     if len(first) > 2:
         return _civil_ticks(int(first), int(second), int(third)) if len(third) <= 2 else None
+    if "." in gap and len(third) <= 2:
+        return None
     return _civil_ticks(_year(third), int(first), int(second))
-
-
-def _checked_weekday(found: re.Match[str], year: int, month: int, day: int) -> int | None:
-    ticks = _civil_ticks(year, month, day)
-    named = found["weekday"]
-    if ticks is None or named is None:
-        return ticks
-    return ticks if _DAYS[ticks // TICKS_PER_DAY % 7].startswith(named.lower()) else None
 
 
 def _year(text: str) -> int:
@@ -241,18 +253,20 @@ def _year(text: str) -> int:
     return year + (1900 if year >= _OLDEST_SHORT_YEAR else 2000)
 
 
-def _time_of_day(found: re.Match[str]) -> int:
-    if found["hour"] is None:
+def _time_of_day(parts: _Parts) -> int:
+    if parts.get("hour") is None:
         return 0
-    hour, minute, second = int(found["hour"]), int(found["minute"] or "0"), int(found["second"] or "0")
-    half = found["half"] or found["half_alone"]
-    if half is not None:
+    hour, minute, second = (int(parts[name] or "0") for name in ("hour", "minute", "second"))
+    half = parts["half"] or parts["half_alone"]
+    if half is not None and half.lower() == "am":
         if hour > 12:
             raise NoDate("no date")
-        hour = hour % 12 + (12 if half.lower() == "pm" else 0)
+        hour %= 12
+    elif half is not None and hour < 12:
+        hour += 12  # 22:46 PM stays 22:46
     if hour > 23 or minute > 59 or second > 59:
         raise NoDate("no date")
-    return (hour * 3600 + minute * 60 + second) * TICKS_PER_SECOND + _fraction_ticks(found["fraction"])
+    return (hour * 3600 + minute * 60 + second) * TICKS_PER_SECOND + _fraction_ticks(parts["fraction"])
 
 
 def _fraction_ticks(fraction: str | None) -> int:
@@ -266,10 +280,10 @@ def _fraction_ticks(fraction: str | None) -> int:
     return round(total * TICKS_PER_SECOND)
 
 
-def _offset(found: re.Match[str]) -> int:
-    if found["sign"] is None:
+def _offset(parts: _Parts) -> int:
+    zone = parts.get("zone")
+    if zone is None:
         return 0
-    zone = found["zone"]
     if ":" in zone:
         hours, _, minutes = zone.partition(":")
     elif len(zone) > 2:
@@ -279,4 +293,4 @@ def _offset(found: re.Match[str]) -> int:
     total = int(hours) * 60 + int(minutes)
     if int(minutes) > 59 or total > 14 * 60:
         raise NoDate("no date: its offset is more than 14 hours")
-    return total * TICKS_PER_MINUTE * (-1 if found["sign"] == "-" else 1)
+    return total * TICKS_PER_MINUTE * (-1 if parts["sign"] == "-" else 1)

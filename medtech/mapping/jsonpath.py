@@ -97,13 +97,15 @@ class DeepCondition:
 
     `holds(candidate, root)` tells whether a token of `walk(root)` is selected. `required_names`, where it is not
     None, is a necessary condition: only an object that has every name of one of the sets can be selected.
+    `names_suffice` tells that such an object always is, so that `holds` need not be asked.
     """
 
-    __slots__ = ("holds", "required_names")
+    __slots__ = ("holds", "names_suffice", "required_names")
 
     def __init__(self, condition: Condition) -> None:
         self.holds = _compile_condition(condition)
         self.required_names = _required_names(condition)
+        self.names_suffice = self.required_names is not None and _asks_names_only(condition)
 
 
 def walk(token: Any) -> Iterator[Any]:
@@ -324,8 +326,7 @@ def _compile_comparison(condition: Comparison) -> Predicate:
     compares = comparison.COMPARISONS[condition.operator]
     left, right = condition.left, condition.right
     if condition.operator == "=~" and isinstance(right, Literal) and isinstance(right.value, str):
-        pattern = comparison.compile_regex(right.value)
-        compares = lambda token, constant: comparison.search(pattern, token)  # noqa: E731
+        compares = _compile_match(right.value)
     if isinstance(right, Literal) and isinstance(left, Query):
         constant = right.value
         match left:
@@ -343,6 +344,11 @@ def _compile_comparison(condition: Comparison) -> Predicate:
         return any(compares(one, other) for one in lefts for other in rights)
 
     return compare
+
+
+def _compile_match(text: str) -> Callable[[Any, Any], bool]:
+    pattern = comparison.compile_regex(text)
+    return lambda token, constant: comparison.search(pattern, token)
 
 
 def _compile_side(side: Query | Literal) -> Callable[[Any, Any], Tokens]:
@@ -384,6 +390,15 @@ def _required_by_side(side: Query | Literal) -> tuple[frozenset[str], ...] | Non
         case Query(False, (Fields(names, deep=False), *_)):
             return tuple(frozenset((name,)) for name in dict.fromkeys(names))
     return None
+
+
+def _asks_names_only(condition: Condition) -> bool:
+    match condition:
+        case Exists(Query(False, (Field(_, deep=False) | Fields(_, deep=False),))):
+            return True
+        case Combination(_, conditions):
+            return all(map(_asks_names_only, conditions))
+    return False
 
 
 def _both(
