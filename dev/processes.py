@@ -135,7 +135,6 @@ def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int
     ports = {"--blobPort": blob_port, "--queuePort": queue_port, "--tablePort": table_port}
     for option, port in ports.items():
         options += [option, str(port)]
-    data_folder.mkdir(parents=True, exist_ok=True)
     command = node_command(script, *options)
     return Server("azurite", command, list(ports.values()), log_folder, stop_signal=signal.SIGINT)
 

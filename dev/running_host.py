@@ -1,0 +1,223 @@
+"""A functions host of its own process, as tests and the local run drive it.
+
+with RunningHost(data_folder, app_directory=APP, settings={...}) as host:
+    host.post_events([{"body": {...}, "partitionKey": "device-1"}])
+    host.wait_until_read()
+    host.run_timer("flush")
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from dev.hub import Position
+from dev.keys import load_keys
+from dev.processes import LocalRunFailed, Server, choose_port
+
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.05
+_LOCK = "lock"
+
+
+class RunningHost:
+    """A functions host around an app; a context manager. Everything it keeps is in its data folder.
+
+    `settings` are the app settings, beside the environment; `log_level` is one of host.json's (Debug shows what the
+    app and Microsoft's runtime log at DEBUG). What the folder holds of an earlier run is carried on with (hub,
+    checkpoints, keys) unless `fresh`. Raises LocalRunFailed when the port is in use or the host does not start.
+    Start it from the main thread: on Linux its process ends with the thread that started it.
+    """
+
+    def __init__(
+        self,
+        data_folder: Path,
+        *,
+        app_directory: Path,
+        settings: Mapping[str, str],
+        port: int | None = None,
+        partitions: int = 4,
+        log_level: str = "Information",
+        fresh: bool = False,
+    ) -> None:
+        self.data_folder = data_folder.resolve()
+        self.log_folder = self.data_folder / "logs"
+        self.settings = {
+            "AzureFunctionsJobHost__logging__logLevel__default": log_level,
+            "AzureFunctionsJobHost__logging__logLevel__Worker": log_level,
+            **settings,
+        }
+        port = choose_port(port, "--host-port")
+        self.host_url = f"http://127.0.0.1:{port}"
+        self._fresh = fresh
+        self._settings_file = self.data_folder / "local.settings.json"
+        options = {
+            "--app": str(app_directory.resolve()),
+            "--port": str(port),
+            "--data": str(self.data_folder),
+            "--settings": str(self._settings_file),
+            "--partitions": str(partitions),
+        }
+        command = [sys.executable, "-m", "dev", "host", *(part for option in options.items() for part in option)]
+        # A variable of this process would stand over the settings file, as it does for Core Tools.
+        environment = {name: value for name, value in os.environ.items() if name not in self.settings}
+        self.host = Server("host", command, [port], self.log_folder, environment=environment)
+        self._open = ExitStack()
+        self._http: httpx.Client
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            self._http = opened.enter_context(httpx.Client(base_url=self.host_url, timeout=WAIT_SECONDS))
+            opened.enter_context(_only_one(self.data_folder))
+            if self._fresh:
+                _empty(self.data_folder)
+            self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
+            self._start_servers(opened)
+            self.host.log_path.unlink(missing_ok=True)
+            opened.callback(self.host.stop)
+            self.start_host()
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def master_key(self) -> str:
+        return load_keys(self.data_folder).master
+
+    @property
+    def function_key(self) -> str:
+        return load_keys(self.data_folder).function
+
+    @property
+    def logs(self) -> str:
+        """The host's log; the worker's lines are in it."""
+        return self.host.log
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id; None while it is being started."""
+        pid: int | None = self._functions()["worker"]["pid"]
+        return pid
+
+    def post_events(self, events: Sequence[Mapping[str, Any]], hub: str | None = None) -> list[Position]:
+        """Puts events into the hub, in the form of `dev.hub.read_new_event`; where they are."""
+        answer = self._http.post("/dev/events", json=list(events), params={} if hub is None else {"hub": hub})
+        if answer.status_code == 400:
+            raise ValueError(answer.json()["error"])
+        answer.raise_for_status()
+        return [Position(each["partition"], each["sequenceNumber"]) for each in answer.json()["events"]]
+
+    def trigger_timer(self, name: str) -> None:
+        """Starts a timer function as in Azure: by the admin endpoint, without waiting for its end."""
+        key = {"x-functions-key": self.master_key}
+        self._http.post(f"/admin/functions/{name}", headers=key, json={}).raise_for_status()
+
+    def run_timer(self, name: str) -> bool:
+        """Runs a timer function and waits for its end; whether it succeeded."""
+        answer = self._http.post(f"/dev/timers/{name}", timeout=None)
+        answer.raise_for_status()
+        succeeded: bool = answer.json()["succeeded"]
+        return succeeded
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request to the host, with the master key; options as `httpx.Client.request` has them."""
+        headers = {"x-functions-key": self.master_key, **options.pop("headers", {})}
+        return self._http.request(method, path, headers=headers, **options)
+
+    def invocations(self, name: str) -> Mapping[str, int]:
+        """started, succeeded, failed of a function since the host started."""
+        function = self._functions()["functions"][name]
+        return {count: function[count] for count in ("started", "succeeded", "failed")}
+
+    def hub_state(self, hub: str | None = None) -> dict[str, Any]:
+        """By partition: lastSequenceNumber and checkpoints by consumer group. The only hub, if none is named."""
+        hubs = self._http.get("/dev/hub").json()["hubs"]
+        state: dict[str, Any] = hubs[hub] if hub is not None else next(iter(hubs.values()))
+        return state
+
+    def unread(self, hub: str | None = None, consumer_group: str | None = None) -> int:
+        """Events behind the checkpoints of a consumer group, or of the group that is farthest behind."""
+        behind = 0
+        for partition in self.hub_state(hub).values():
+            groups = partition["checkpoints"]
+            done = min(groups.values(), default=-1) if consumer_group is None else groups[consumer_group]
+            behind += partition["lastSequenceNumber"] - done
+        return behind
+
+    def wait_until_read(
+        self, hub: str | None = None, consumer_group: str | None = None, timeout_seconds: float = WAIT_SECONDS
+    ) -> None:
+        """Returns when every event is behind the checkpoint. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_seconds
+        while (behind := self.unread(hub, consumer_group)) > 0:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{behind} events are not read after {timeout_seconds:g} s.")
+            time.sleep(POLL_SECONDS)
+
+    def kill_worker(self) -> None:
+        """Kills the worker at once, as a crash would; returns when the host has another. Raises TimeoutError."""
+        pid = self.worker_pid
+        if pid is None:
+            raise RuntimeError("There is no worker to kill: it is being started.")
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.worker_pid in (None, pid):
+            if time.monotonic() > deadline:
+                raise TimeoutError("The host has started no other worker.")
+            time.sleep(POLL_SECONDS)
+
+    def start_host(self) -> None:
+        """Starts the functions host; returns when it serves. Raises LocalRunFailed with the end of its log."""
+        self.host.start()
+        self.host.wait_until_ready()
+
+    def restart_host(self) -> None:
+        """Ends the host in order and starts it again; hub, checkpoints and keys are kept."""
+        self.host.stop()
+        self.start_host()
+
+    def _functions(self) -> dict[str, Any]:
+        answer = self._http.get("/dev/functions")
+        answer.raise_for_status()
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def _start_servers(self, opened: ExitStack) -> None:
+        """What the app needs, started before the host; ended after it by what is put on `opened`."""
+
+
+def _empty(folder: Path) -> None:
+    """Removes what earlier runs left, except the lock that is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _only_one(folder: Path) -> Any:
+    """A lock on a data folder, open while the stack is: two runs would write into each other's files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / _LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise LocalRunFailed(
+            f"Another run uses {folder}: end it first (Ctrl-C in its terminal), or give this one its own --data folder."
+        ) from None
+    return lock
