@@ -2,3 +2,5 @@
 
 The folders are the stages a message goes through, in order: ingest, normalize, group, transform, persist.
 """
+
+__version__ = "0.1.0"

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from importlib.metadata import version
 from ipaddress import ip_address
 from threading import Lock
 from types import TracebackType
@@ -20,6 +19,7 @@ from uuid import uuid4
 import httpx
 import orjson
 
+from medtech import __version__
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
 from medtech.persist.answers import (
     Interaction,
@@ -85,7 +85,7 @@ class FhirClient:
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
-            headers={"User-Agent": f"medtech/{version('medtech')}", "Accept": FHIR_JSON},
+            headers={"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON},
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         self._capabilities: Capabilities | None = None
