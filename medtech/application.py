@@ -88,16 +88,21 @@ def flusher() -> Flush:
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter
 
-    in_force = settings.load()
-    client = FhirClient(in_force)
+    chosen = settings.load()
+    client = FhirClient(chosen.fhir_service_url, chosen.fhir_audience, bundle_size=chosen.fhir_bundle_size)
     return Flush(
         storage=storage(),
         buffer=buffer(),
         dead_letters=dead_letters(),
         fhir_mapping=fhir_mapping().in_force,
-        identities=IdentityResolver(client, in_force),
-        writer=ObservationWriter(client, in_force),
-        settings=in_force,
+        identities=IdentityResolver(
+            client,
+            chosen.resource_identity_resolution_type,
+            chosen.default_device_identifier_system,
+            chosen.identity_cache_seconds,
+        ),
+        writer=ObservationWriter(client, bundle_size=chosen.fhir_bundle_size, lookup=chosen.observation_lookup),
+        settings=chosen,
     )
 
 
