@@ -225,15 +225,16 @@ class Storage:
         return self._blobs_of_account().get_container_client(name)
 
     def blob_at(self, address: str) -> BlobClient:
-        """A blob anywhere: one of this account, one with a shared access signature, else by the app's identity."""
+        """A blob anywhere: by its shared access signature, the connection string's key, or the app's identity."""
         from azure.storage.blob import BlobClient
 
-        account = self._blobs_of_account()
-        blob: BlobClient = BlobClient.from_blob_url(address, **_BLOB_PATIENCE)
-        if "sig=" in address:
-            return blob
-        if blob.primary_hostname == account.primary_hostname and blob.url.startswith(account.url.rstrip("/") + "/"):
-            return account.get_blob_client(blob.container_name, blob.blob_name)
+        anonymous: BlobClient = BlobClient.from_blob_url(address, **_BLOB_PATIENCE)
+        if "sig=" in address.partition("?")[2]:
+            return anonymous
+        if self._connection_string:
+            account = self._blobs_of_account()
+            if address.startswith(f"{account.url.rstrip('/')}/"):
+                return account.get_blob_client(anonymous.container_name, anonymous.blob_name)
         return BlobClient.from_blob_url(address, credential=self.credential(), **_BLOB_PATIENCE)
 
     def credential(self) -> TokenCredential:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from medtech.errors import SettingInvalid, StorageUnavailable
-from medtech.storage import PAYLOAD_BYTES, PROPERTY_BYTES, Operation, OperationFailed, Storage, join_payload, split_payload
+from medtech.storage import (
+    PAYLOAD_BYTES,
+    PROPERTY_BYTES,
+    Operation,
+    OperationFailed,
+    Storage,
+    join_payload,
+    split_payload,
+)
 from tests.azurite import Azurite, free_ports
 
 _KEY = "c2VjcmV0LWFjY291bnQta2V5LW9mLW91cnM="

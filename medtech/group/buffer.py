@@ -24,6 +24,8 @@ TABLE = "buffer"
 _PAGE_BYTES = 16 * 1024 * 1024
 _PAGE_ROWS = 1000
 _WRITES_AT_ONCE = 8
+# Measured: what measurements take as Python values, for each byte of the JSON that they are unpacked from.
+_MEMORY_PER_UNPACKED_BYTE = 5
 _MAX_SHARD = 10**windows.SHARD_DIGITS - 1
 
 
@@ -121,7 +123,8 @@ class Buffer:
         return min((windows.parse_partition_key(row["PartitionKey"])[1] for row in firsts if row), default=None)
 
     def read(self, shard: int, window: int, portion_bytes: int) -> Iterator[list[Row]]:
-        """The rows of a window with their measurements, in one pass or, past `portion_bytes` unpacked, in several.
+        """The rows of a window with their measurements: in one pass or, if they take more memory than `portion_bytes`,
+        in several.
 
         A pass holds all measurements of its share of the devices, so a group is never split. Each pass gives the same
         Row objects with the measurements of that pass; a row is read to its end when the last pass is. Rows that come
@@ -132,10 +135,11 @@ class Buffer:
         rows = {row.row_key: row for row in self._sizes(partition_key)}
         if not rows:
             return
-        passes = -(-sum(row.unpacked_bytes for row in rows.values()) // portion_bytes)
+        memory_bytes = sum(row.unpacked_bytes for row in rows.values()) * _MEMORY_PER_UNPACKED_BYTE
+        passes = max(1, -(-memory_bytes // portion_bytes))
         largest = max(row.stored_bytes for row in rows.values())
         page_size = max(1, min(_PAGE_ROWS, _PAGE_BYTES // max(largest, 1)))
-        for share in range(max(passes, 1)):
+        for share in range(passes):
             for row in rows.values():
                 row.measurements = []
             for entity in self._table.query(f"PartitionKey eq '{partition_key}'", page_size=page_size):

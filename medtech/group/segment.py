@@ -17,8 +17,8 @@ from medtech.storage import PAYLOAD_BYTES
 
 VERSION = 1
 
-UNPACKED_BYTES = 8 * 1024 * 1024
-"""A segment unpacks to no more than this (unless it is one measurement), so that a reader's memory is bounded by it."""
+UNPACKED_BYTES = 4 * 1024 * 1024
+"""A segment unpacks to no more than this (unless it is one measurement), which bounds what reading it takes at once."""
 
 # Level 1 costs a third of the default level's time, for payloads a tenth larger.
 _COMPRESSION_LEVEL = 1
@@ -41,6 +41,7 @@ _COLUMN_TYPES: dict[str, set[type]] = {
     "match": _NUMBER,
 }
 _PROPERTIES = Measurement._fields.index("properties")
+_REPEATED = [index for index, types in enumerate(_COLUMN_TYPES.values()) if types is _TEXT or types is _OPTIONAL_TEXT]
 
 
 class Packed(NamedTuple):
@@ -109,6 +110,10 @@ def unpack(payload: bytes) -> Segment:
         raise BufferCorrupt("A row of the buffer cannot be unpacked: its payload is damaged.") from None
     _check(trace_context, columns)
     columns[_PROPERTIES] = [tuple(map(tuple, properties)) for properties in columns[_PROPERTIES]]
+    # A device's texts repeat in each of its measurements: one copy of each spares memory, and grouping compares by it.
+    copies: dict[str | None, str | None] = {}
+    for index in _REPEATED:
+        columns[index] = [copies.setdefault(text, text) for text in columns[index]]
     return Segment(trace_context, list(map(Measurement, *columns)))
 
 
