@@ -21,7 +21,7 @@ const { loadDefinitions } = await import('./validation.mjs');
 const { values: options } = parseArgs({
   options: { port: { type: 'string' }, profile: { type: 'string', default: 'strict' }, data: { type: 'string' } },
 });
-if (!options.port) {
+if (!options.port || !names.includes(options.profile)) {
   console.error(`usage: server.mjs --port N [--profile ${names.join('|')}] [--data FILE]`);
   process.exit(2);
 }

@@ -7,7 +7,7 @@ the later one then holds only its own readings, and the earlier one's are in a v
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from medtech.persist.answers import Reply, Resource, Verdict, version_from
 from medtech.persist.client import FhirClient
@@ -136,7 +136,7 @@ def _wider_period(current: Resource, earlier: Resource, now: StoredPeriod, befor
     return {"effectivePeriod": wider}
 
 
-def _is_series(value: Any) -> bool:
+def _is_series(value: Any) -> TypeGuard[Resource]:
     return isinstance(value, dict) and value.get("dimensions") == 1 and bool(value.get("period"))
 
 

@@ -1,0 +1,236 @@
+"""Observations against a real FHIR server, as each profile has it."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from medtech.errors import FhirAccessDenied, MultipleResourceFound, ObservationWithdrawn, ResourceRefused
+from medtech.persist.observations import Operation
+from medtech.settings import ObservationLookup
+from medtech.transform.identifier import SYSTEM
+from tests.persist.samples import Server, identity, points, resource_id, series, unique, write, write_all, writer_at
+
+
+def test_a_new_observation_is_created_then_updated_then_left_alone(any_server: Server) -> None:
+    of = identity()
+    any_server.add_people(of)
+    first, more = series(of, {0: 60, 1: 61}), series(of, {1: 99, 2: 62})
+
+    (created,) = write_all(any_server.url, first)
+    (updated,) = write_all(any_server.url, more)
+    versions = any_server.versions(f"Observation/{resource_id(first)}")
+    (unchanged,) = write_all(any_server.url, more)
+
+    assert [created.operation, updated.operation, unchanged.operation] == [
+        Operation.CREATED,
+        Operation.UPDATED,
+        Operation.NO_OPERATION,
+    ]
+    observation = any_server.observation(first)
+    assert points(observation) == {0: "60", 1: "99", 2: "62"}
+    assert observation["status"] == "amended"
+    assert any_server.versions(f"Observation/{resource_id(first)}") == versions == 2
+
+
+def test_what_is_written_stays_unchanged_when_read_back(any_server: Server) -> None:
+    """Whatever form a server gives back, a second flush of the same readings writes nothing."""
+    of = identity()
+    any_server.add_people(of)
+    writes = [
+        series(of, {5: 70}),
+        write(of, "spot", [(3, {"value": "120.50"})]),
+        write(of, "session", [(1, {"value": "1"}), (4, {"value": "2"})], correlation_id="walk"),
+        write(of, "pressure", [(7, {"systolic": "120", "diastolic": "80"})]),
+    ]
+
+    first = write_all(any_server.url, *writes)
+    second = write_all(any_server.url, *writes)
+
+    assert {outcome.operation for outcome in first} == {Operation.CREATED}
+    assert {outcome.operation for outcome in second} == {Operation.NO_OPERATION}
+
+
+def test_a_bad_observation_does_not_stop_its_neighbours(any_server: Server) -> None:
+    of = identity()
+    any_server.add_people(of)
+    bad = write(of, "refused", [(0, {"value": "1"})])
+
+    outcomes = write_all(any_server.url, series(of, {0: 1}), bad, write(of, "spot", [(0, {"value": "1"})]))
+
+    assert [outcome.operation for outcome in outcomes] == [Operation.CREATED, None, Operation.CREATED]
+    error = outcomes[1].error
+    assert isinstance(error, ResourceRefused)
+    assert "OperationOutcome" in (error.outcome or "")
+    assert "a  b" not in error.message
+
+
+def test_what_others_added_stays(server: Server) -> None:
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    added = {
+        "extension": [{"url": "http://example.org/site", "valueDecimal": Decimal("0.1234567890123456789012345678")}],
+        "note": [{"text": "taken at rest"}],
+        "performer": [{"reference": "Practitioner/somebody"}],
+        "identifier": [*server.observation(first)["identifier"], {"system": "urn:other", "value": "42"}],
+    }
+    server.put(server.observation(first) | added)
+
+    write_all(server.url, series(of, {1: 61}))
+
+    observation = server.observation(first)
+    assert {name: observation[name] for name in added} == added
+    assert str(observation["extension"][0]["valueDecimal"]) == "0.1234567890123456789012345678"
+    assert points(observation) == {0: "60", 1: "61"}
+
+
+def test_a_deleted_observation_is_created_anew(any_server: Server) -> None:
+    of = identity()
+    any_server.add_people(of)
+    first = series(of, {0: 60})
+    write_all(any_server.url, first)
+    any_server.delete(f"Observation/{resource_id(first)}")
+
+    (outcome,) = write_all(any_server.url, series(of, {1: 61}))
+
+    assert outcome.operation is Operation.CREATED
+    assert points(any_server.observation(first)) == {1: "61"}
+
+
+def test_readings_of_before_a_deletion_do_not_come_back_from_the_history(server: Server) -> None:
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    server.delete(f"Observation/{resource_id(first)}")
+    write_all(server.url, series(of, {1: 61}))
+
+    write_all(server.url, series(of, {2: 62}, check_history=True))
+
+    assert points(server.observation(first)) == {1: "61", 2: "62"}
+
+
+def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    server.put(server.observation(first) | {"status": "entered-in-error"})
+
+    (outcome,) = write_all(server.url, series(of, {1: 61}))
+
+    assert isinstance(outcome.error, ObservationWithdrawn)
+
+
+def test_a_stored_observation_keeps_its_encounter(server: Server) -> None:
+    of = identity("e1")
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+
+    (outcome,) = write_all(server.url, series(of._replace(encounter="e2"), {1: 61}))
+
+    assert outcome.other_encounter
+    assert server.observation(first)["encounter"]["reference"] == "Encounter/e1"
+
+
+def test_a_lost_reference_is_told(fhir_profile: Callable[[str], str]) -> None:
+    url = fhir_profile("checked-references")
+
+    (outcome,) = write_all(url, series(identity(), {0: 60}))
+
+    assert isinstance(outcome.error, ResourceRefused)
+    assert outcome.reference_lost
+
+
+def test_another_refusal_is_no_lost_reference(server: Server) -> None:
+    (outcome,) = write_all(server.url, write(identity(), "refused", [(0, {"value": "1"})]))
+
+    assert isinstance(outcome.error, ResourceRefused)
+    assert not outcome.reference_lost
+
+
+class TestLookupByIdentifier:
+    """Stores that hold Observations under ids which a server made."""
+
+    def test_the_found_id_is_kept(self, server: Server) -> None:
+        of = identity()
+        first = series(of, {0: 60})
+        write_all(server.url, first)
+        older = server.observation(first) | {"id": unique("o")}
+        server.delete(f"Observation/{resource_id(first)}")
+        server.put(older)
+
+        (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
+
+        assert outcome.operation is Operation.UPDATED
+        assert points(server.get(f"Observation/{older['id']}")) == {0: "60", 1: "61"}
+
+    def test_what_the_search_misses_is_found_by_id(self, server: Server) -> None:
+        of = identity()
+        first = series(of, {0: 60})
+        write_all(server.url, first)
+        server.put(server.observation(first) | {"identifier": [{"value": "somebody's"}]})
+
+        (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
+
+        assert outcome.operation is Operation.UPDATED
+
+    def test_all_pages_are_read_and_compared_exactly(self, server: Server) -> None:
+        """The server finds without regard to case and gives 20 or fewer at a time."""
+        of = identity()
+        wanted = series(of, {0: 60})
+        value = wanted.draft.identify(of)[0]
+        write_all(server.url, wanted)
+        observation = server.observation(wanted)
+        for n in range(3):
+            other = [{"system": SYSTEM, "value": value.upper() + "." * n}, {"system": SYSTEM, "value": value.upper()}]
+            server.put(observation | {"id": unique("o"), "identifier": other})
+
+        (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
+
+        assert outcome.operation is Operation.UPDATED
+        assert points(server.observation(wanted)) == {0: "60", 1: "61"}
+
+    def test_two_with_one_identifier_are_an_error(self, server: Server) -> None:
+        of = identity()
+        first = series(of, {0: 60})
+        write_all(server.url, first)
+        server.put(server.observation(first) | {"id": unique("o")})
+
+        (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
+
+        assert isinstance(outcome.error, MultipleResourceFound)
+
+
+@pytest.mark.parametrize("profile", ["no-versions", "no-update-create"])
+def test_a_server_that_would_lose_data_is_refused(fhir_profile: Callable[[str], str], profile: str) -> None:
+    outcomes = write_all(fhir_profile(profile), series(identity(), {0: 60}), series(identity(), {0: 60}))
+
+    assert all(isinstance(outcome.error, FhirAccessDenied) for outcome in outcomes)
+
+
+def test_creates_are_announced_before_they_are_sent(server: Server) -> None:
+    of = identity()
+    write_all(server.url, series(of, {0: 60}))
+    new, known = write(of, "spot", [(0, {"value": "1"})]), series(of, {1: 61})
+    announced: list[object] = []
+
+    with writer_at(server.url) as writer:
+        list(writer.write([new, known], announced.extend))
+
+    assert announced == [new]
+
+
+def test_a_lost_lease_stops_before_the_write(server: Server) -> None:
+    class LeaseLost(Exception):
+        pass
+
+    def lost(creates: object) -> None:
+        raise LeaseLost
+
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    with writer_at(server.url) as writer, pytest.raises(LeaseLost):
+        list(writer.write([series(of, {1: 61})], lost))
+
+    assert points(server.observation(first)) == {0: "60"}
