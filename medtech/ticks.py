@@ -6,6 +6,7 @@ every time on the data path is an `int` of this unit and always UTC.
 
 import time
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 TICKS_PER_MICROSECOND = 10
 TICKS_PER_MILLISECOND = 10_000
@@ -49,19 +50,27 @@ def floor(ticks: int, size: int) -> int:
     return ticks - ticks % size
 
 
+@lru_cache(maxsize=64)
 def format_iso(ticks: int) -> str:
-    """`2022-03-12T10:00:59.9999999Z`: always seven digits, as FHIR periods are stored."""
-    days, rest = divmod(ticks, TICKS_PER_DAY)
-    seconds, fraction = divmod(rest, TICKS_PER_SECOND)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{date.fromordinal(days + 1).isoformat()}T{hour:02d}:{minute:02d}:{second:02d}.{fraction:07d}Z"
+    """`2022-03-12T10:00:59.9999999Z`: always seven digits, as FHIR periods are stored.
+
+    Kept, because the readings of a flush share their period and the time of writing.
+    """
+    minutes, rest = divmod(ticks, TICKS_PER_MINUTE)
+    seconds = f"{rest:09d}"
+    return f"{_minute(minutes)[0]}{seconds[:2]}.{seconds[2:]}Z"
 
 
 def format_compact(ticks: int) -> str:
     """`20220312100059`: whole seconds, for table keys and Observation identifiers."""
-    days, rest = divmod(ticks, TICKS_PER_DAY)
-    minutes, second = divmod(rest // TICKS_PER_SECOND, 60)
-    hour, minute = divmod(minutes, 60)
-    day = date.fromordinal(days + 1)
-    return f"{day.year:04d}{day.month:02d}{day.day:02d}{hour:02d}{minute:02d}{second:02d}"
+    minutes, rest = divmod(ticks, TICKS_PER_MINUTE)
+    return f"{_minute(minutes)[1]}{rest // TICKS_PER_SECOND:02d}"
+
+
+@lru_cache(maxsize=64)
+def _minute(minutes: int) -> tuple[str, str]:
+    """What the times of one minute begin with: (`2022-03-12T10:00:`, `202203121000`)."""
+    days, minute_of_day = divmod(minutes, 24 * 60)
+    hour, minute = divmod(minute_of_day, 60)
+    day = date.fromordinal(days + 1).isoformat()
+    return f"{day}T{hour:02d}:{minute:02d}:", f"{day.replace('-', '')}{hour:02d}{minute:02d}"

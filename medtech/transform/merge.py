@@ -80,7 +80,7 @@ class _Span:
         stored = element.get(writer.property)
         if isinstance(writer, SampledDataWriter):
             if isinstance(stored, dict):
-                written = self._splice(stored, writer, [Sample(*reading) for reading in readings])
+                written = self._splice(stored, writer, readings)
             else:
                 written = write_new(writer, readings, self.start, self.end)
         else:

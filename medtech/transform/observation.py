@@ -19,13 +19,14 @@ from medtech.errors import (
     Stage,
     TemplateNotFound,
 )
+from medtech.group.groups import precedence
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Interval
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform import sampled_data
 from medtech.transform.decimals import NotANumber
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
-from medtech.transform.sampled_data import Layout, Sample
+from medtech.transform.sampled_data import Layout
 from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
 
 
@@ -44,9 +45,13 @@ class Target(NamedTuple):
 
 
 class Pattern:
-    """What all Observations of a template have in common; `by_name` finds the targets of a value name by index."""
+    """What all Observations of a template have in common.
 
-    __slots__ = ("_codes", "by_name", "category", "targets", "template")
+    `by_name` has for a value name the targets that it goes to, by index; `series` has the index and the period in
+    ticks of those that are SampledData.
+    """
+
+    __slots__ = ("_codes", "by_name", "category", "series", "targets", "template")
 
     _CODES_KEPT = 64
 
@@ -61,6 +66,9 @@ class Pattern:
         self.by_name: dict[str, list[int]] = {}
         for index, target in enumerate(targets):
             self.by_name.setdefault(target.writer.name, []).append(index)
+        self.series = [
+            (index, writer.period) for index, (writer, _) in enumerate(targets) if isinstance(writer, SampledDataWriter)
+        ]
         self._codes: dict[str, dict[str, Any]] = {}
 
     def code(self, type_name: str) -> dict[str, Any]:
@@ -120,9 +128,9 @@ class ObservationDraft:
 
     def check(self) -> None:
         """Raises PeriodTooLong when a series of it wants more samples than an Observation can hold."""
-        for (writer, _), readings in zip(self.pattern.targets, self.readings, strict=True):
-            if readings and isinstance(writer, SampledDataWriter):
-                Layout(self.start, self.end, writer.period).check()
+        for index, period in self.pattern.series:
+            if self.readings[index]:
+                Layout(self.start, self.end, period).count_slots()
 
 
 class Conversion(NamedTuple):
@@ -230,21 +238,8 @@ def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> 
 def write_new(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
     """The value of its readings, in an Observation that lasts from `start` to `end`."""
     if isinstance(writer, SampledDataWriter):
-        samples = [Sample(*reading) for reading in readings]
-        return writer.write(sampled_data.build(samples, Layout(start, end, writer.period)))
+        return writer.write(sampled_data.build(readings, Layout(start, end, writer.period)))
     return writer.write(readings[-1][1])
-
-
-def precedence(measurement: Measurement) -> tuple[int, int, str, int, int, int]:
-    """In order of time; of equal times the one ingested last first, then by place in the hub (SPEC section 3)."""
-    return (
-        measurement.occurrence_time,
-        -measurement.ingestion_time,
-        measurement.partition,
-        measurement.sequence_number,
-        measurement.template,
-        measurement.match,
-    )
 
 
 def _failed(group: MeasurementGroup, error: MedTechError) -> Conversion:

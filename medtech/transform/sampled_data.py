@@ -16,15 +16,15 @@ NO_SAMPLE = "E"
 MAX_TEXT = 1024 * 1024
 """Characters of `data`: FHIR allows a string of 1 MiB, and servers refuse resources far above it."""
 
+_MAX_SLOTS = (MAX_TEXT + 1) // 2
+"""Each takes a character and a blank at least."""
+
 _EXACT = Context(prec=120)
 """Enough for the product of two decimals of any stored resource worth reading; the default would round to 28."""
 
 
-class Sample(NamedTuple):
-    """A data point as text (a number, `E`, `U` or `L`) and its time."""
-
-    time: int
-    text: str
+Sample = tuple[int, str]
+"""The time of a data point, and its text: a number, `E`, `U` or `L`."""
 
 
 class Layout(NamedTuple):
@@ -34,29 +34,26 @@ class Layout(NamedTuple):
     end: int
     period: int
 
-    @property
-    def slots(self) -> int:
-        return (self.end - self.start) // self.period + 1
-
-    def check(self) -> None:
-        """Raises PeriodTooLong before anything is built when even empty slots take more text than there may be."""
-        if 2 * self.slots - 1 > MAX_TEXT:
+    def count_slots(self) -> int:
+        """Raises PeriodTooLong, before anything is built, when even empty slots take more text than there may be."""
+        slots = (self.end - self.start) // self.period + 1
+        if slots > _MAX_SLOTS:
             raise PeriodTooLong(
-                f"The period wants {self.slots} samples, and an Observation holds {(MAX_TEXT + 1) // 2} at most. "
-                "Is a time stamp years off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter "
-                "periodInterval."
+                f"The period wants {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a time stamp "
+                "years off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
             )
+        return slots
 
 
 def build(samples: Sequence[Sample], layout: Layout) -> str:
     """The text of a new series; `samples` in order of time, all within the layout. Raises PeriodTooLong."""
-    layout.check()
+    slots = layout.count_slots()
     start, _, period = layout
     if len(samples) == 1:
         time, text = samples[0]
         slot = (time - start) // period
-        return f"{'E ' * slot}{text}{' E' * (layout.slots - slot - 1)}"
-    points = [NO_SAMPLE] * layout.slots
+        return f"{'E ' * slot}{text}{' E' * (slots - slot - 1)}"
+    points = [NO_SAMPLE] * slots
     for time, text in samples:
         points[(time - start) // period] = text
     return _join(points)
@@ -67,10 +64,10 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
 
     `data` is laid out so already, from the same start with the same period. Raises PeriodTooLong.
     """
-    layout.check()
+    slots = layout.count_slots()
     points = data.split()
     changed = False
-    missing = layout.slots - len(points)
+    missing = slots - len(points)
     if missing > 0:
         points += [NO_SAMPLE] * missing
     start, _, period = layout
@@ -88,9 +85,8 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
     Each keeps the time of its old slot; of several in one new slot the latest stands. With several dimensions the
     numbers of one moment stay together. Raises PeriodTooLong.
     """
-    layout.check()
     nothing = " ".join([NO_SAMPLE] * dimensions)
-    points = [nothing] * layout.slots
+    points = [nothing] * layout.count_slots()
     old = data.split()
     start, _, period = layout
     for index in range(0, len(old), dimensions):
@@ -100,9 +96,7 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
         slot = (old_start + index // dimensions * old_period - start) // period
         if slot >= len(points):
             # Somebody wrote points past the Observation's end; they are kept where they are.
-            grown = Layout(start, start + slot * period, period)
-            grown.check()
-            points += [nothing] * (grown.slots - len(points))
+            points += [nothing] * (Layout(start, start + slot * period, period).count_slots() - len(points))
         points[slot] = point
     return _join(points)
 

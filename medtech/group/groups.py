@@ -1,0 +1,43 @@
+"""Measurements of a flush become measurement groups (SPEC section 3)."""
+
+from collections.abc import Iterable
+
+from medtech.model import Measurement, MeasurementGroup
+
+
+def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementGroup]:
+    """Groups by (device, type, patient, encounter, correlation id), in the order in which they first appear.
+
+    What was delivered twice, equal content of one source, is in its group once; whoever keeps count of rows finds it by
+    equality. Within a group measurements are in order of `precedence`: of equal times the first one wins, value by
+    value. The result does not depend on the order in which the measurements come.
+    """
+    found: dict[tuple[str, str, str | None, str | None, str | None], list[Measurement]] = {}
+    for measurement in dict.fromkeys(measurements):
+        key = (
+            measurement.type,
+            measurement.device_id,
+            measurement.patient_id,
+            measurement.encounter_id,
+            measurement.correlation_id,
+        )
+        found.setdefault(key, []).append(measurement)
+    return [MeasurementGroup(*key, sorted(members, key=precedence)) for key, members in found.items()]
+
+
+def precedence(measurement: Measurement) -> tuple[object, ...]:
+    """In order of time; of equal times the one ingested last first, then by place in the hub.
+
+    Partitions are numbers in text, so the shorter one is the lower. Two readings of one source, which a change of the
+    mapping between two deliveries can make, are told apart by their values: each run has the same winner.
+    """
+    return (
+        measurement.occurrence_time,
+        -measurement.ingestion_time,
+        len(measurement.partition),
+        measurement.partition,
+        measurement.sequence_number,
+        measurement.template,
+        measurement.match,
+        measurement.properties,
+    )
