@@ -142,10 +142,18 @@ class SettingInvalid(MedTechError):
 
 
 class IncompatibleData(MedTechError):
-    """A template matched, but what it needs is not in the message."""
+    """A template matched, but what it needs is not in the message.
+
+    `line` and `position` are the place of the expression in the device mapping, -1 where there is none.
+    """
 
     stage = Stage.NORMALIZATION
     type = ErrorType.DEVICE_MESSAGE
+
+    def __init__(self, message: str, *, line: int = -1, position: int = -1) -> None:
+        super().__init__(message)
+        self.line = line
+        self.position = position
 
 
 class NotSupported(IncompatibleData):
