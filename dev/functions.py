@@ -109,7 +109,7 @@ def _trigger(
     if kind == "eventhubtrigger":
         if str(binding.get("cardinality")).lower() != "many":
             raise FunctionInvalid(
-                f"Function {function}: the local host delivers Event Hubs batches (cardinality many)."
+                f"Function {function}: the local host delivers batches only (cardinality many)."
             )
         return EventHubTrigger(
             parameter=binding["name"],

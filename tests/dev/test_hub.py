@@ -1,0 +1,125 @@
+"""The local hub keeps what Event Hubs promises to its readers."""
+
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.hub import MAX_EVENT_BYTES, Checkpoints, EventRefused, Hub, NewEvent, read_new_event
+
+
+def event(body: bytes = b"{}", **fields: Any) -> NewEvent:
+    return NewEvent(body, {}, {}, None, None, None)._replace(**fields)
+
+
+def bodies(hub: Hub, partition: str) -> list[bytes]:
+    return [stored.body for stored in hub.partitions[partition].read(0, 100)]
+
+
+def test_sequence_numbers_count_from_zero_in_each_partition(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 2)
+    positions = hub.append([event(partition=name) for name in ("0", "1", "0")])
+    assert positions == [("0", 0), ("1", 0), ("0", 1)]
+    hub.close()
+
+
+def test_one_key_is_one_partition(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 4)
+    positions = hub.append([event(partition_key="a"), event(), event(partition_key="a"), event(), event()])
+    assert positions[0].partition == positions[2].partition
+    hub.close()
+
+
+def test_events_without_key_take_turns(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 3)
+    assert sorted(position.partition for position in hub.append([event()] * 3)) == ["0", "1", "2"]
+    hub.close()
+
+
+def test_everything_of_an_event_is_there_after_a_restart(tmp_path: Path) -> None:
+    enqueued = datetime(2026, 3, 2, 8, 0, 0, 123000, tzinfo=UTC)
+    sent = NewEvent(b"\xff\x00", {"p": 1}, {"iothub-connection-device-id": "d"}, "key", "1", enqueued)
+    hub = Hub(tmp_path, 2)
+    hub.append([event(partition="1"), sent])
+    hub.close()
+    hub = Hub(tmp_path, 2)
+    stored = hub.partitions["1"].read(1, 5)[0]
+    assert stored.body == sent.body
+    assert stored.properties == sent.properties
+    assert stored.system_properties == sent.system_properties
+    assert (stored.partition_key, stored.sequence_number, stored.enqueued_time) == ("key", 1, enqueued)
+    assert hub.append([event(partition="1")]) == [("1", 2)]
+    hub.close()
+
+
+def test_a_line_that_a_killed_host_left_half_written_is_cut_off(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 1)
+    hub.append([event(b"1"), event(b"2")])
+    hub.close()
+    path = tmp_path / "0.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    hub = Hub(tmp_path, 1)
+    hub.append([event(b"3")])
+    assert bodies(hub, "0") == [b"1", b"3"]
+    hub.close()
+
+
+def test_a_hub_never_loses_partitions(tmp_path: Path) -> None:
+    Hub(tmp_path, 4).close()
+    hub = Hub(tmp_path, 2)
+    assert len(hub.partitions) == 4
+    hub.close()
+
+
+def test_one_event_for_an_unknown_partition_refuses_all(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 1)
+    with pytest.raises(EventRefused, match="partitions 0 to 0"):
+        hub.append([event(), event(partition="7")])
+    assert bodies(hub, "0") == []
+    hub.close()
+
+
+def test_checkpoints_survive(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "$Default.json"
+    Checkpoints(path).advance("3", 41)
+    assert [Checkpoints(path).get(name) for name in ("3", "0")] == [41, -1]
+
+
+@pytest.mark.parametrize(
+    ("document", "body"),
+    [
+        ({"body": "not json"}, b"not json"),
+        ({"body": {"a": [1, 2.5]}}, b'{"a":[1,2.5]}'),
+        ({"body": ""}, b""),
+        ({"body": None}, b"null"),
+        ({"bodyBase64": "/w=="}, b"\xff"),
+    ],
+)
+def test_bodies(document: dict[str, Any], body: bytes) -> None:
+    assert read_new_event(document).body == body
+
+
+@pytest.mark.parametrize("text", ["2026-03-02T08:00:00Z", "2026-03-02T09:00:00+01:00", "2026-03-02T08:00:00"])
+def test_an_enqueued_time_is_utc(text: str) -> None:
+    assert read_new_event({"body": "", "enqueuedTime": text}).enqueued_time == datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ([], "is an object"),
+        ({}, "either a body"),
+        ({"body": "", "bodyBase64": ""}, "either a body"),
+        ({"bodyBase64": "secret reading"}, "not base64"),
+        ({"body": "", "properties": [1]}, "properties is an object"),
+        ({"body": "", "systemProperties": {"heartRate": 1}}, "no system property"),
+        ({"body": "", "enqueuedTime": "yesterday"}, "ISO 8601"),
+        ({"bodyBase64": base64.b64encode(b"x" * (MAX_EVENT_BYTES + 1)).decode()}, "at most"),
+    ],
+)
+def test_refusals_say_why_and_show_no_content(document: Any, reason: str) -> None:
+    with pytest.raises(EventRefused, match=reason) as refused:
+        read_new_event(document)
+    assert "secret reading" not in str(refused.value)
