@@ -42,7 +42,7 @@ _PATIENCE: dict[str, Any] = {
     "retry_status": 2,
 }
 _TABLE_PATIENCE = {**_PATIENCE, "retry_backoff_factor": 0.5, "retry_backoff_max": 5}
-_BLOB_PATIENCE = {**_PATIENCE, "initial_backoff": 1, "increment_base": 2}
+_BLOB_PATIENCE = {**_PATIENCE, "initial_backoff": 0, "increment_base": 1, "random_jitter_range": 1}
 
 # At INFO and DEBUG these print each address they call, and an address can hold a shared access signature.
 _TALKATIVE_LOGGERS = {
