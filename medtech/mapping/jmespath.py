@@ -203,7 +203,7 @@ def _projects_itself(left: Syntax) -> bool:
     """The parser puts `[]` and slices to the left of a projection node; `[*]` is the node itself."""
     if left["type"] == "flatten":
         return True
-    return left["type"] == "index_expression" and left["children"][-1]["type"] == "slice"
+    return bool(left["type"] == "index_expression" and left["children"][-1]["type"] == "slice")
 
 
 _WHOLE_ROOT: Final = "@"

@@ -201,7 +201,7 @@ def _sum(array: list[Any]) -> float:
 
 def _total(array: list[Any]) -> float:
     if all(type(number) is int for number in array):
-        return sum(array)
+        return int(sum(array))
     total = 0.0
     for number in array:  # one by one as .NET does; Python's sum() keeps track of what rounding lost
         total += float(number)
