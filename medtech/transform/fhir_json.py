@@ -28,7 +28,7 @@ def parse_resource(body: bytes) -> dict[str, Any]:
         resource = _DECODER.decode(body.decode("utf-8-sig"))
         if b"\\u" in body:
             orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))  # refuses half surrogates, which cannot be written again
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise NotAResource(f"the body of {len(body)} bytes is no JSON ({type(error).__name__})") from None
     if not isinstance(resource, dict):
         raise NotAResource(f"the body of {len(body)} bytes is JSON, but no object")

@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 from typing import NamedTuple
 
 from medtech.errors import PeriodTooLong
-from medtech.transform.decimals import parse, plain, same_sample
+from medtech.transform.decimals import MAX_DIGITS, NotANumber, parse, plain, same_sample
 
 NO_SAMPLE = "E"
 
@@ -110,9 +110,15 @@ def reckon(data: str, factor: Decimal, origin: Decimal) -> str:
 
 
 def _true_value(point: str, factor: Decimal, origin: Decimal) -> str:
-    value = _EXACT.add(_EXACT.multiply(parse(point), factor), origin)
+    try:
+        value = _EXACT.add(_EXACT.multiply(parse(point), factor), origin)
+    except ArithmeticError:
+        raise NotANumber from None
+    scale = value.as_tuple().exponent
+    if not isinstance(scale, int) or scale < -MAX_DIGITS or value.adjusted() > MAX_DIGITS:
+        raise NotANumber  # before it is written out: a stored factor may be 1e999999
     text = plain(value)
-    parse(text)  # a value of more digits than a decimal holds is no data point of ours
+    parse(text)
     return text
 
 
