@@ -155,17 +155,19 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
     parts = [(type_name, observation), *((_own_code(part), part) for part in observation.get("component", []))]
     values: dict[int, list[tuple[str, Decimal]]] = {}
     texts = []
+    unit = ""
     for name, part in parts:
         for moment, value in _values(part, start):
             values.setdefault(moment, []).append((name, value))
-        texts += _text(part)
+            texts.append(str(value))
+        unit = _unit(part) or unit
     return Written(
         patient=people[observation["subject"]["reference"].rpartition("/")[2]],
         device_id=device_id,
         type=type_name,
         start=period["start"],
         end=period["end"],
-        value=" / ".join(texts),
+        value=f"{', '.join(texts)} {unit}",
         readings=frozenset(simulate.Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
 
@@ -186,13 +188,10 @@ def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
                 yield start + n * slot, Decimal(sample)
 
 
-def _text(part: dict[str, Any]) -> list[str]:
-    if (quantity := part.get("valueQuantity")) is not None:
-        return [f"{quantity['value']} {quantity['unit']}"]
-    if (sampled := part.get("valueSampledData")) is not None:
-        samples = [sample for sample in sampled["data"].split() if sample != "E"]
-        return [f"{', '.join(samples)} {sampled['origin']['unit']}"]
-    return []
+def _unit(part: dict[str, Any]) -> str | None:
+    quantity = part.get("valueQuantity") or part.get("valueSampledData", {}).get("origin", {})
+    unit: str | None = quantity.get("unit")
+    return unit
 
 
 def _as_stored(reading: simulate.Reading) -> simulate.Reading:

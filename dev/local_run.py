@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -25,6 +26,8 @@ class LocalRun:
 
     def __init__(self, data_folder: Path, ports: Ports, settings: Mapping[str, str], *, fresh: bool) -> None:
         self._console = Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console.width = 100
         self._stack = LocalStack(data_folder, settings=_own_settings(settings), ports=ports, fresh=fresh)
 
     def run(self) -> None:
@@ -72,6 +75,7 @@ class LocalRun:
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
         with progress:
             task = progress.add_task("", total=None)
@@ -82,7 +86,10 @@ class LocalRun:
 
     def _show(self, outcome: Outcome) -> None:
         """One row for each device and type: how many Observations, their period, the latest value."""
-        table = Table("patient", "device", "type", "n", "period", "latest value", title="Observations written")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("patient", "device", "type", "n", "period (UTC)"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("latest value")
         by_series: dict[tuple[str, str], list[Written]] = {}
         for each in sorted(outcome.written, key=lambda each: (each.device_id, each.type, each.start)):
             by_series.setdefault((each.device_id, each.type), []).append(each)
@@ -93,7 +100,7 @@ class LocalRun:
             first, last = series[0], series[-1]
             patient = first.patient if device_id != device_before else ""
             device = device_id if device_id != device_before else ""
-            period = f"{_clock(first.start)} – {_clock(last.end)}"
+            period = f"{_clock(first.start)}–{_clock(last.end)}"
             table.add_row(patient, device, type_name, str(len(series)), period, last.value)
             device_before = device_id
         self._console.print(table)

@@ -53,13 +53,15 @@ def send_traffic(
         readings += sum(len(message.readings) for message in batch)
         progress.advance(task, len(batch))
 
+    console = Console(stderr=True)
     progress = Progress(
         TextColumn("sending"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     try:
         destination = (
