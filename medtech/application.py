@@ -142,4 +142,4 @@ def validate(request: func.HttpRequest) -> func.HttpResponse:
     """The answer of `POST /api/validate`."""
     from medtech.validation.http import answer
 
-    return answer(request, settings.load().validate_max_bytes, [device_mapping(), fhir_mapping()])
+    return answer(request, settings.load().validate_max_bytes, device_mapping(), fhir_mapping())
