@@ -14,9 +14,10 @@ _PLAIN_DIGITS = 17
 """From 1e17 on .NET prints an exponent; Python's `repr` does so from 1e16 on."""
 
 _FLOAT = re.compile(
-    r"[\t-\r ]*(?P<number>[+-]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[\t-\r ]*\x00*", re.ASCII
+    r"[\t-\r ]*+(?P<number>[+-]?(?:[0-9][0-9,]*+(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)[\t-\r ]*+\x00*+",
+    re.ASCII,
 )
-_INTEGER = re.compile(r"[\t-\r ]*(?P<number>[+-]?[0-9]+)[\t-\r ]*\x00*", re.ASCII)
+_INTEGER = re.compile(r"[\t-\r ]*+(?P<number>[+-]?[0-9]++)[\t-\r ]*+\x00*+", re.ASCII)
 _NAMED = {"nan": math.nan, "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf, "-nan": math.nan}
 
 

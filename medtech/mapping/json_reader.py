@@ -70,8 +70,8 @@ _STRING = {
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
-_NAME = re.compile(r"(?:[^\W_]|[_$])+")
-_NUMBER = re.compile(rf"[-+a-fA-FxX.0-9]+(?=[{_BLANK},}}\])/]|\Z)")
+_NAME = re.compile(r"[\w$]++")
+_NUMBER = re.compile(rf"[-+a-fA-FxX.0-9]++(?=[{_BLANK},}}\])/]|\Z)")
 _WORD = re.compile(rf"(?:true|false|null|undefined|NaN|Infinity|-Infinity)(?=[{_BLANK},}}\]]|/[/*]|\Z)")
 _WORDS = {
     "true": True,
@@ -83,7 +83,8 @@ _WORDS = {
     "-Infinity": -math.inf,
 }
 _INTEGER = re.compile(r"-?[0-9]+")
-_FRACTION = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# Possessive: giving digits back cannot help, and trying to would take the square of their number.
+_FRACTION = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _OCTAL = re.compile(r"0[0-7]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
