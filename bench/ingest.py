@@ -47,9 +47,11 @@ def main() -> None:
         try:
             storage = Storage(environment={"BufferStorage": server.connection_string})
             buffer, dead_letters = Buffer(storage), DeadLetters(storage)
-            spent: dict[str, list[float]] = {"events": [], "all": [], "wall": [], "operations": []}
+            spent: dict[str, list[float]] = {"events": [], "all": [], "wall": []}
+            # By the clock, so that other load on the machine lowers it: the best of all rounds is the core's own.
+            calibration = 0.0
             for _ in range(RUNS):
-                rate = calibrate.rate(0.25)
+                calibration = max(calibration, calibrate.rate(0.25))
                 # Each call of the function gets events that nobody has read yet.
                 delivered = deliver(messages)
                 del writes[:]
@@ -61,7 +63,6 @@ def main() -> None:
                 spent["wall"].append(time.perf_counter() - wall)
                 spent["events"].append(read - started)
                 spent["all"].append(ended - started)
-                spent["operations"].append((ended - started) * rate)
         finally:
             server.stop()
     assert counts.measurements == len(messages) and not counts.letters, counts
@@ -72,9 +73,10 @@ def main() -> None:
         f"the whole call                 {median(spent['all']) * 1000:8.2f} ms CPU, best {min(spent['all']) * 1000:.2f}"
     )
     print(f"                               {median(spent['wall']) * 1000:8.2f} ms until all is stored")
+    operations = [seconds * calibration for seconds in spent["all"]]
     print(
-        f"operations of calibrate.py     {median(spent['operations']):8.0f}, best {min(spent['operations']):.0f}"
-        f" (target: at most {TARGET_OPERATIONS})"
+        f"operations of calibrate.py     {median(operations):8.0f}, best {min(operations):.0f}"
+        f" (target: at most {TARGET_OPERATIONS}; calibration {calibration:,.0f}/s)"
     )
     print(f"table writes                   {len(writes):8d} for {len(partitions)} (window, shard)")
 

@@ -5,26 +5,19 @@ a dead letter, or counted as dropped since no template takes it. When it raises,
 batch again, and the same keys are written again.
 """
 
-import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
-from medtech.errors import MeasurementTooLarge, MedTechError, NoTemplateMatched, TemplateNotFound, UnexpectedFault
+from medtech.errors import MeasurementTooLarge, MedTechError, NoTemplateMatched
 from medtech.group.buffer import Buffer, segment_rows
 from medtech.group.windows import event_row_prefix
-from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure
+from medtech.normalize.batch import Normalizer, failure_of_event, normalize
 from medtech.settings import Settings
-
-
-class Normalizer(Protocol):
-    """A device mapping that is loaded."""
-
-    def normalize(self, event: DeviceEvent) -> Normalized: ...
 
 
 class ErrorKind(NamedTuple):
@@ -63,24 +56,15 @@ def process(
     `mapping` is None when none was ever good: every event is then kept as a dead letter. `clock` gives ticks.
     Raises StorageUnavailable.
     """
-    measurements: list[Measurement] = []
-    failed: list[tuple[DeviceEvent, list[NormalizationFailure]]] = []
-    normalized_events = dropped = 0
-    for event in events:
-        found, failures = _normalize(mapping, event)
-        if found:
-            measurements += found
-            normalized_events += 1
-        elif not failures:
-            dropped += 1
-            if settings.keep_unmatched:
-                failures = [_whole(NoTemplateMatched("No template of the device mapping takes this message."))]
-        if failures:
-            failed.append((event, failures))
+    batch = normalize(events, mapping)
+    failed = list(batch.failed)
+    if settings.keep_unmatched:
+        unmatched = NoTemplateMatched("No template of the device mapping takes this message.")
+        failed += [(event, [failure_of_event(unmatched)]) for event in batch.unmatched]
 
     first, last = events[0], events[-1]
     rows, too_large = segment_rows(
-        measurements,
+        batch.measurements,
         hub=first.hub,
         row_prefix=event_row_prefix(
             hub=first.hub,
@@ -103,40 +87,14 @@ def process(
     errors = Counter(_kind(failure.error) for _, failures in failed for failure in failures)
     return BatchCounts(
         events=len(events),
-        normalized_events=normalized_events,
-        measurements=len(measurements) - len(too_large),
-        dropped=dropped,
+        normalized_events=batch.normalized_events,
+        measurements=len(batch.measurements) - len(too_large),
+        dropped=len(batch.unmatched),
         letters=len(written),
         rows=len(rows),
         stored_bytes=sum(len(row.packed.payload) for row in rows),
         errors=errors,
     )
-
-
-def _normalize(mapping: Normalizer | None, event: DeviceEvent) -> Normalized:
-    if mapping is None:
-        absent = TemplateNotFound(
-            "There is no device mapping that was ever good. Mend the mapping that DEVICE_MAPPING names "
-            "(POST /api/validate tells its errors), then replay."
-        )
-        return Normalized([], [_whole(absent)])
-    try:
-        return mapping.normalize(event)
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the neighbours from being stored
-        fault = traceback.extract_tb(error.__traceback__)[-1]
-        # The error's own text may hold a part of the message, so only its type and place are told.
-        place = f"{Path(fault.filename).name}:{fault.lineno}"
-        unexpected = UnexpectedFault(
-            f"{type(error).__name__} at {place} while normalizing a message: a fault of the app."
-        )
-        return Normalized([], [_whole(unexpected)])
-
-
-def _whole(error: MedTechError) -> NormalizationFailure:
-    """A failure of the message as a whole, not of one template or match."""
-    return NormalizationFailure(error, -1, -1)
 
 
 def _too_large(

@@ -17,8 +17,9 @@ from medtech.errors import (
     StorageUnavailable,
 )
 from medtech.group.buffer import Buffer
-from medtech.ingest.batch import BatchCounts, ErrorKind, Normalizer, process
+from medtech.ingest.batch import BatchCounts, ErrorKind, process
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+from medtech.normalize.batch import Normalizer
 from medtech.settings import Settings
 from medtech.storage import Storage, Table
 from tests.azurite import free_ports

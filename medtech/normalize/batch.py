@@ -1,0 +1,69 @@
+"""Events to measurements: a pure function of a batch and a loaded device mapping."""
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from medtech.errors import MedTechError, TemplateNotFound, UnexpectedFault
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+
+
+class Normalizer(Protocol):
+    """A device mapping that is loaded."""
+
+    def normalize(self, event: DeviceEvent) -> Normalized: ...
+
+
+class NormalizedBatch(NamedTuple):
+    """What a batch became. An event may have measurements and failures; `unmatched` are those that have neither."""
+
+    measurements: list[Measurement]
+    failed: list[tuple[DeviceEvent, list[NormalizationFailure]]]
+    unmatched: list[DeviceEvent]
+    normalized_events: int
+
+
+def normalize(events: Sequence[DeviceEvent], mapping: Normalizer | None) -> NormalizedBatch:
+    """Each event by itself: whatever one of them does, its neighbours go on.
+
+    Without a mapping every event fails with TemplateNotFound.
+    """
+    batch = NormalizedBatch([], [], [], 0)
+    normalized_events = 0
+    for event in events:
+        measurements, failures = _normalize(event, mapping)
+        batch.measurements.extend(measurements)
+        normalized_events += bool(measurements)
+        if failures:
+            batch.failed.append((event, failures))
+        elif not measurements:
+            batch.unmatched.append(event)
+    return batch._replace(normalized_events=normalized_events)
+
+
+def failure_of_event(error: MedTechError) -> NormalizationFailure:
+    """A failure of the message as a whole, not of one template or match."""
+    return NormalizationFailure(error, -1, -1)
+
+
+def _normalize(event: DeviceEvent, mapping: Normalizer | None) -> Normalized:
+    if mapping is None:
+        absent = TemplateNotFound(
+            "There is no device mapping that was ever good. Mend the mapping that DEVICE_MAPPING names "
+            "(POST /api/validate tells its errors), then replay."
+        )
+        return Normalized([], [failure_of_event(absent)])
+    try:
+        return mapping.normalize(event)
+    except MemoryError:
+        # Says nothing about this message; the batch comes again.
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the neighbours from being stored
+        fault = traceback.extract_tb(error.__traceback__)[-1]
+        # The error's own text may hold a part of the message, so only its type and place are told.
+        place = f"{Path(fault.filename).name}:{fault.lineno}"
+        unexpected = UnexpectedFault(
+            f"{type(error).__name__} at {place} while normalizing a message: a fault of the app."
+        )
+        return Normalized([], [failure_of_event(unexpected)])
