@@ -13,8 +13,6 @@ from medtech.mapping.extraction import ContentTemplate, Evaluation, Field, Looku
 from medtech.mapping.jmespath import Expression, compile_expression
 from medtech.mapping.json_reader import Node
 from medtech.mapping.jsonpath import MATCHED_TOKEN, Path, compile_path
-from medtech.mapping.jsonpath_syntax import Combination, Condition, Exists, Filter, Query
-from medtech.mapping.jsonpath_syntax import Field as PathField
 from medtech.mapping.matching import Scan, Search
 from medtech.mapping.schema import Container, Issues, Section, describe, is_blank
 
@@ -129,7 +127,7 @@ class _TemplateReader:
         written = self._written(self._section, "typeMatchExpression", required=True)
         if written is None:
             return None
-        origin = Origin("typeMatchExpression", written.text, written.node.line)
+        origin = Origin("typeMatchExpression", written.text, written.node.line, written.node.position)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression)
             return None if expression is None else (origin, Search(self._index, expression.tokens))
@@ -138,7 +136,7 @@ class _TemplateReader:
 
     def _required_or_fixed(self, name: str, fixed: str | None) -> Field | None:
         if fixed is not None:
-            origin = Origin(name, fixed, self._section.node.line)
+            origin = Origin(name, fixed, self._section.node.line, self._section.node.position)
             return Field(origin, self._jsonpath_source(compile_path(fixed)), required=True)
         written = self._written(self._section, name, required=True)
         return None if written is None else self._field(name, written, required=True)
@@ -194,7 +192,7 @@ class _TemplateReader:
         return None if text is None or chosen is None or value is None else _Written(text, chosen, value)
 
     def _field(self, name: str, written: _Written, *, required: bool) -> Field | None:
-        origin = Origin(name, written.text, written.node.line)
+        origin = Origin(name, written.text, written.node.line, written.node.position)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression)
             return None if expression is None else Field(origin, _jmespath_source(expression), required)
@@ -238,18 +236,7 @@ def _jmespath_source(expression: Expression) -> Lookup | Evaluation:
 
 
 def _jsonpath_finder(index: int, path: Path) -> Scan | Search:
-    match path.steps, path.deep_condition:
-        case (Filter(condition),), deep_condition if deep_condition and deep_condition.required_names is not None:
-            holds = None if _asks_for_names_only(condition) else deep_condition.holds
-            return Scan(index, deep_condition.required_names, holds)
-    return Search(index, path.find)
-
-
-def _asks_for_names_only(condition: Condition) -> bool:
-    """Is the condition true of every object that has its required names?"""
-    match condition:
-        case Exists(Query(False, (PathField(deep=False),))):
-            return True
-        case Combination(_, conditions):
-            return all(map(_asks_for_names_only, conditions))
-    return False
+    condition = path.deep_condition
+    if condition is None or condition.required_names is None:
+        return Search(index, path.find)
+    return Scan(index, condition.required_names, None if condition.names_suffice else condition.holds)

@@ -4,7 +4,7 @@ Loading compiles everything; nothing is parsed per message. One walk of a messag
 (`matching`), a function of its own takes each template's measurements from them (`extraction`).
 """
 
-from medtech.errors import ErrorType, NotSupported
+from medtech.errors import ErrorType, MappingInvalid, NotSupported
 from medtech.mapping.content_template import read_template
 from medtech.mapping.document import message_document, parse_body
 from medtech.mapping.extraction import ContentTemplate, Extract, compile_extraction
@@ -43,7 +43,7 @@ class DeviceMapping:
             document = {"Body": parsed, "Properties": {}, "SystemProperties": {}}
         failed: Failed = {}
         matches = matcher.find(document, failed)
-        found = (*matches, *failed)
+        found = matches.keys() | failed.keys() if failed else matches
         for index in sorted(found) if len(found) > 1 else found:
             if index in failed:
                 template = self.templates[index]
@@ -64,7 +64,19 @@ class DeviceMapping:
 def load_device_mapping(text: str) -> DeviceMapping:
     """The text of a device mapping, checked and compiled. Raises MappingInvalid with everything that is wrong in it."""
     issues = Issues(ErrorType.DEVICE_TEMPLATE)
-    containers = read_collection(text, "CollectionContent", issues)
-    loaded = [found for container in containers if (found := read_template(container, issues)) is not None]
+    loaded = _read_templates(text, issues)
     issues.raise_found()
     return DeviceMapping([template for template, _ in loaded], [finder for _, finder in loaded])
+
+
+def readable_templates(text: str) -> list[ContentTemplate]:
+    """The templates in which nothing is wrong, of a mapping that may not load: to be looked at, not to be run."""
+    try:
+        return [template for template, _ in _read_templates(text, Issues(ErrorType.DEVICE_TEMPLATE))]
+    except MappingInvalid:
+        return []
+
+
+def _read_templates(text: str, issues: Issues) -> list[tuple[ContentTemplate, Scan | Search]]:
+    containers = read_collection(text, "CollectionContent", issues)
+    return [found for container in containers if (found := read_template(container, issues)) is not None]

@@ -42,11 +42,12 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an expression stands: the mapping's property or the value's name, its text, and its line."""
+    """Where an expression stands: the mapping's property or the value's name, its text, and its place."""
 
     name: str
     expression: str
     line: int
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,9 @@ class ContentTemplate:
             f"Template {self.index} ('{self.type}'): '{origin.name}' {error}. Expression {origin.expression}, "
             f"line {origin.line} of the device mapping. Mend the expression, or what the device sends."
         )
-        if origin is self.device_id.origin and isinstance(error, _NoValue):
-            return NormalizationFailure(DeviceIdentityNotDefined(text), self.index, match)
-        return NormalizationFailure(IncompatibleData(text), self.index, match)
+        no_device = origin is self.device_id.origin and isinstance(error, _NoValue)
+        kind = DeviceIdentityNotDefined if no_device else IncompatibleData
+        return NormalizationFailure(kind(text, line=origin.line, position=origin.position), self.index, match)
 
 
 class _NoValue(ValueError):
@@ -173,8 +174,11 @@ class _Writer:
         code = self._begin(field)
         code += self._token(variable, field.source)
         reading = "text_reading" if field.required else "optional_text"
-        # No text of up to eight characters is a date: nearly all readings and ids need no call.
-        code += [f"if type({variable}) is not str or len({variable}) > 8:", f"    {variable} = {reading}({variable})"]
+        # Other texts are no dates, and read as they are: nearly all readings and ids need no call.
+        code += [
+            f"if type({variable}) is not str or len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/'):",
+            f"    {variable} = {reading}({variable})",
+        ]
         if field.required:
             code += [
                 f"if not {variable} or {variable}.isspace() and is_blank({variable}):",
