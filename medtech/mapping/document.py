@@ -64,8 +64,9 @@ def parse_body(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _parse_tolerantly(body)
-    # orjson makes floats of integers past 64 bits. Looking for 19 digits in a row this way costs 0.1 us.
-    if _NINETEEN_DIGITS in body.translate(_DIGITS_AS_ZERO) and _LONG_INTEGER.search(body):
+    # orjson makes floats of integers past 64 bits. Looking for 19 digits in a row this way costs 0.1 us (`in` instead
+    # of `find` would first try the needle as a number, and take three times as long).
+    if body.translate(_DIGITS_AS_ZERO).find(_NINETEEN_DIGITS) >= 0 and _LONG_INTEGER.search(body):
         return _parse_tolerantly(body)
     if len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_depth(value)
@@ -107,7 +108,7 @@ def _parse_tolerantly(body: bytes) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             child
             for container in level
