@@ -9,6 +9,7 @@ Both give UTC ticks; a time without a zone is UTC. Source of the rules: `token.j
 
 import re
 from datetime import date, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from medtech.ticks import (
@@ -21,7 +22,6 @@ from medtech.ticks import (
 )
 
 _UNIX_EPOCH = (date(1970, 1, 1).toordinal() - 1) * TICKS_PER_DAY
-_YEAR_ONE = datetime(1, 1, 1)
 
 
 class JsonDate(NamedTuple):
@@ -88,24 +88,45 @@ def _microsoft_date(found: re.Match[str]) -> JsonDate | None:
 def utc_ticks(text: str) -> int | None:
     """The ticks of `2024-02-29T10:00:00.250Z` and its like; None for any other shape, which `json_date` may read.
 
-    This is the shape of nearly every message, so it is read by `datetime`'s own parser (a third of the time). The
-    places tested keep out the shapes that only that parser takes: week dates, commas, no colons.
+    This is the shape of nearly every message. Its minute is one of few, so it is reckoned once and remembered; what
+    follows is looked up by its digits, which checks them too. That takes half the time of `datetime`'s own parser.
     """
     length = len(text)
-    if length == 24 or length == 28 or length == 27:
-        if text[19] != ".":
-            return None
-    elif length != 20:
+    if (length != 20 and length != 24 and length != 27 and length != 28) or text[-1] != "Z":
         return None
-    if text[-1] != "Z" or text[10] != "T" or text[7] != "-" or text[13] != ":":
+    minute = _minute_ticks(text[:17])
+    second = _SECONDS.get(text[17:19])
+    if minute is None or second is None:
         return None
-    try:
-        moment = datetime.fromisoformat(text[:-1])
-    except ValueError:
+    if length == 20:
+        return minute + second
+    thousandths = _THOUSANDTHS.get(text[20:23])
+    if thousandths is None or text[19] != ".":
         return None
-    since = moment - _YEAR_ONE
-    ticks = (since.days * 86400 + since.seconds) * 10_000_000 + since.microseconds * 10
-    return ticks if length != 28 else ticks + int(text[26])
+    if length == 24:
+        return minute + second + thousandths * 10_000
+    millionths = _THOUSANDTHS.get(text[23:26])
+    last = 0 if length == 27 else _LAST_DIGIT.get(text[26])
+    if millionths is None or last is None:
+        return None
+    return minute + second + thousandths * 10_000 + millionths * 10 + last
+
+
+_SECONDS = {f"{number:02d}": number * TICKS_PER_SECOND for number in range(60)}
+_THOUSANDTHS = {f"{number:03d}": number for number in range(1000)}
+_LAST_DIGIT = {str(number): number for number in range(10)}
+_MINUTE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):")
+
+
+@lru_cache(maxsize=4096)
+def _minute_ticks(text: str) -> int | None:
+    """The ticks of `2024-02-29T10:00:`, None for anything else."""
+    found = _MINUTE.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute = map(int, found.groups())
+    ticks = _civil_ticks(year, month, day)
+    return None if ticks is None else ticks + hour * TICKS_PER_HOUR + minute * TICKS_PER_MINUTE
 
 
 def format_iso(moment: JsonDate) -> str:

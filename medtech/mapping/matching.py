@@ -88,19 +88,19 @@ class Matcher:
     def _walk(self, document: dict[str, Any], matches: Matches, failed: Failed) -> None:
         """Every object of the document, parents before what is below them."""
         has_none_of = self._names.isdisjoint
-        waiting: list[Any] = [document]
-        take = waiting.pop
+        if not has_none_of(document):
+            self._ask(document, document, matches, failed)
+        waiting = [part for part in reversed(document.values()) if part and (type(part) is dict or type(part) is list)]
+        take, put = waiting.pop, waiting.append
         while waiting:
             container = take()
             if type(container) is dict:
                 if not has_none_of(container):
                     self._ask(container, document, matches, failed)
-                inner = [child for child in container.values() if type(child) is dict or type(child) is list]
-            else:
-                inner = [child for child in container if type(child) is dict or type(child) is list]
-            if inner:
-                inner.reverse()
-                waiting += inner
+                container = container.values()
+            for child in reversed(container):
+                if type(child) is dict or type(child) is list:
+                    put(child)
 
     def _ask(self, candidate: dict[str, Any], document: dict[str, Any], matches: Matches, failed: Failed) -> None:
         asked = self._asked
