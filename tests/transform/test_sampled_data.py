@@ -1,0 +1,92 @@
+from decimal import Decimal
+
+import pytest
+
+from medtech.errors import PeriodTooLong
+from medtech.transform.decimals import NotANumber
+from medtech.transform.sampled_data import MAX_TEXT, Layout, build, lay_out_anew, reckon, splice
+
+
+def test_one_sample_a_slot_from_the_start_and_the_latest_of_a_slot_stands() -> None:
+    assert build([(100, "1"), (109, "2"), (125, "3")], Layout(100, 149, 10)) == "2 E 3 E E"
+
+
+@pytest.mark.parametrize("slot", range(5))
+def test_a_single_sample_is_built_as_several_are(slot: int) -> None:
+    layout = Layout(100, 149, 10)
+    time = 100 + 10 * slot
+    assert build([(time, "7")], layout) == build([(time, "6"), (time + 1, "7")], layout)
+
+
+def test_the_last_slot_may_be_cut_by_the_end() -> None:
+    assert build([(100, "1")], Layout(100, 120, 10)) == "1 E E"
+    assert build([(100, "1")], Layout(100, 119, 10)) == "1 E"
+
+
+def test_new_samples_lie_over_old_ones_and_the_rest_stands() -> None:
+    assert splice("1 E 3", [(110, "2"), (120, "E")], Layout(100, 149, 10)) == ("1 2 E E E", True)
+
+
+def test_samples_that_mean_the_same_change_nothing() -> None:
+    assert splice("1 E 3", [(100, "1.0"), (105, "1")], Layout(100, 149, 10)) == ("1 E 3 E E", False)
+    assert splice("1", [(100, "2"), (105, "1")], Layout(100, 109, 10)) == ("1", False)
+
+
+def test_points_past_the_end_stay() -> None:
+    assert splice("1 2 3", [(100, "0")], Layout(100, 109, 10)) == ("0 2 3", True)
+    assert lay_out_anew("1 2 3", 1, 100, 10, Layout(90, 109, 10)) == "E 1 2 3"
+
+
+def test_an_earlier_start_moves_no_sample_in_time() -> None:
+    assert lay_out_anew("1 E U", 1, 100, 10, Layout(80, 129, 10)) == "E E 1 E U"
+
+
+def test_another_period_keeps_each_samples_time_and_the_latest_of_a_slot() -> None:
+    assert lay_out_anew("1 2 E 4", 1, 100, 10, Layout(100, 139, 20)) == "2 4"
+    assert lay_out_anew("1 E 3", 1, 100, 20, Layout(100, 159, 10)) == "1 E E E 3 E"
+
+
+def test_the_numbers_of_one_moment_stay_together() -> None:
+    assert lay_out_anew("1 2 E E 5 E", 2, 100, 10, Layout(90, 129, 10)) == "E E 1 2 E E 5 E"
+
+
+def test_factor_and_origin_are_reckoned_in_exactly() -> None:
+    assert reckon("1 E 2.5 U -3", Decimal("0.1"), Decimal("32")) == "32.1 E 32.25 U 31.7"
+
+
+@pytest.mark.parametrize(
+    ("data", "factor", "origin"),
+    [
+        ("x", "1", "1"),
+        ("1", "1E+999999", "0"),
+        ("1", "1E-999999", "0"),
+        ("1", "1E+99999999999999999", "1"),
+        ("0.1234567890123456789012345678", "0.1", "0"),
+    ],
+)
+def test_what_a_decimal_cannot_hold_is_not_reckoned(data: str, factor: str, origin: str) -> None:
+    with pytest.raises(NotANumber):
+        reckon(data, Decimal(factor), Decimal(origin))
+
+
+def test_too_many_samples_are_counted_before_they_are_built() -> None:
+    longest = (MAX_TEXT + 1) // 2
+    assert len(build([(0, "1")], Layout(0, longest - 1, 1))) == 2 * longest - 1
+    for make in (
+        lambda layout: build([(0, "1")], layout),
+        lambda layout: splice("1", [(0, "1")], layout),
+        lambda layout: lay_out_anew("1", 1, 0, 1, layout),
+    ):
+        with pytest.raises(PeriodTooLong, match="defaultPeriod"):
+            make(Layout(0, 10**18, 1))
+
+
+def test_long_numbers_count_too() -> None:
+    samples = [(time, "1234567890") for time in range(100_000)]
+    with pytest.raises(PeriodTooLong, match="characters"):
+        build(samples, Layout(0, 100_000, 1))
+
+
+def test_points_far_past_the_end_are_counted_too() -> None:
+    with pytest.raises(PeriodTooLong):
+        lay_out_anew("E E 1", 1, 100, 10**12, Layout(100, 149, 1))
