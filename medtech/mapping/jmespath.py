@@ -26,7 +26,7 @@ from medtech.mapping.jmespath_functions import (
     text_of,
     wrong_type,
 )
-from medtech.mapping.jmespath_syntax import Syntax, parse
+from medtech.mapping.jmespath_syntax import Syntax, nested_too_deep, parse
 from medtech.mapping.jsonpath import ABSENT, MATCHED_TOKEN, with_matched_token
 
 
@@ -93,7 +93,10 @@ class Expression:
 
 def compile_expression(text: str) -> Expression:
     """An expression of a mapping; raises ExpressionInvalid with the position of what is wrong."""
-    return Expression(text, parse(text))
+    try:
+        return Expression(text, parse(text))
+    except RecursionError:
+        raise nested_too_deep() from None
 
 
 class Projection(list[Any]):

@@ -27,7 +27,7 @@ _LONGEST_INTEGER = 10
 
 
 def parse(text: str) -> Syntax:
-    """The syntax tree of an expression; raises ExpressionInvalid."""
+    """The syntax tree of an expression; raises ExpressionInvalid, and RecursionError where it is nested without end."""
     if not text.strip():
         raise ExpressionInvalid("the expression is blank", 0)
     try:
@@ -41,8 +41,6 @@ def parse(text: str) -> Syntax:
             else "the expression ends too early"
         )
         raise ExpressionInvalid(found, error.lex_position) from None
-    except RecursionError:
-        raise _nested_too_deep() from None
     _check_nesting(tree)
     return tree
 
@@ -52,13 +50,13 @@ def _check_nesting(tree: Syntax) -> None:
     while open_nodes:
         node, depth = open_nodes.pop()
         if depth > MAX_NESTING:
-            raise _nested_too_deep()
+            raise nested_too_deep()
         # Every step of `a.b(@).c(@)` is one level of calls, though the tree has them side by side.
-        depth += len(node["children"]) if node["type"] in ("subexpression", "index_expression") else 1
+        depth += len(node["children"]) - 1 if node["type"] == "subexpression" else 1
         open_nodes += [(child, depth) for child in node["children"] if isinstance(child, dict)]
 
 
-def _nested_too_deep() -> ExpressionInvalid:
+def nested_too_deep() -> ExpressionInvalid:
     return ExpressionInvalid(f"the expression is nested more than {MAX_NESTING} deep", 0)
 
 
