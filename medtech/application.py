@@ -101,7 +101,7 @@ def flusher() -> Flush:
             chosen.default_device_identifier_system,
             chosen.identity_cache_seconds,
         ),
-        writer=ObservationWriter(client, bundle_size=chosen.fhir_bundle_size, lookup=chosen.observation_lookup),
+        writer=ObservationWriter(client, lookup=chosen.observation_lookup),
         settings=chosen,
     )
 

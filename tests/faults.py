@@ -47,8 +47,10 @@ def writes(request: ProxiedRequest) -> bool:
 
 
 def reads(request: ProxiedRequest) -> bool:
+    """Reads and searches of resources, not of the server's capabilities."""
     methods = request.bundle_methods
-    return request.method == "GET" or (bool(methods) and set(methods) == {"GET"})
+    single = request.method == "GET" and not request.path.endswith("/metadata")
+    return single or request.path.endswith("/_search") or (bool(methods) and set(methods) == {"GET"})
 
 
 def anything(request: ProxiedRequest) -> bool:

@@ -77,7 +77,7 @@ class FhirClient:
     ) -> None:
         quiet_http_logs()
         self._base = _checked(base_url)
-        self._bundle_size = bundle_size
+        self.bundle_size = bundle_size
         if credentials is None:
             secure = self._base.scheme == "https"
             credentials = EntraCredentials(audience or _origin(self._base)) if secure else NoCredentials()
@@ -219,7 +219,7 @@ class FhirClient:
         size = 0
         for interaction in interactions:
             length = len(interaction.body or b"") + len(interaction.url) + 100
-            if bundle and (len(bundle) == self._bundle_size or size + length > MAX_BUNDLE_BYTES):
+            if bundle and (len(bundle) == self.bundle_size or size + length > MAX_BUNDLE_BYTES):
                 yield bundle
                 bundle, size = [], 0
             bundle.append(interaction)

@@ -104,7 +104,6 @@ class ObservationWriter:
         self,
         client: FhirClient,
         *,
-        bundle_size: int = 100,
         lookup: ObservationLookup = ObservationLookup.ID,
         now: Callable[[], int] = ticks.now,
         pause: Callable[[float], object] = time.sleep,
@@ -113,7 +112,7 @@ class ObservationWriter:
         self._lookup = lookup
         self._now = now
         self._pause = pause
-        self._portion = bundle_size * CONCURRENT_BUNDLES
+        self._portion = client.bundle_size * CONCURRENT_BUNDLES
 
     def write(
         self, writes: Iterable[ObservationWrite], before_writes: Callable[[Sequence[ObservationWrite]], object]

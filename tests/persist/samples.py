@@ -156,9 +156,9 @@ class Server:
 
 
 @contextmanager
-def writer_at(url: str, **options: Any) -> Iterator[ObservationWriter]:
+def writer_at(url: str, bundle_size: int = 100, **options: Any) -> Iterator[ObservationWriter]:
     """A writer whose waits take no time."""
-    with FhirClient(url) as client:
+    with FhirClient(url, bundle_size=bundle_size) as client:
         yield ObservationWriter(client, **{"pause": lambda seconds: None, **options})
 
 

@@ -1,0 +1,282 @@
+"""The HTTP client itself: addresses, tokens, headers, paging, what a bundle may hold, and what is logged."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+
+from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
+from medtech.persist import client as client_module
+from medtech.persist.answers import Interaction, Verdict, retry_after_seconds, version_from
+from medtech.persist.client import FhirClient
+from medtech.persist.credentials import EntraCredentials
+from medtech.persist.patience import Patience
+from tests.faults import Answer, FaultProxy, reads
+from tests.persist.samples import Server, identity, series, unique, write_all
+
+
+def patience() -> Patience:
+    return Patience(pause=lambda seconds: None)
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        "url", ["", "fhir.example.org", "ftp://fhir.example.org", "https://", "https://h/fhir?x=1", "https://[::1"]
+    )
+    def test_what_is_no_address(self, url: str) -> None:
+        with pytest.raises(SettingInvalid, match="FHIR_SERVICE_URL"):
+            FhirClient(url)
+
+    @pytest.mark.parametrize("url", ["http://fhir.example.org/r4", "http://10.0.0.4:8080/fhir"])
+    def test_plain_http_only_to_this_machine(self, url: str) -> None:
+        with pytest.raises(SettingInvalid, match="plain http"):
+            FhirClient(url)
+
+    @pytest.mark.parametrize("slash", ["", "/"])
+    def test_with_and_without_trailing_slash(self, server: Server, slash: str) -> None:
+        assert write_all(server.url + slash, series(identity(), {0: 60}))[0].error is None
+
+    def test_a_wrong_base_address(self, proxy: FaultProxy) -> None:
+        (outcome,) = write_all(f"{proxy.url}/elsewhere", series(identity(), {0: 60}))
+        assert isinstance(outcome.error, FhirAccessDenied)
+        assert "FHIR_SERVICE_URL" in outcome.error.message
+
+    def test_nobody_listens(self, free_port: int) -> None:
+        (outcome,) = write_all(f"http://127.0.0.1:{free_port}/fhir", series(identity(), {0: 60}))
+        assert isinstance(outcome.error, FhirServerUnavailable)
+
+
+@pytest.fixture
+def free_port() -> int:
+    from tests.azurite import free_ports
+
+    return free_ports(1)[0]
+
+
+class FakeIssuer:
+    """Stands for the token service, which is not ours to run."""
+
+    def __init__(self, *answers: float | Exception) -> None:
+        self._answers = list(answers)
+        self.scopes: list[str] = []
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.scopes += scopes
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return AccessToken(f"token {len(self.scopes)}", int(time.time() + answer))
+
+    def close(self) -> None:
+        pass
+
+
+class TestToken:
+    def test_it_is_kept_while_it_lasts(self) -> None:
+        issuer = FakeIssuer(3600)
+        credentials = EntraCredentials("https://fhir.example.org/", issuer)
+        assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1"] * 2
+        assert issuer.scopes == ["https://fhir.example.org/.default"]
+
+    def test_it_is_refreshed_before_it_ends(self) -> None:
+        credentials = EntraCredentials("https://fhir.example.org", FakeIssuer(120, 3600))
+        assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1", "Bearer token 2"]
+
+    def test_threads_share_one(self) -> None:
+        issuer = FakeIssuer(3600)
+        credentials = EntraCredentials("https://fhir.example.org", issuer)
+        threads = [threading.Thread(target=credentials.authorization) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(issuer.scopes) == 1
+
+    def test_no_identity_is_a_setup_error(self) -> None:
+        with pytest.raises(FhirAccessDenied, match="FHIR_AUDIENCE"):
+            EntraCredentials("https://f", FakeIssuer(ClientAuthenticationError("secret"))).authorization()
+
+    def test_a_token_service_that_is_away(self) -> None:
+        with pytest.raises(FhirServerUnavailable):
+            EntraCredentials("https://f", FakeIssuer(ServiceRequestError("secret"))).authorization()
+
+    def test_the_audience_is_the_origin_unless_said(self) -> None:
+        for audience, scope in (("", "https://fhir.example.org/.default"), ("https://a", "https://a/.default")):
+            with FhirClient("https://fhir.example.org/r4/", audience) as client:
+                assert isinstance(client._credentials, EntraCredentials)
+                assert client._credentials._scope == scope
+
+    def test_it_is_not_sent_over_plain_http(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
+        write_all(proxied, series(identity(), {0: 60}))
+        assert all("Authorization" not in request.headers for request in proxy.requests)
+
+    def test_it_is_sent_with_every_request(self, proxy: FaultProxy, proxied: str) -> None:
+        with FhirClient(proxied, credentials=EntraCredentials("https://f", FakeIssuer(3600))) as client:
+            client.exchange([Interaction("GET", "Patient/nobody")])
+        assert [request.headers["Authorization"] for request in proxy.requests] == ["Bearer token 1"] * 2
+
+
+class TestHeaders:
+    def test_requests_tell_who_asks(self, proxy: FaultProxy, proxied: str) -> None:
+        write_all(proxied, series(identity(), {0: 60}))
+
+        assert all(request.headers["User-Agent"].startswith("medtech/") for request in proxy.requests)
+        assert len({request.headers["X-Correlation-Id"] for request in proxy.requests}) == len(proxy.requests) == 3
+        batches = [request for request in proxy.requests if request.method == "POST"]
+        assert all(request.headers["x-bundle-processing-logic"] == "parallel" for request in batches)
+
+    def test_a_client_waits_longer_than_azure_works(self) -> None:
+        assert (client_module.TIMEOUT.read or 0) > 100
+
+    def test_addresses_hold_no_identifiers(self, fhir_profile: Callable[[str], str]) -> None:
+        """Gateways and servers log them; also without batch a search goes by POST."""
+        for profile in ("strict", "no-batch"):
+            server = Server(fhir_profile(profile))
+            with FaultProxy(server.url.removesuffix("/fhir/R4")) as proxy:
+                with FhirClient(f"{proxy.url}/fhir/R4") as client:
+                    (reply,) = client.exchange([Interaction("GET", "Device?identifier=secret%2C1")])
+                assert reply.verdict is Verdict.DONE
+                assert all("secret" not in request.path for request in proxy.requests)
+            server.close()
+
+
+class TestPages:
+    def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
+        elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
+        proxy.rewrite(lambda answer: answer | elsewhere, when=reads)
+        with FhirClient(proxied) as client, pytest.raises(FhirAccessDenied, match="another host"):
+            client.search("Device", [{"identifier": unique("d")}])
+
+    def test_a_circle_of_pages_ends(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
+        again = {"link": [{"relation": "next", "url": f"{proxied}/Device?identifier=x"}]}
+        proxy.rewrite(lambda answer: answer | again, when=reads, times=None)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="circle"):
+            client.search("Device", [{"identifier": unique("d")}])
+
+    def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
+        name = unique("d")
+        server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
+        relative = {"link": [{"relation": "next", "url": f"Device?identifier={name}"}], "entry": []}
+        proxy.rewrite(lambda answer: answer | relative, when=reads)
+        with FhirClient(proxied) as client:
+            assert len(client.search("Device", [{"identifier": name}])) == 1
+
+
+class TestBundles:
+    def test_they_are_bounded_in_entries(self, proxy: FaultProxy, proxied: str) -> None:
+        with FhirClient(proxied, bundle_size=30) as client:
+            replies = client.exchange([Interaction("GET", f"Patient/{n}") for n in range(100)])
+        assert [reply.interaction.url for reply in replies] == [f"Patient/{n}" for n in range(100)]
+        assert sorted(len(request.bundle_methods) for request in proxy.requests) == [0, 10, 30, 30, 30]
+
+    def test_they_are_bounded_in_bytes(self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(client_module, "MAX_BUNDLE_BYTES", 10_000)
+        large = b'{"resourceType":"Basic","note":"' + b"x" * 4_000 + b'"}'
+        with FhirClient(proxied) as client:
+            client.exchange([Interaction("PUT", f"Basic/{n}", large) for n in range(5)])
+            client.exchange([Interaction("PUT", "Basic/9", large * 5)])
+        assert all(len(request.body) < 10_000 for request in proxy.requests[:-1])
+        assert [len(request.bundle_methods) for request in proxy.requests[:-1] if request.body] == [2, 2, 1]
+
+    def test_they_travel_side_by_side(self, proxy: FaultProxy, proxied: str) -> None:
+        """Each waits for the other at the proxy: one after the other they would never get through."""
+        meeting = threading.Barrier(2, timeout=30)
+        proxy.before_forwarding(lambda request: meeting.wait(), when=reads, times=2)
+        with FhirClient(proxied, bundle_size=1) as client:
+            replies = client.exchange([Interaction("GET", "Patient/1"), Interaction("GET", "Patient/2")])
+        assert [reply.verdict for reply in replies] == [Verdict.ABSENT] * 2
+
+
+class TestCapabilities:
+    def test_they_are_read_once(self, proxy: FaultProxy, proxied: str) -> None:
+        with FhirClient(proxied) as client:
+            for _ in range(3):
+                client.exchange([Interaction("GET", "Patient/1")])
+        assert [request.path.split("/")[-1] for request in proxy.requests].count("metadata") == 1
+
+    def test_they_are_read_again_when_old(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        with FhirClient(proxied) as client:
+            client.capabilities()
+            client.capabilities()
+        assert len(proxy.requests) == 2
+
+    def test_a_server_of_another_release_is_refused(self, proxy: FaultProxy, proxied: str) -> None:
+        proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
+        with FhirClient(proxied) as client, pytest.raises(FhirAccessDenied, match="R4"):
+            client.capabilities()
+
+
+class TestLogs:
+    def test_addresses_and_headers_are_not_logged(self, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.DEBUG):
+            for name in ("httpx", "httpcore"):
+                logging.getLogger(name).setLevel(logging.NOTSET)
+            with FhirClient(server.url) as client:
+                client.exchange([Interaction("GET", "Patient/secret")])
+        assert not [record for record in caplog.records if record.name.startswith("http")]
+
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after": " 0 "}, 0.0),
+        ({"retry-after": "Sun, 01 Mar 2026 12:01:30 GMT"}, 90.0),
+        ({"retry-after": "Sun, 01 Mar 2026 13:01:30 +0100"}, 90.0),
+        ({"retry-after": "Sun, 01 Mar 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"x-ms-retry-after-ms": "1500"}, 1.5),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_seconds(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("resource", "etag", "location", "version"),
+    [
+        ({"meta": {"versionId": "3"}}, 'W/"2"', None, "3"),
+        ({}, 'W/"2"', None, "2"),
+        (None, '"2"', None, "2"),
+        (None, "2", None, "2"),
+        (None, 'W/"0a1b-c"', "http://h/Observation/x/_history/9", "0a1b-c"),
+        (None, None, "http://h/Observation/x/_history/9", "9"),
+        (None, None, "Observation/x/_history/9", "9"),
+        (None, None, "http://h/Observation/x", None),
+        (None, 'W/""', None, None),
+        (None, None, None, None),
+    ],
+)
+def test_version(resource: Any, etag: str | None, location: str | None, version: str | None) -> None:
+    assert version_from(resource, etag, location) == version
+
+
+def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: str) -> None:
+    """The proxy's own answers are taken as a server's: what the fault tests rely on."""
+    proxy.rule(lambda request, forward: Answer(200, [], b'{"resourceType":"Bundle","entry":[]}'), when=reads)
+    with FhirClient(proxied) as client:
+        (reply,) = client.exchange([Interaction("GET", "Patient/1")])
+    assert reply.verdict is Verdict.UNKNOWN
+
+
+def test_waits_grow_and_end() -> None:
+    waits: list[float] = []
+    patience = Patience(seconds=60, pause=waits.append)
+    while patience.waits(1.0):
+        pass
+    assert len(waits) == 5
+    assert all(2**n / 2 <= wait <= 2**n for n, wait in enumerate(waits))
