@@ -1,0 +1,181 @@
+"""`POST /api/validate`: its request, read without trust, and its answer.
+
+Request: `{deviceMapping?, fhirMapping?, deviceMessages?: [...], aggregate?: bool}`. A mapping is a text, whose lines
+findings then name, or an object. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
+text as `Body` is the body as it was received), any other value is a body. Without a mapping in the request, those that
+the app works by are tried, and the answer tells their state.
+
+Answer: `{templateResult: {findings}, deviceResults: [{deviceMessage, measurements, observations, findings,
+aggregatedCount}], mappingsInForce?: [...]}`.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import azure.functions as func
+
+from medtech import ticks
+from medtech.errors import Stage
+from medtech.mapping.device import DeviceMapping
+from medtech.mapping.fhir import FhirMapping
+from medtech.mapping_store import MappingState, MappingStore
+from medtech.model import DeviceEvent, Measurement
+from medtech.transform.fhir_json import dump_resource
+from medtech.validation.finding import Finding, of_issue
+from medtech.validation.validator import DeviceResult, Mappings, compare, read_mappings, try_messages
+
+_PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
+_HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
+
+
+class BadRequest(Exception):
+    """A request that cannot be answered; its text says how to mend it."""
+
+
+def answer(
+    request: func.HttpRequest,
+    max_bytes: int,
+    device_store: MappingStore[DeviceMapping],
+    fhir_store: MappingStore[FhirMapping],
+) -> func.HttpResponse:
+    """200 with the result, 400 with a reason, 413 for more than `max_bytes`."""
+    body = request.get_body()
+    if len(body) > max_bytes:
+        return _answer(
+            413, {"error": f"The request has over {max_bytes} bytes: send less, or raise VALIDATE_MAX_BYTES."}
+        )
+    try:
+        asked = _read(body)
+        events = [_event(message, number) for message, number in zip(_messages(asked), count())]
+        device_text, fhir_text = _mapping_text(asked, "deviceMapping"), _mapping_text(asked, "fhirMapping")
+    except BadRequest as refusal:
+        return _answer(400, {"error": str(refusal)})
+    document: dict[str, Any] = {}
+    if device_text is None and fhir_text is None:
+        mappings = _in_force(device_store, fhir_store)
+        document["mappingsInForce"] = [_state(device_store.state()), _state(fhir_store.state())]
+    else:
+        mappings = read_mappings(device_text, fhir_text)
+    results = try_messages(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+    document["templateResult"] = {"findings": [_finding(finding) for finding in mappings.findings]}
+    document["deviceResults"] = [_device_result(result) for result in results]
+    return _answer(200, document)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        # The standard library's JSON: integers of any length stay what they are.
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest(
+            "The request is no JSON. Send an object with deviceMapping, fhirMapping, deviceMessages."
+        ) from None
+    if not isinstance(asked, dict):
+        raise BadRequest(f"The request is no JSON object. {_HOW}")
+    if unknown := sorted(asked.keys() - _PROPERTIES):
+        raise BadRequest(
+            f"'{unknown[0][:60]}' is no property of a request; there are {', '.join(sorted(_PROPERTIES))}."
+        )
+    if not isinstance(asked.get("aggregate", False), bool):
+        raise BadRequest("'aggregate' is neither true nor false.")
+    return asked
+
+
+def _mapping_text(asked: dict[str, Any], name: str) -> str | None:
+    mapping = asked.get(name)
+    if mapping is None or isinstance(mapping, str):
+        return mapping
+    if isinstance(mapping, dict):
+        return json.dumps(mapping, indent=2)
+    raise BadRequest(f"'{name}' is neither a text nor an object.")
+
+
+def _messages(asked: dict[str, Any]) -> Sequence[Any]:
+    messages = asked.get("deviceMessages")
+    if messages is None:
+        return []
+    if not isinstance(messages, list):
+        raise BadRequest("'deviceMessages' is no list. Send the messages as [...], even a single one.")
+    return messages
+
+
+def _event(message: Any, number: int) -> DeviceEvent:
+    envelope = message if isinstance(message, dict) and "Body" in message else {"Body": message}
+    body = envelope["Body"]
+    properties = _metadata(envelope, "Properties", number)
+    system_properties = _metadata(envelope, "SystemProperties", number)
+    is_text = isinstance(body, str) and envelope is message
+    text = body if is_text else json.dumps(body)
+    return DeviceEvent(text.encode("utf-8", "replace"), properties, system_properties, ticks.now(), "", "0", number)
+
+
+def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any]:
+    found = envelope.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise BadRequest(f"Message {number}: '{name}' is no object.")
+    return found or {}
+
+
+def _in_force(device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]) -> Mappings:
+    """What the app works by; faults of a newer text that it refused are findings."""
+    findings: list[Finding] = []
+    for store, stage in ((device_store, Stage.NORMALIZATION), (fhir_store, Stage.FHIR_CONVERSION)):
+        findings += (of_issue(issue, stage) for issue in store.state().issues)
+    device, fhir = device_store.in_force(), fhir_store.in_force()
+    if device is not None and fhir is not None:
+        findings += compare(device.templates, fhir)
+    return Mappings(device, fhir, findings)
+
+
+def _state(state: MappingState) -> dict[str, Any]:
+    return {
+        "kind": state.kind,
+        "source": state.source,
+        "inForce": state.in_force,
+        "since": state.since,
+        "newerRefused": bool(state.issues),
+        "unavailable": state.unavailable,
+    }
+
+
+def _device_result(result: DeviceResult) -> dict[str, Any]:
+    event = result.event
+    return {
+        "deviceMessage": {
+            "Body": event.body.decode(),
+            "Properties": event.properties,
+            "SystemProperties": event.system_properties,
+        },
+        "measurements": [_measurement(measurement) for measurement in result.measurements],
+        "observations": result.observations,
+        "findings": [_finding(finding) for finding in result.findings],
+        "aggregatedCount": result.aggregated_count,
+    }
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "type": measurement.type,
+        "occurrenceTimeUtc": ticks.format_iso(measurement.occurrence_time),
+        "deviceId": measurement.device_id,
+        "patientId": measurement.patient_id,
+        "encounterId": measurement.encounter_id,
+        "correlationId": measurement.correlation_id,
+        "properties": [{"name": name, "value": value} for name, value in measurement.properties],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "message": finding.message,
+        "level": finding.level,
+        "stage": finding.stage,
+        "line": finding.line,
+        "position": finding.position,
+    }
+
+
+def _answer(status: int, document: dict[str, Any]) -> func.HttpResponse:
+    return func.HttpResponse(dump_resource(document), status_code=status, mimetype="application/json")

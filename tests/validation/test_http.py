@@ -1,0 +1,143 @@
+"""`POST /api/validate`: what is asked, what is refused, what comes back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import azure.functions as func
+import pytest
+
+from medtech.mapping.device import load_device_mapping
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping_store import MappingStore
+from medtech.storage import Storage
+from medtech.validation.http import answer
+
+MAPPINGS = Path(__file__).parents[2] / "mappings"
+DEVICE = (MAPPINGS / "deviceMapping.json").read_text()
+FHIR = (MAPPINGS / "fhirDestinationMapping.json").read_text()
+MESSAGES = json.loads((MAPPINGS / "sampleMessages.json").read_text())
+MAX_BYTES = 64 * 1024
+
+BROKEN = DEVICE.replace('"$..[?(@steps)]"', '"$..[?(@steps]"').replace('"timestampExpression"', '"timeExpression"', 1)
+
+
+@pytest.fixture(scope="module")
+def storage(azurite: str) -> Storage:
+    return Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": azurite})
+
+
+def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json") -> tuple[int, Any]:
+    request = func.HttpRequest(
+        method="POST", url="/api/validate", body=body if isinstance(body, bytes) else json.dumps(body).encode()
+    )
+    response = answer(
+        request,
+        MAX_BYTES,
+        MappingStore("device", device, load_device_mapping, storage),
+        MappingStore("fhir", "mappings/fhirDestinationMapping.json", load_fhir_mapping, storage),
+    )
+    return response.status_code, json.loads(response.get_body())
+
+
+def test_sample_messages_become_measurements_and_observations(storage: Storage) -> None:
+    status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    assert status == 200
+    assert document["templateResult"] == {"findings": []}
+    results = document["deviceResults"]
+    assert [[each["type"] for each in result["measurements"]] for result in results] == [
+        ["heartRate"],
+        ["bloodPressure"],
+        ["oxygenSaturation", "bodyTemperature"],
+        ["steps"],
+    ]
+    assert all(result["findings"] == [] for result in results)
+    heart_rate = results[0]["observations"][0]
+    assert heart_rate["valueQuantity"] == {
+        "value": 71,
+        "unit": "beats/minute",
+        "system": "http://unitsofmeasure.org",
+        "code": "/min",
+    }
+    assert heart_rate["subject"] == {"reference": "Patient/patId"}
+    assert heart_rate["device"] == {"reference": "Device/devId"}
+    assert len(results[1]["observations"][0]["component"]) == 2
+
+
+def test_every_fault_of_a_mapping_comes_with_its_line(storage: Storage) -> None:
+    _, document = ask(storage, {"deviceMapping": BROKEN, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    lines = BROKEN.splitlines()
+    errors = [each for each in document["templateResult"]["findings"] if each["level"] == "error"]
+    assert {each["stage"] for each in errors} == {"Normalization"}
+    assert any('"$..[?(@steps]"' in lines[each["line"] - 1] for each in errors)
+    assert any('"timeExpression"' in lines[each["line"] - 1] for each in errors)
+    assert document["deviceResults"] == []
+
+
+def test_a_mapping_may_be_an_object_and_a_message_an_envelope(storage: Storage) -> None:
+    envelope = {"Body": MESSAGES[0], "Properties": {"a": "b"}, "SystemProperties": {}}
+    as_text = {"Body": json.dumps(MESSAGES[0])}
+    asked = {"deviceMapping": json.loads(DEVICE), "deviceMessages": [envelope, as_text]}
+    _, document = ask(storage, asked)
+    first, second = document["deviceResults"]
+    assert first["measurements"][0]["properties"] == [{"name": "heartRate", "value": "71"}]
+    assert first["measurements"] == second["measurements"]
+    assert first["observations"] == []
+
+
+def test_equal_findings_are_folded_with_their_count(storage: Storage) -> None:
+    unmatched = [{"x": number} for number in range(3)]
+    asked = {"deviceMapping": DEVICE, "deviceMessages": [MESSAGES[0], *unmatched], "aggregate": True}
+    _, document = ask(storage, asked)
+    [folded] = document["deviceResults"]
+    assert folded["aggregatedCount"] == 3
+    assert [each["level"] for each in folded["findings"]] == ["warning"]
+    assert folded["deviceMessage"]["Body"] == '{"x": 0}'
+
+
+def test_without_mappings_the_apps_own_are_tried_and_their_state_is_told(storage: Storage) -> None:
+    _, document = ask(storage, {"deviceMessages": MESSAGES[:1]})
+    states = document["mappingsInForce"]
+    assert [state["kind"] for state in states] == ["device", "fhir"]
+    assert all(state["inForce"] and not state["newerRefused"] for state in states)
+    assert len(document["deviceResults"][0]["observations"]) == 1
+
+
+def test_a_newer_mapping_that_was_refused_is_named_with_its_faults(storage: Storage, tmp_path: Path) -> None:
+    ask(storage, {})
+    broken = tmp_path / "broken.json"
+    broken.write_text(BROKEN)
+    _, document = ask(storage, {"deviceMessages": MESSAGES[:1]}, device=str(broken))
+    assert document["mappingsInForce"][0]["newerRefused"]
+    assert any(each["line"] > 0 for each in document["templateResult"]["findings"])
+    assert document["deviceResults"][0]["measurements"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"", 400, "no JSON"),
+        (b"{", 400, "no JSON"),
+        (b"\xff\xfe\x00", 400, "no JSON"),
+        (b"[" * 100_000, 413, "VALIDATE_MAX_BYTES"),
+        (b"[" * 60_000, 400, "no JSON"),
+        (b"[]", 400, "no JSON object"),
+        ({"deviceMaping": ""}, 400, "deviceMaping"),
+        ({"deviceMapping": 1}, 400, "deviceMapping"),
+        ({"deviceMessages": {}}, 400, "deviceMessages"),
+        ({"deviceMessages": [{"Body": 1, "Properties": []}]}, 400, "Message 0"),
+        ({"aggregate": "yes"}, 400, "aggregate"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(storage: Storage, body: Any, status: int, told: str) -> None:
+    answered, document = ask(storage, body)
+    assert answered == status
+    assert told in document["error"]
+
+
+@pytest.mark.parametrize("body", ["", " ", "{", "\ud800", "[" * 50_000, "\x00", "1 2", "NaN"])
+def test_any_body_of_a_message_gets_an_answer(storage: Storage, body: str) -> None:
+    status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [{"Body": body}]})
+    assert status == 200
+    assert document["deviceResults"][0]["measurements"] == []
+    assert document["deviceResults"][0]["findings"]
