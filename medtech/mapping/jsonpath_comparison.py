@@ -219,7 +219,8 @@ def _code_units(left: str, right: str) -> tuple[Any, Any]:
 
 def _compare_numbers(kind: _Kind, left: Any, right: Any) -> int | None:
     if _is_big(left) or _is_big(right):
-        return _compare_big(left, right)
+        # Python compares integers and fractions exactly.
+        return _compare_converted(_to_exact, left, right)
     if kind is _Kind.FLOAT or type(left) is float or type(right) is float:
         return _compare_converted(_to_double, left, right, _compare_doubles)
     return _compare_converted(_to_int64, left, right)
@@ -248,22 +249,16 @@ def _is_big(token: Any) -> bool:
     return type(token) is int and not INT64_MIN <= token <= INT64_MAX
 
 
-def _compare_big(left: Any, right: Any) -> int | None:
-    for side in (left, right):
-        if type(side) is float and not math.isfinite(side):
-            return None
-        if type(side) is str and parse_int64(side) is None:
-            return None
-        if type(side) is bool or is_date(side):
-            return None
-    # Python compares integers and floats exactly.
-    return _compare_converted(lambda side: int(side) if isinstance(side, str) else side, left, right)
-
-
 def _to_int64(token: Any) -> int | None:
     if isinstance(token, str):
         return None if is_date(token) else parse_int64(token)
     return int(token)
+
+
+def _to_exact(token: Any) -> int | float | None:
+    if isinstance(token, str):
+        return _to_int64(token)
+    return None if type(token) is bool or (type(token) is float and not math.isfinite(token)) else token
 
 
 def _to_double(token: Any) -> float | None:

@@ -376,8 +376,8 @@ class _Parser:
         self._skip_blanks()
         start = self._at
         right = self._side()
-        if operator == "=~" and isinstance(right, Literal):
-            self._check_regex(right, start)
+        if operator == "=~" and isinstance(right, Literal) and isinstance(right.value, str):
+            self._check_regex(right.value, start)
         return Comparison("!=" if operator == "<>" else operator, left, right)
 
     def _side(self) -> Query | Literal:
@@ -434,9 +434,9 @@ class _Parser:
         written = text[start : self._at]
         return Literal(Text(written), written)
 
-    def _check_regex(self, literal: Literal, start: int) -> None:
+    def _check_regex(self, text: str, start: int) -> None:
         try:
-            compile_regex(literal.value if isinstance(literal.value, str) else "")
+            compile_regex(text)
         except ValueError as error:
             self._at = start
             raise self._invalid(str(error)) from None
