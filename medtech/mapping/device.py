@@ -12,6 +12,9 @@ from medtech.mapping.matching import Failed, Matcher, Scan, Search
 from medtech.mapping.schema import Issues, read_collection
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
 
+_UNREAD: dict[str, Any] = {}
+"""Stands for metadata that no expression of the mapping reads."""
+
 
 class DeviceMapping:
     """A device mapping that is loaded; `templates` are in the order of the mapping."""
@@ -37,10 +40,14 @@ class DeviceMapping:
             return Normalized(measurements, failures)
         matcher = self._matcher
         # Metadata is brought into the document's form only where something of it may be read.
-        if self._reads_metadata or matcher.may_take(properties) or matcher.may_take(system_properties):
+        if (
+            self._reads_metadata
+            or (properties and matcher.may_take(properties))
+            or (system_properties and matcher.may_take(system_properties))
+        ):
             document = message_document(parsed, properties, system_properties)
         else:
-            document = {"Body": parsed, "Properties": {}, "SystemProperties": {}}
+            document = {"Body": parsed, "Properties": _UNREAD, "SystemProperties": _UNREAD}
         failed: Failed = {}
         matches = matcher.find(document, failed)
         found = matches.keys() | failed.keys() if failed else matches
@@ -50,13 +57,7 @@ class DeviceMapping:
                 failures.append(template.failure(template.type_match, failed[index], -1))
                 continue
             self._extracts[index](
-                document,
-                matches[index],
-                ingestion_time,
-                partition,
-                sequence_number,
-                measurements.append,
-                failures.append,
+                document, matches[index], ingestion_time, partition, sequence_number, measurements, failures
             )
         return Normalized(measurements, failures)
 

@@ -15,11 +15,8 @@ from medtech.mapping.expression import EvaluationFailed
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
 
-Extract = Callable[
-    [dict[str, Any], list[Any], int, str, int, Callable[[Measurement], None], Callable[[NormalizationFailure], None]],
-    None,
-]
-"""(document, matched tokens, ingestion time, partition, sequence number, add measurement, add failure)"""
+Extract = Callable[[dict[str, Any], list[Any], int, str, int, list[Measurement], list[NormalizationFailure]], None]
+"""(document, matched tokens, ingestion time, partition, sequence number, measurements to add to, failures to add to)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +144,7 @@ class _Writer:
         properties = self._values(template.values)
         source = "\n".join(
             [
-                "def extract(document, tokens, ingestion_time, partition, sequence_number, measured, failed):",
+                "def extract(document, tokens, ingestion_time, partition, sequence_number, measurements, failures):",
                 "    at = 0",
                 *(["    try:", *_indented(self._before, 2), *_FAIL_ALL] if self._before else []),
                 "    match = -1",
@@ -155,12 +152,12 @@ class _Writer:
                 "        match += 1",
                 "        try:",
                 *_indented(self._each, 3),
-                "            measured(new(Measurement, (",
+                "            measurements.append(new(Measurement, (",
                 "                TYPE, time, device_id, patient_id, encounter_id, correlation_id,",
                 f"                {properties}, ingestion_time, partition, sequence_number, TEMPLATE, match",
                 "            )))",
                 "        except FAILURES as error:",
-                "            failed(failure(at, error, match))",
+                "            failures.append(failure(at, error, match))",
             ]
         )
         exec(compile(source, f"<template {template.index}>", "exec"), self._constants)
@@ -257,7 +254,7 @@ class _Writer:
 _FAIL_ALL = [
     "    except FAILURES as error:",
     "        for match in range(len(tokens)):",
-    "            failed(failure(at, error, match))",
+    "            failures.append(failure(at, error, match))",
     "        return",
 ]
 

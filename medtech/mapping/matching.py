@@ -3,6 +3,9 @@
 Most type match expressions are `$..[?(...)]`: they ask every token of the document. All whose condition can only be
 true of an object with certain properties share one walk, and each is asked only where those properties are. What
 remains is evaluated by itself, template by template.
+
+The walk is what every message pays for, so it is one function, written when the mapping is loaded: from the fragments
+below, with names and conditions bound as constants.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +22,9 @@ Failed = dict[int, EvaluationFailed]
 
 Condition = Callable[[Any, Any], bool]
 """(candidate, document): whether the filter takes it; raises EvaluationFailed."""
+
+_MOST_IN_A_ROW = 8
+"""So many sets of names are tried one after the other; more are looked up by the properties that an object has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +48,18 @@ class Search:
 
 
 class Matcher:
-    """All type match expressions of a mapping."""
+    """All type match expressions of a mapping.
+
+    `reads_values` tells whether any looks further than at the names of properties.
+    """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
-        self._searches: list[Search] = []
-        self._asked: dict[str, list[tuple[int, tuple[str, ...], Condition | None]]] = {}
-        self.reads_values = False
-        for scan in finders:
-            if isinstance(scan, Search):
-                self._searches.append(scan)
-                self.reads_values = True
-                continue
-            self.reads_values |= scan.condition is not None
-            for required in scan.required:
-                first, *others = sorted(required)
-                self._asked.setdefault(first, []).append((scan.template, tuple(others), scan.condition))
-        self._names = frozenset(self._asked)
+        finders = tuple(finders)
+        scans = [finder for finder in finders if isinstance(finder, Scan)]
+        self._searches = [finder for finder in finders if isinstance(finder, Search)]
+        self._names = frozenset(name for scan in scans for names in scan.required for name in names)
+        self._walk = _compile_walk(scans)
+        self.reads_values = bool(self._searches) or any(scan.condition is not None for scan in scans)
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
         """May this object, or one inside of it, be a match? Only asked where values are not read."""
@@ -85,44 +87,109 @@ class Matcher:
             matches.pop(template, None)
         return matches
 
-    def _walk(self, document: dict[str, Any], matches: Matches, failed: Failed) -> None:
-        """Every object of the document, parents before what is below them."""
-        has_none_of = self._names.isdisjoint
-        if not has_none_of(document):
-            self._ask(document, document, matches, failed)
-        waiting = [part for part in reversed(document.values()) if part and (type(part) is dict or type(part) is list)]
-        take, put = waiting.pop, waiting.append
-        while waiting:
-            container = take()
-            if type(container) is dict:
-                if not has_none_of(container):
-                    self._ask(container, document, matches, failed)
-                container = container.values()
-            for child in reversed(container):
-                if type(child) is dict or type(child) is list:
-                    put(child)
 
-    def _ask(self, candidate: dict[str, Any], document: dict[str, Any], matches: Matches, failed: Failed) -> None:
-        asked = self._asked
-        for name in asked if len(asked) <= len(candidate) else candidate:
-            if name not in asked or name not in candidate:
+# Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
+_WALK = """
+def walk(document, matches, failed):
+{prepare}
+    container = document
+{ask}
+    waiting = [part for part in reversed(document.values()) if part and (type(part) is dict or type(part) is list)]
+    take = waiting.pop
+    put = waiting.append
+    while waiting:
+        container = take()
+        if type(container) is dict:
+{ask_indented}
+            container = container.values()
+        for child in reversed(container):
+            kind = type(child)
+            if kind is dict or kind is list:
+                put(child)
+{finish}
+"""
+
+
+def _compile_walk(scans: list[Scan]) -> Callable[[dict[str, Any], Matches, Failed], None]:
+    """(document, matches, failed): one walk that puts the matches of all `scans` into `matches`."""
+    constants: dict[str, Any] = {}
+    if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
+        prepare, ask, finish = _ask_in_a_row(scans, constants)
+    else:
+        constants["ask"] = _asker(scans)
+        constants["has_none_of"] = frozenset(name for scan in scans for names in scan.required for name in names)
+        prepare = ["has_none = has_none_of.isdisjoint"]
+        ask = ["if not has_none(container):", "    ask(container, document, matches, failed)"]
+        finish = []
+    source = _WALK.format(
+        prepare="\n".join(f"    {line}" for line in prepare),
+        ask="\n".join(f"    {line}" for line in ask),
+        ask_indented="\n".join(f"            {line}" for line in ask),
+        finish="\n".join(f"    {line}" for line in finish),
+    )
+    exec(compile(source, "<walk of the device mapping>", "exec"), constants)
+    return constants["walk"]  # type: ignore[no-any-return]
+
+
+def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """Fragments before the walk, for each object, and behind the walk: every scan is asked of every object."""
+    prepare, ask, finish = [], [], []
+    for number, scan in enumerate(scans):
+        constants[f"TEMPLATE_{number}"] = scan.template
+        alternatives = []
+        for required in scan.required:
+            names = {f"NAME_{len(constants) + place}": name for place, name in enumerate(sorted(required))}
+            constants |= names
+            alternatives.append(" and ".join(f"{constant} in container" for constant in names))
+        test = " or ".join(f"({each})" for each in alternatives)
+        if scan.condition is not None:
+            constants[f"holds_{number}"] = _holds(scan.template, scan.condition)
+            test = f"({test}) and holds_{number}(container, document, failed)"
+        prepare.append(f"found_{number} = []")
+        ask += [f"if {test}:", f"    found_{number}.append(container)"]
+        finish += [f"if found_{number}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
+    return prepare or ["pass"], ask or ["pass"], finish
+
+
+def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Failed], bool]:
+    """The condition, false for the rest of a message on which it failed once: a failure may have taken its time."""
+
+    def holds(candidate: Any, document: Any, failed: Failed) -> bool:
+        if template in failed:
+            return False
+        try:
+            return condition(candidate, document)
+        except EvaluationFailed as error:
+            failed[template] = error
+            return False
+
+    return holds
+
+
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], Matches, Failed], None]:
+    """Asks those scans that want one of the object's properties."""
+    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, Failed], bool] | None]]] = {}
+    for scan in scans:
+        holds = None if scan.condition is None else _holds(scan.template, scan.condition)
+        for required in scan.required:
+            first = min(required)
+            asked.setdefault(first, []).append((scan.template, required - {first}, holds))
+
+    def ask(candidate: dict[str, Any], document: dict[str, Any], matches: Matches, failed: Failed) -> None:
+        for name in candidate:
+            if name not in asked:
                 continue
-            for template, others, condition in asked[name]:
-                if others and not all(map(candidate.__contains__, others)):
+            for template, others, holds in asked[name]:
+                if others and not others <= candidate.keys():
                     continue
                 tokens = matches.get(template)
                 if tokens is not None and tokens[-1] is candidate:
                     continue  # taken already, by another of its properties
-                if condition is not None:
-                    if template in failed:
-                        continue
-                    try:
-                        if not condition(candidate, document):
-                            continue
-                    except EvaluationFailed as error:
-                        failed[template] = error
-                        continue
+                if holds is not None and not holds(candidate, document, failed):
+                    continue
                 if tokens is None:
                     matches[template] = [candidate]
                 else:
                     tokens.append(candidate)
+
+    return ask
