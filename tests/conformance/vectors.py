@@ -19,6 +19,7 @@ class Suite(NamedTuple):
     name: str
     check: Callable[[Vector], str | None]
     not_compared: frozenset[str]
+    not_ordered: frozenset[str]
 
 
 class Failure(NamedTuple):
@@ -36,7 +37,8 @@ def find_suites(only: list[str] | None = None) -> list[Suite]:
 
 def _load(name: str) -> Suite:
     module = importlib.import_module(f"{suites.__name__}.{name}")
-    return Suite(name, module.check, getattr(module, "NOT_COMPARED", frozenset()))
+    not_compared, not_ordered = (getattr(module, name, frozenset()) for name in ("NOT_COMPARED", "NOT_ORDERED"))
+    return Suite(name, module.check, not_compared, not_ordered)
 
 
 def read(suite: str, folder: Path = VECTORS) -> Iterator[Vector]:

@@ -2,6 +2,9 @@
 
     check(vector) -> str | None     None: the product answers what the vector expects; else a short difference
     NOT_COMPARED: frozenset[str]    optional: names in `expected` that the rules leave to us (texts of errors)
+    NOT_ORDERED: frozenset[str]     optional: names of lists in `expected` whose order means nothing
+
+The last two only tell which changes of an expectation a check must notice.
 
 A vector's numbers are read as `Decimal` and `int`, so that `98.60` is not `98.6`.
 """

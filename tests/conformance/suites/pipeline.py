@@ -13,6 +13,8 @@ from tests.conformance.compare import difference
 from tests.conformance.observations import described, mapping_text, ticks_of
 from tests.conformance.vectors import Vector
 
+NOT_ORDERED = frozenset({"observations"})
+
 
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
