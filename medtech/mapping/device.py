@@ -4,6 +4,8 @@ Loading compiles everything; nothing is parsed per message. One walk of a messag
 (`matching`), a function of its own takes each template's measurements from them (`extraction`).
 """
 
+from typing import Any
+
 from medtech.errors import ErrorType, MappingInvalid, NotSupported
 from medtech.mapping.content_template import read_template
 from medtech.mapping.document import message_document, parse_body

@@ -172,10 +172,8 @@ class _Writer:
         code += self._token(variable, field.source)
         reading = "text_reading" if field.required else "optional_text"
         # Other texts are no dates, and read as they are: nearly all readings and ids need no call.
-        code += [
-            f"if type({variable}) is not str or len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/'):",
-            f"    {variable} = {reading}({variable})",
-        ]
+        may_be_date = f"len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/')"
+        code += [f"if type({variable}) is not str or {may_be_date}:", f"    {variable} = {reading}({variable})"]
         if field.required:
             code += [
                 f"if not {variable} or {variable}.isspace() and is_blank({variable}):",
