@@ -1,0 +1,220 @@
+from typing import Any
+
+import pytest
+
+from medtech.errors import (
+    ConversionError,
+    CorrelationIdNotDefined,
+    PeriodTooLong,
+    ReadingInvalid,
+    Stage,
+    TemplateNotFound,
+)
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.model import ResourceIdentity
+from medtech.transform.fhir_json import dump_resource
+from medtech.transform.observation import convert, create, fold, pattern_of
+from tests.conformance.observations import group_of as group_of_vector
+from tests.conformance.observations import mapping_text
+from tests.conformance.vectors import read
+from tests.transform.measurements import (
+    CONCEPT,
+    IDENTITY,
+    QUANTITY,
+    SERIES,
+    STRING,
+    component,
+    draft_of,
+    group_of,
+    mapping_of,
+    measured,
+    sent,
+    tick,
+)
+
+
+def test_observations_are_valid_fhir_r4() -> None:
+    from fhir.resources.R4B.observation import Observation
+
+    checked = 0
+    for vector in [*read("fhir"), *read("merge")]:
+        if "error" not in vector["expected"]:
+            mapping = load_fhir_mapping(mapping_text(vector["mapping"]))
+            for draft in convert(mapping, group_of_vector(vector["group"])).drafts:
+                Observation.model_validate_json(dump_resource(create(draft, IDENTITY, issued=0)))
+                checked += 1
+    assert checked > 500
+
+
+def test_an_encounter_is_referred_to() -> None:
+    observation = create(
+        draft_of(mapping_of(value=QUANTITY), measured("10:00:00", hr="1")),
+        ResourceIdentity("d", "p", "e"),
+        tick("11:00:00"),
+    )
+    assert observation["encounter"] == {"reference": "Encounter/e"}
+    assert observation["subject"] == {"reference": "Patient/p"}
+    assert observation["device"] == {"reference": "Device/d"}
+    assert observation["issued"] == "2024-02-29T11:00:00.0000000Z"
+
+
+def test_identity_is_the_connectors() -> None:
+    draft = draft_of(mapping_of(-1, value=QUANTITY), measured("10:00:00", "c1", hr="1"))
+    assert draft.identify(ResourceIdentity("devId", "patId", None)) == (
+        "patId.devId.heartRate.c1",
+        "d92978cb82610b0cf6292c46cb0f1c5a616226468055887776fa1936068572d5",
+    )
+
+
+def test_of_a_type_without_template_every_measurement_fails() -> None:
+    group = group_of(measured("10:00:00", hr="1"), measured("10:00:01", hr="2"))
+    drafts, failures = convert(mapping_of(typeName="steps"), group)
+    assert not drafts
+    assert [failure.measurement for failure in failures] == group.measurements
+    assert all(isinstance(failure.error, TemplateNotFound) for failure in failures)
+    assert failures[0].error.stage is Stage.FHIR_CONVERSION
+
+
+@pytest.mark.parametrize("correlation_id", [None, "", " \t"])
+def test_without_a_correlation_id_every_measurement_fails(correlation_id: str | None) -> None:
+    group = group_of(measured("10:00:00", correlation_id, hr="1"))
+    drafts, failures = convert(mapping_of(-1, value=QUANTITY), group)
+    assert not drafts
+    assert [type(failure.error) for failure in failures] == [CorrelationIdNotDefined]
+
+
+@pytest.mark.parametrize("value", [QUANTITY, SERIES])
+def test_a_bad_reading_fails_alone_and_widens_no_period(value: dict[str, Any]) -> None:
+    good, bad = measured("10:00:00", "c", hr="60"), measured("10:09:00", "c", hr="secret")
+    conversion = convert(mapping_of(-1, value=value), group_of(good, bad))
+    (draft,), (failure,) = conversion
+    assert draft.measurements == [good]
+    assert draft.end == tick("10:00:00")
+    assert failure.measurement == bad
+    assert isinstance(failure.error, ReadingInvalid)
+    assert "secret" not in failure.error.message
+    assert "'hr'" in failure.error.message
+
+
+def test_other_readings_of_a_measurement_with_a_bad_one_are_written() -> None:
+    mapping = mapping_of(-1, value=QUANTITY, components=[component({**STRING, "valueName": "note"})])
+    half = measured("10:00:00", "c", hr="?", note="sitting")
+    (draft,), (failure,) = convert(mapping, group_of(half))
+    assert draft.measurements == [half]
+    assert failure.measurement == half
+    observation = create(draft, IDENTITY, issued=0)
+    assert "valueQuantity" not in observation
+    assert observation["component"][0]["valueString"] == "sitting"
+
+
+def test_without_a_good_reading_there_is_no_observation() -> None:
+    drafts, failures = convert(
+        mapping_of(value=QUANTITY), group_of(measured("10:00:00", hr="?"), measured("11:00:00", hr="1"))
+    )
+    assert [draft.start for draft in drafts] == [tick("11:00:00")]
+    assert len(failures) == 1
+
+
+def test_of_equal_times_a_bad_reading_gives_way_to_a_good_one() -> None:
+    draft = convert(
+        mapping_of(value=QUANTITY), group_of(measured("10:00:00", hr="?"), measured("10:00:00", hr="7"))
+    ).drafts[0]
+    assert create(draft, IDENTITY, issued=0)["valueQuantity"]["value"] == 7
+
+
+def test_of_equal_times_the_first_stands_value_by_value() -> None:
+    mapping = mapping_of(value=QUANTITY, components=[component({**STRING, "valueName": "note"})])
+    draft = draft_of(mapping, measured("10:00:00", hr="1"), measured("10:00:00", hr="2", note="n"))
+    observation = create(draft, IDENTITY, issued=0)
+    assert observation["valueQuantity"]["value"] == 1
+    assert observation["component"][0]["valueString"] == "n"
+    assert draft.superseded == 1
+
+
+def test_a_blank_text_is_no_value() -> None:
+    observation = create(
+        draft_of(mapping_of(value=STRING), measured("10:00:00", hr="sitting"), measured("10:00:01", hr=" ")),
+        IDENTITY,
+        issued=0,
+    )
+    assert observation["valueString"] == "sitting"
+
+
+@pytest.mark.parametrize(("value", "superseded"), [(QUANTITY, 2), (STRING, 2), (CONCEPT, 2), (SERIES, 0)])
+def test_superseded_single_values_are_counted(value: dict[str, Any], superseded: int) -> None:
+    draft = draft_of(mapping_of(value=value), *(measured(f"10:00:0{second}", hr="1") for second in range(3)))
+    assert draft.superseded == superseded
+
+
+def test_one_wrong_year_in_a_correlation_group_is_counted_before_it_is_built() -> None:
+    right, wrong = measured("10:00:00", "c", hr="60"), measured("1970-01-01T00:00:00Z", "c", hr="61")
+    drafts, failures = convert(mapping_of(-1, value=SERIES), group_of(right, wrong))
+    assert not drafts
+    assert sorted(failure.measurement for failure in failures) == [wrong, right]
+    assert all(isinstance(failure.error, PeriodTooLong) for failure in failures)
+
+
+def test_drafts_that_meet_in_one_id_are_one_write_in_time_order() -> None:
+    mapping = mapping_of(0, value=QUANTITY, components=[component({**SERIES, "valueName": "s"})])
+    late, early = measured("10:00:00.7", hr="2", s="20"), measured("10:00:00.2", hr="1", s="10")
+    drafts = convert(mapping, group_of(late, early)).drafts
+    assert drafts[0].identify(IDENTITY) == drafts[1].identify(IDENTITY)
+    folded = fold(drafts)
+    assert folded.identify(IDENTITY) == drafts[0].identify(IDENTITY)
+    assert folded.measurements == [early, late]
+    assert folded.superseded == 1
+    observation = create(folded, IDENTITY, issued=0)
+    assert observation["valueQuantity"]["value"] == 2
+    assert observation["effectivePeriod"] == {
+        "start": "2024-02-29T10:00:00.2000000Z",
+        "end": "2024-02-29T10:00:00.7000000Z",
+    }
+    assert observation["component"][0]["valueSampledData"]["data"] == "20"
+
+
+def test_folding_keeps_the_period_of_correlation_groups_and_passes_over_bad_readings() -> None:
+    mapping = mapping_of(-1, value=QUANTITY, components=[component({**STRING, "valueName": "note"})])
+    first = convert(mapping, group_of(measured("10:00:00", "c", hr="?", note="a"))).drafts
+    second = convert(mapping, group_of(measured("10:05:00", "c", hr="5"))).drafts
+    folded = fold([*second, *first])
+    assert (folded.start, folded.end) == (tick("10:00:00"), tick("10:05:00"))
+    assert folded.segment == "c"
+    assert folded.superseded == 0
+
+
+def test_one_draft_is_folded_into_itself() -> None:
+    draft = draft_of(mapping_of(value=QUANTITY), measured("10:00:00", hr="1"))
+    assert fold([draft]) is draft
+
+
+def test_different_types_are_never_folded() -> None:
+    drafts = [draft_of(mapping_of(value=value), measured("10:00:00", hr="1")) for value in (QUANTITY, STRING)]
+    with pytest.raises(ConversionError):
+        fold(drafts)
+
+
+def test_a_value_and_a_component_may_read_the_same_name() -> None:
+    mapping = mapping_of(value=QUANTITY, components=[component(STRING)])
+    observation = create(draft_of(mapping, measured("10:00:00", hr="1.50")), IDENTITY, issued=0)
+    assert sent(observation)["valueQuantity"]["value"].as_tuple().digits == (1, 5, 0)
+    assert observation["component"][0]["valueString"] == "1.50"
+
+
+def test_what_would_be_empty_is_left_out() -> None:
+    mapping = mapping_of(
+        value={"valueType": "CodeableConcept", "valueName": "hr", "text": "Worn"}, category=[{"codes": []}]
+    )
+    observation = create(draft_of(mapping, measured("10:00:00", hr="x")), IDENTITY, issued=0)
+    assert observation["valueCodeableConcept"] == {"text": "Worn"}
+    assert "category" not in observation
+    assert "component" not in observation
+
+
+def test_spellings_of_a_type_are_not_kept_without_bound() -> None:
+    mapping = mapping_of(value=QUANTITY)
+    template = mapping.template("heartRate")
+    assert template is not None
+    pattern = pattern_of(template)
+    for number in range(1000):
+        assert pattern.code(f"type {number}")["text"] == f"type {number}"
+    assert len(pattern._codes) < 100
