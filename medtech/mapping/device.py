@@ -28,7 +28,7 @@ class DeviceMapping:
             compile_extraction(template, matches_objects=isinstance(finder, Scan))
             for template, finder in zip(templates, finders, strict=True)
         ]
-        self._reads_metadata = self._matcher.reads_values or any(template.reads_metadata for template in templates)
+        self._reads_metadata = self._matcher.reads_metadata or any(template.reads_metadata for template in templates)
 
     def normalize(self, event: DeviceEvent) -> Normalized:
         """What the message becomes. Every template stands alone, and so does every match of one."""

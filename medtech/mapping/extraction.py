@@ -7,6 +7,8 @@ mapping's text enters the source: names, expressions and types are bound to it a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from medtech.errors import DeviceIdentityNotDefined, IncompatibleData
@@ -129,7 +131,7 @@ class _Writer:
             "is_blank": is_blank,
             "new": tuple.__new__,
             "optional_text": _optional_text,
-            "text_reading": text_reading,
+            "required_text": _text,
             "time_reading": time_reading,
         }
 
@@ -160,7 +162,7 @@ class _Writer:
                 "            failures.append(failure(at, error, match))",
             ]
         )
-        exec(compile(source, f"<template {template.index}>", "exec"), self._constants)
+        exec(_code(source), self._constants)
         return self._constants["extract"]  # type: ignore[no-any-return]
 
     def _text(self, variable: str, field: Field | None) -> None:
@@ -168,17 +170,17 @@ class _Writer:
         if field is None:
             self._before_or_each(None).append(f"{variable} = None")
             return
-        code = self._begin(field)
-        code += self._token(variable, field.source)
-        reading = "text_reading" if field.required else "optional_text"
-        # Other texts are no dates, and read as they are: nearly all readings and ids need no call.
-        may_be_date = f"len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/')"
-        code += [f"if type({variable}) is not str or {may_be_date}:", f"    {variable} = {reading}({variable})"]
+        code = self._before_or_each(field.source)
+        code += [f"at = {self._number(field)}", *self._token(variable, field.source)]
+        read = f"{variable} = {'required_text' if field.required else 'optional_text'}({variable})"
+        if isinstance(field.source, Evaluation):
+            code.append(read)
+        else:
+            # Other texts are no dates, and read as they are: nearly all readings and ids need no call.
+            may_be_date = f"len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/')"
+            code += [f"if type({variable}) is not str or {may_be_date}:", f"    {read}"]
         if field.required:
-            code += [
-                f"if not {variable} or {variable}.isspace() and is_blank({variable}):",
-                "    raise NoValue",
-            ]
+            code += [f"if not {variable} or {variable}.isspace() and is_blank({variable}):", "    raise NoValue"]
 
     def _time(self, variable: str, fields: tuple[Field, ...]) -> None:
         *alternatives, last = fields
@@ -211,11 +213,6 @@ class _Writer:
                 self._each.append(f"if value_{number} is not None:")
             self._each.append(f"{'' if field.required else '    '}properties.append({pairs[number]})")
         return "tuple(properties)"
-
-    def _begin(self, field: Field) -> list[str]:
-        code = self._before_or_each(field.source)
-        code.append(f"at = {self._number(field)}")
-        return code
 
     def _before_or_each(self, source: Lookup | Evaluation | None) -> list[str]:
         """What does not depend on the match is read once, before the first."""
@@ -265,9 +262,28 @@ def _indented(lines: list[str], depth: int) -> list[str]:
     return [f"{'    ' * depth}{line}" for line in lines]
 
 
+@lru_cache(maxsize=64)
+def _code(source: str) -> CodeType:
+    """Templates of the same shape have the same source: a mapping of a thousand is compiled a few times only."""
+    return compile(source, "<device template>", "exec")
+
+
+def _text(token: Any) -> str | None:
+    """The text of a token; one that a function or the hub's metadata made may hold half characters, which UTF-8
+    cannot: each becomes U+FFFD, as .NET writes it."""
+    text = text_reading(token)
+    if text is None or text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def _optional_text(token: Any) -> str | None:
     """The text of an optional part; what has none counts as absent."""
     try:
-        return text_reading(token)
+        return _text(token)
     except NoReading:
         return None

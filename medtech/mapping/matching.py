@@ -50,7 +50,8 @@ class Search:
 class Matcher:
     """All type match expressions of a mapping.
 
-    `reads_values` tells whether any looks further than at the names of properties.
+    `reads_metadata` tells whether Properties and SystemProperties must be there: an expression looks at values, or
+    may match the document itself.
     """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
@@ -59,10 +60,14 @@ class Matcher:
         self._searches = [finder for finder in finders if isinstance(finder, Search)]
         self._names = frozenset(name for scan in scans for names in scan.required for name in names)
         self._walk = _compile_walk(scans)
-        self.reads_values = bool(self._searches) or any(scan.condition is not None for scan in scans)
+        self.reads_metadata = bool(
+            self._searches
+            or any(scan.condition is not None for scan in scans)
+            or not self._names.isdisjoint(("Body", "Properties", "SystemProperties"))
+        )
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
-        """May this object, or one inside of it, be a match? Only asked where values are not read."""
+        """May this metadata, or an object inside of it, be a match? Only asked where it is not read otherwise."""
         if not self._names.isdisjoint(properties):
             return True
         for value in properties.values():  # noqa: SIM110 - any() with a generator takes twice as long

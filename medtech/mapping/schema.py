@@ -232,7 +232,13 @@ def is_blank(text: str) -> bool:
 
     Python counts the separators U+001C to U+001F too, .NET does not.
     """
-    return not text or (text.isspace() and not any("\x1c" <= character <= "\x1f" for character in text))
+    return not text.strip(_WHITE_SPACE)
+
+
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 def describe(node: Node) -> str:
