@@ -1,0 +1,204 @@
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medtech.errors import ErrorType, MappingInvalid
+from medtech.mapping.fhir import (
+    Code,
+    CodeableConceptValue,
+    Concept,
+    Interval,
+    QuantityValue,
+    SampledDataValue,
+    StringValue,
+    load_fhir_mapping,
+)
+
+SERIES = {"valueType": "SampledData", "valueName": "v", "defaultPeriod": 1000, "unit": "/min"}
+
+
+def text_of(*templates: Any) -> str:
+    containers = [{"templateType": "CodeValueFhir", "template": template} for template in templates]
+    return json.dumps({"templateType": "CollectionFhir", "template": containers}, indent=1)
+
+
+def loaded(**properties: Any) -> Any:
+    mapping = load_fhir_mapping(text_of({"typeName": "x", "codes": [], **properties}))
+    template = mapping.template("X")
+    assert template is not None
+    return template
+
+
+def refused(text: str) -> list[tuple[str, str]]:
+    with pytest.raises(MappingInvalid) as raised:
+        load_fhir_mapping(text)
+    assert raised.value.type is ErrorType.FHIR_TEMPLATE
+    assert all(issue.message.endswith(".") for issue in raised.value.issues)
+    return [(issue.pointer, issue.message) for issue in raised.value.issues]
+
+
+def test_every_part_of_a_template_is_read() -> None:
+    code = {"system": "s", "code": "c", "display": "d"}
+    template = loaded(
+        periodInterval=1440,
+        codes=[code],
+        category=[{"text": "V", "codes": [code]}],
+        value={"valueType": "Quantity", "valueName": "v", "unit": "u", "code": "c", "system": "s"},
+        components=[{"codes": [code], "value": {"valueType": "String", "valueName": "n"}}],
+    )
+    assert template.interval is Interval.DAILY
+    assert template.codes == (Code("s", "c", "d"),)
+    assert template.category == (Concept("V", (Code("s", "c", "d"),)),)
+    assert template.value == QuantityValue("v", "u", "c", "s")
+    assert template.components[0].value == StringValue("n")
+
+
+def test_what_is_absent_has_the_services_defaults() -> None:
+    template = loaded()
+    assert template.interval is Interval.SINGLE
+    assert (template.category, template.value, template.components) == ((), None, ())
+    assert loaded(category=None, components=None).category == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "interval"),
+    [
+        (-1, -1),
+        (0, 0),
+        (60, 60),
+        (1440, 1440),
+        ("60", 60),
+        ("-1", -1),
+        ("hourly", 60),
+        ("CORRELATIONID", -1),
+        ("Daily", 1440),
+    ],
+)
+def test_intervals_are_numbers_or_names(written: Any, interval: int) -> None:
+    assert loaded(periodInterval=written).interval == interval
+
+
+@pytest.mark.parametrize(
+    ("written", "period", "ticks"),
+    [
+        (30000, "30000", 300_000_000),
+        (60000.5, "60000.5", 600_005_000),
+        (1000.0, "1000.0", 10_000_000),
+        ("250", "250", 2_500_000),
+        (0.0001, "0.0001", 1),
+    ],
+)
+def test_periods_keep_their_digits(written: Any, period: str, ticks: int) -> None:
+    value = loaded(value={**SERIES, "defaultPeriod": written}).value
+    assert value == SampledDataValue("v", Decimal(period), ticks, "/min")
+    assert str(value.period_ms) == period
+
+
+@pytest.mark.parametrize("period", [None, 0, -5, True, "", "x", "NaN", "Infinity", [], 0.00001, "1e99"])
+def test_a_series_needs_a_positive_period(period: Any) -> None:
+    ((pointer, message),) = refused(
+        text_of({"typeName": "x", "codes": [], "value": {**SERIES, "defaultPeriod": period}})
+    )
+    assert pointer == "/template/0/template/value/defaultPeriod"
+    assert "milliseconds" in message
+
+
+def test_inside_a_value_the_service_ignores_what_it_does_not_know() -> None:
+    value = loaded(value={"valueType": "codeableconcept", "valueName": "v", "codes": [{"x": 1}], "unit": 5}).value
+    assert value == CodeableConceptValue("v", Concept(None, (Code(None, None, None),)))
+
+
+@pytest.mark.parametrize("spelling", ["ValueType", "valueType"])
+def test_the_value_type_has_two_spellings_only(spelling: str) -> None:
+    assert loaded(value={spelling: "string", "valuename": "v"}).value == StringValue("v")
+    assert refused(text_of({"typeName": "x", "codes": [], "value": {"VALUETYPE": "String", "valueName": "v"}}))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"typeName": "x", "codes": [], "unknown": 1},
+        {"typeName": "x", "codes": [{"code": "c", "unknown": 1}]},
+        {"typeName": "x", "codes": [None]},
+        {"typeName": "x", "codes": ["c"]},
+        {"typeName": "x", "codes": [{"code": []}]},
+        {"typeName": "x", "codes": [], "category": {}},
+        {"typeName": "x", "codes": [], "category": [{"unknown": 1}]},
+        {"typeName": "x", "codes": [], "category": [{"codes": [{"unknown": 1}]}]},
+        {"typeName": "x", "codes": [], "components": [{"codes": []}]},
+        {"typeName": "x", "codes": [], "components": [{"codes": [], "value": None}]},
+        {"typeName": "x", "codes": [], "components": [{"codes": [], "value": SERIES, "unknown": 1}]},
+        {"typeName": "x", "codes": [], "components": [5]},
+        {"typeName": "x", "codes": [], "value": {"valueType": "String", "valueName": " "}},
+        {"typeName": "x", "codes": [], "value": {"valueType": "String"}},
+        {"typeName": " ", "codes": []},
+    ],
+)
+def test_what_can_never_work_is_refused(template: Any) -> None:
+    assert len(refused(text_of(template))) == 1
+
+
+def test_every_fault_is_reported_at_once_in_order_of_place() -> None:
+    text = text_of(
+        {"typeName": "a", "periodInterval": 5, "value": {"valueType": "Nope", "valueName": ""}},
+        {"codes": [], "components": [{"value": {}}]},
+        {"typeName": "A", "codes": []},
+        {"typeName": "a", "codes": []},
+    )
+    with pytest.raises(MappingInvalid) as raised:
+        load_fhir_mapping(text)
+    issues = raised.value.issues
+    assert [issue.template for issue in issues] == sorted(issue.template or 0 for issue in issues)
+    assert {issue.pointer for issue in issues} >= {
+        "/template/0/template/codes",
+        "/template/0/template/periodInterval",
+        "/template/0/template/value/valueType",
+        "/template/0/template/value/valueName",
+        "/template/1/template/typeName",
+        "/template/1/template/components/0/codes",
+        "/template/2/template/typeName",
+        "/template/3/template/typeName",
+    }
+    assert all(issue.line > 1 for issue in issues)
+
+
+def test_a_mapping_of_a_thousand_templates_is_read() -> None:
+    mapping = load_fhir_mapping(text_of(*({"typeName": f"type {number}", "codes": []} for number in range(1000))))
+    assert len(mapping.templates) == 1000
+    assert mapping.template("TYPE 999") is not None
+    assert mapping.template("type 1000") is None
+
+
+names = st.sampled_from(
+    "templateType template typeName periodInterval codes category value components valueType valueName defaultPeriod "
+    "unit code system display text other".split()
+)
+scalars = st.sampled_from(
+    ["CollectionFhir", "CodeValueFhir", "SampledData", "Quantity", "String", "CodeableConcept", "", "60"]
+)
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | scalars | st.text(max_size=4),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(names, children, max_size=6),
+    max_leaves=25,
+)
+
+
+@given(documents, documents)
+def test_any_mapping_is_read_or_refused(template: Any, value: Any) -> None:
+    for properties in (template, {"typeName": "x", "codes": [], "value": value, "components": [template]}):
+        try:
+            load_fhir_mapping(text_of(properties))
+        except MappingInvalid as error:
+            assert error.issues
+
+
+@given(st.text(max_size=200) | documents.map(json.dumps))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        load_fhir_mapping(text)
+    except MappingInvalid as error:
+        assert error.issues
