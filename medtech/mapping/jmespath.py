@@ -130,6 +130,11 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Current:
+    """`@` in front of a selection: that is a step then, which null ends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     """A function, `[a, b]` or `{a: b}`: evaluated on the element, whatever that is."""
 
@@ -150,7 +155,18 @@ class Members:
 class Cut:
     """`[start:stop:step]`"""
 
-    bounds: slice
+    start: int | None
+    stop: int | None
+    step: int | None
+
+    def of(self, array: list[Any]) -> list[Any]:
+        """Unlike Python's, a start outside of the array is not moved to its end: the steps are counted from there."""
+        step = self.step or 1
+        start, stop, _ = slice(self.start, self.stop, step).indices(len(array))
+        if self.start is not None:
+            wanted = self.start if self.start >= 0 else self.start + len(array)
+            start += (wanted - start) % step
+        return array[start:stop:step] if step > 0 else [array[place] for place in range(start, stop, step)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,7 @@ class Flatten:
     """`[]`"""
 
 
-_Step = Field | Index | Select | Elements | Members | Cut | Filter | Flatten
+_Step = Field | Index | Current | Select | Elements | Members | Cut | Filter | Flatten
 
 _PROJECTING = (Elements, Members, Cut, Filter)
 _SELECTORS = ("function_expression", "multi_select_list", "multi_select_dict")
@@ -180,6 +196,8 @@ def _chain(node: Syntax) -> tuple[Syntax | None, list[_Step]]:
         return None, [Select(node)]
     if kind in ("subexpression", "index_expression"):
         base, steps = _chain(children[0])
+        if children[0]["type"] == "current" and children[1]["type"] in _SELECTORS:
+            steps = [Current()]
         for child in children[1:]:
             steps += [_bracket(child)] if child["type"] in ("index", "slice") else _chain(child)[1]
         return base, steps
@@ -199,7 +217,7 @@ def _chain(node: Syntax) -> tuple[Syntax | None, list[_Step]]:
 
 
 def _bracket(node: Syntax) -> _Step:
-    return Index(node["value"]) if node["type"] == "index" else Cut(slice(*node["children"]))
+    return Index(node["value"]) if node["type"] == "index" else Cut(*node["children"])
 
 
 def _projects_itself(left: Syntax) -> bool:
@@ -305,6 +323,8 @@ class _Compiler:
             return _field(step.name, rest, end)
         if isinstance(step, Index):
             return _index(step.place, rest, end)
+        if isinstance(step, Current):
+            return lambda value: None if value is None or rest is None else rest(value)
         if isinstance(step, Select):
             return _selection(getattr(self, f"_{step.node['type']}")(step.node, at_root, raw), rest, end)
         return _project(self._projected(step), rest, raw, end)
@@ -316,8 +336,8 @@ class _Compiler:
         if isinstance(step, Members):
             return lambda value: list(value.values()) if type(value) is dict else None
         if isinstance(step, Cut):
-            bounds = step.bounds
-            return lambda value: value[bounds] if type(value) is list else None
+            cut = step.of
+            return lambda value: cut(value) if type(value) is list else None
         assert isinstance(step, Filter)
         holds = self.condition(step.condition)
         return lambda value: [element for element in value if holds(element)] if type(value) is list else None
