@@ -124,7 +124,9 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
         if len(still_missing) < len(missing):
             deadline = time.monotonic() + PATIENCE_SECONDS
         missing = still_missing
-        if not missing or dead_letters >= len(messages) or time.monotonic() > deadline:
+        # A letter may stand for a whole message; mostly it is one reading, and then there is nothing to wait for.
+        settled = len(sent) - len(missing) + dead_letters >= len(sent)
+        if settled or time.monotonic() > deadline:
             return Outcome(len(messages), len(sent), written, missing, dead_letters)
         time.sleep(0.5)
 
@@ -159,7 +161,7 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
     for name, part in parts:
         for moment, value in _values(part, start):
             values.setdefault(moment, []).append((name, value))
-            texts.append(str(value))
+        texts += _samples(part)
         unit = _unit(part) or unit
     return Written(
         patient=people[observation["subject"]["reference"].rpartition("/")[2]],
@@ -167,7 +169,7 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         type=type_name,
         start=period["start"],
         end=period["end"],
-        value=f"{', '.join(texts)} {unit}",
+        value=f"{' / '.join(texts)} {unit}",
         readings=frozenset(simulate.Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
 
@@ -186,6 +188,12 @@ def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
         for n, sample in enumerate(sampled["data"].split()):
             if sample not in ("E", "U", "L"):
                 yield start + n * slot, Decimal(sample)
+
+
+def _samples(part: dict[str, Any]) -> list[str]:
+    """The numbers of an Observation or a component as one text; empty if it has none itself."""
+    numbers = [str(value) for _, value in _values(part, 0)]
+    return [", ".join(numbers)] if numbers else []
 
 
 def _unit(part: dict[str, Any]) -> str | None:

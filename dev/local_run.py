@@ -33,7 +33,10 @@ class LocalRun:
     def run(self) -> None:
         """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
         with self._up():
-            self._show(self._play())
+            outcome = self._play()
+            self._show(outcome)
+            self._show_missing(outcome)
+            self._console.print(outcome.line, soft_wrap=True)
             self._show_addresses()
             self._console.print("\nStays up until Ctrl-C. What the app logs:")
             try:
@@ -119,7 +122,7 @@ class LocalRun:
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
             "validate (POST)": f"{stack.host_url}/api/validate?code={stack.function_key}",
             "more traffic": f"python -m medtech simulate --at-once --host {stack.host_url}",
-            "storage": str(stack.data_folder / "local.settings.json"),
+            "settings in force": str(stack.data_folder / "local.settings.json"),
             "logs": str(stack.log_folder),
         }
         self._console.print()
@@ -134,9 +137,13 @@ class LocalRun:
                 if line and not _TICK.search(line):
                     self._console.print(line.rstrip(), markup=False, soft_wrap=True)
                 elif not line:
-                    if not self._stack.host.running:
-                        raise LocalRunFailed(f"The functions host ended; see {self._stack.host.log_path}")
+                    self._check_servers()
                     time.sleep(0.2)
+
+    def _check_servers(self) -> None:
+        for server in (self._stack.host, self._stack.fhir, self._stack.storage):
+            if not server.running:
+                raise LocalRunFailed(f"{server.name} ended; see {server.log_path}, then start again.")
 
 
 def _own_settings(settings: Mapping[str, str]) -> dict[str, str]:
@@ -149,7 +156,7 @@ def _own_settings(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: in order."""
+    """SIGTERM ends the run as Ctrl-C does: in order. So does SIGINT where a script's shell had it ignored."""
 
     def interrupt(_number: int, _frame: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -157,7 +164,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
     before: dict[int, Callable[[int, Any], Any] | int | None] = {
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
     }
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:

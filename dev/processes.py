@@ -46,9 +46,9 @@ def node_command(script: Path, *arguments: str) -> list[str]:
     """A Node program of dev/. Raises LocalRunFailed if Node or the npm parts are missing."""
     node = shutil.which("node")
     if node is None:
-        raise LocalRunFailed("Node.js is missing: install version 20 or later, then run `make` again.")
+        raise LocalRunFailed("Node.js is missing: install version 20 or later, then start again.")
     if not script.exists() or not (DEV_FOLDER / "node_modules").exists():
-        raise LocalRunFailed("The npm parts are missing: run `make install`.")
+        raise LocalRunFailed("The npm parts are missing: run `make setup`.")
     return [node, str(script), *arguments]
 
 

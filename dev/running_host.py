@@ -33,8 +33,8 @@ _LOCK = "lock"
 class RunningHost:
     """A functions host around an app; a context manager. Everything it keeps is in its data folder.
 
-    `settings` are the app settings, beside the environment; `log_level` is one of host.json's (Debug shows what the
-    app and Microsoft's runtime log at DEBUG). What the folder holds of an earlier run is carried on with (hub,
+    `settings` are the app settings, beside the environment; `log_level` stands over host.json's levels (Debug shows
+    what the app and Microsoft's runtime log at DEBUG). What the folder holds of an earlier run is carried on with (hub,
     checkpoints, keys) unless `fresh`. Raises LocalRunFailed when the port is in use or the host does not start.
     Start it from the main thread: on Linux its process ends with the thread that started it.
     """
@@ -47,16 +47,13 @@ class RunningHost:
         settings: Mapping[str, str],
         port: int | None = None,
         partitions: int = 4,
-        log_level: str = "Information",
+        log_level: str | None = None,
         fresh: bool = False,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.log_folder = self.data_folder / "logs"
-        self.settings = {
-            "AzureFunctionsJobHost__logging__logLevel__default": log_level,
-            "AzureFunctionsJobHost__logging__logLevel__Worker": log_level,
-            **settings,
-        }
+        levels = {f"AzureFunctionsJobHost__logging__logLevel__{name}": log_level for name in ("default", "Worker")}
+        self.settings = {name: level for name, level in levels.items() if level is not None} | dict(settings)
         port = choose_port(port, "--host-port")
         self.host_url = f"http://127.0.0.1:{port}"
         self._fresh = fresh

@@ -48,7 +48,7 @@ class LocalStack(RunningHost):
         ports: Ports | None = None,
         partitions: int = 4,
         fhir_options: Sequence[str] = (),
-        log_level: str = "Information",
+        log_level: str | None = None,
         fresh: bool = False,
     ) -> None:
         chosen = ports or Ports()

@@ -5,6 +5,7 @@ working on fails, as in Azure: the trigger then does what it does for any failed
 """
 
 import asyncio
+import importlib.util
 import logging
 import os
 import signal
@@ -75,6 +76,8 @@ class WorkerProcess:
         self, port: int, app_directory: Path, settings: Mapping[str, str], log_levels: Mapping[str, int]
     ) -> None:
         """Starts the process, indexes and loads the app. Raises WorkerFailed, WorkerExited."""
+        if importlib.util.find_spec("azure_functions_runtime") is None:
+            raise WorkerFailed("azure-functions-runtime is missing; it needs Python 3.13: run `make setup`.")
         arguments = ["--host", "127.0.0.1", "--port", str(port), "--workerId", self.id, "--requestId", self.id]
         command = [sys.executable, "-m", "dev.worker", *arguments]
         environment = os.environ | {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHONUNBUFFERED": "1"} | dict(settings)
