@@ -155,10 +155,10 @@ def _template(section: Section, type_name: str | None) -> CodeValueTemplate | No
     if section.find("periodInterval") is not None:
         interval = Interval(section.enumeration("periodInterval", _INTERVALS) or Interval.SINGLE)
     codes = _required_codes(section)
-    category = tuple(_concept(concept) for concept in section.sections("category") or ())
+    category = tuple(_concept(concept) for concept in _sections(section, "category"))
     node = section.find("value")
     value = None if node is None else _value(node, section.issues)
-    components = [_component(component) for component in section.sections("components") or ()]
+    components = [_component(component) for component in _sections(section, "components")]
     if type_name is None or codes is None:
         return None
     known = tuple(component for component in components if component is not None)
@@ -166,13 +166,20 @@ def _template(section: Section, type_name: str | None) -> CodeValueTemplate | No
 
 
 def _required_codes(section: Section) -> tuple[Code, ...] | None:
-    """The list of codes, which may be empty but must be there; "" counts as null, as Json.NET has it."""
+    """The list of codes, which may be empty but must be there."""
     node = section.find("codes")
-    if node is None or node.value is None or node.value == "":
+    if node is None or node.value in (None, ""):
         section.missing("codes")
         return None
-    codes = section.sections("codes")
-    return None if codes is None else tuple(_code(code) for code in codes)
+    return tuple(_code(code) for code in _sections(section, "codes"))
+
+
+def _sections(section: Section, name: str) -> list[Section]:
+    """The objects of a list that may be absent; Json.NET takes "" for null where a list is wanted."""
+    node = section.find(name)
+    if node is None or node.value == "":
+        return []
+    return section.sections(name) or []
 
 
 def _code(section: Section) -> Code:
@@ -186,7 +193,7 @@ def _code_of_value(section: Section) -> Code:
 
 def _concept(section: Section) -> Concept:
     section.refuse_others("text", "codes")
-    return Concept(section.text("text"), tuple(_code(code) for code in section.sections("codes") or ()))
+    return Concept(section.text("text"), tuple(_code(code) for code in _sections(section, "codes")))
 
 
 def _component(section: Section) -> Component | None:
@@ -223,7 +230,7 @@ def _value(node: Node, issues: Issues) -> Value | None:
         case "string":
             return None if name is None else StringValue(name)
         case _:
-            codes = tuple(_code_of_value(code) for code in section.sections("codes") or ())
+            codes = tuple(_code_of_value(code) for code in _sections(section, "codes"))
             concept = Concept(section.text("text"), codes)
             return None if name is None else CodeableConceptValue(name, concept)
 

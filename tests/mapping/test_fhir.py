@@ -62,6 +62,7 @@ def test_what_is_absent_has_the_services_defaults() -> None:
     assert template.interval is Interval.SINGLE
     assert (template.category, template.value, template.components) == ((), None, ())
     assert loaded(category=None, components=None).category == ()
+    assert loaded(category="", components="").components == ()
 
 
 @pytest.mark.parametrize(
@@ -173,10 +174,9 @@ def test_a_mapping_of_a_thousand_templates_is_read() -> None:
     assert mapping.template("type 1000") is None
 
 
-names = st.sampled_from(
-    "templateType template typeName periodInterval codes category value components valueType valueName defaultPeriod "
-    "unit code system display text other".split()
-)
+properties = ["typeName", "periodInterval", "codes", "category", "value", "components", "templateType", "template"]
+parts = ["valueType", "valueName", "defaultPeriod", "unit", "code", "system", "display", "text", "other"]
+names = st.sampled_from(properties + parts)
 scalars = st.sampled_from(
     ["CollectionFhir", "CodeValueFhir", "SampledData", "Quantity", "String", "CodeableConcept", "", "60"]
 )

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from medtech.errors import MappingInvalid
-from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
+from medtech.errors import MedTechError
+from medtech.mapping.fhir import load_fhir_mapping
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.merge import merge
-from medtech.transform.observation import Conversion, convert, create
+from medtech.transform.observation import ObservationDraft, convert, create
 from tests.conformance.compare import difference
 from tests.conformance.observations import IDENTITY, group_of, mapping_text, written
 from tests.conformance.vectors import Vector
@@ -17,24 +17,26 @@ NOT_COMPARED = frozenset({"error"})
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     try:
-        mapping = load_fhir_mapping(mapping_text(vector["mapping"]))
-        then = load_fhir_mapping(mapping_text(vector.get("mappingThen", vector["mapping"])))
-    except MappingInvalid as error:
-        return None if "error" in expected else f"mapping refused: {error}"
-    first, group = _convert(mapping, vector["first"]), _convert(then, vector["group"])
-    if "error" in expected:
-        return None if first.failures or group.failures else "no error where one is expected"
-    if first.failures or group.failures:
-        return f"failed: {(first.failures + group.failures)[0].error}"
-
-    stored = parse_resource(dump_resource(create(first.drafts[0], IDENTITY, issued=0)))
-    steps = [merge(stored, draft, IDENTITY, issued=1) for draft in group.drafts]
-    actual = {
-        "existing": written(stored),
-        "steps": [{"changed": step.changed, "merged": written(step.resource)} for step in steps],
-    }
+        actual = _merge(vector)
+    except MedTechError as error:
+        return None if "error" in expected else f"failed: {error}"
     return difference(expected, actual)
 
 
-def _convert(mapping: FhirMapping, group: dict[str, Any]) -> Conversion:
-    return convert(mapping, group_of(group))
+def _merge(vector: Vector) -> dict[str, Any]:
+    first = _drafts(vector["mapping"], vector["first"])
+    group = _drafts(vector.get("mappingThen", vector["mapping"]), vector["group"])
+    stored = parse_resource(dump_resource(create(first[0], IDENTITY, issued=0)))
+    steps = [merge(stored, draft, IDENTITY, issued=1) for draft in group]
+    return {
+        "existing": written(stored),
+        "steps": [{"changed": step.changed, "merged": written(step.resource)} for step in steps],
+    }
+
+
+def _drafts(mapping: dict[str, Any], group: dict[str, Any]) -> list[ObservationDraft]:
+    """Raises the first error of the mapping or of the group."""
+    drafts, failures = convert(load_fhir_mapping(mapping_text(mapping)), group_of(group))
+    if failures:
+        raise failures[0].error
+    return drafts
