@@ -12,20 +12,27 @@ a projection through an expression as a value of its own kind; what follows from
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
-from medtech.mapping.jmespath_functions import (
-    EXPRESSION,
-    FUNCTIONS,
-    Evaluate,
-    Function,
-    code_units,
-    equal,
-    text_of,
-    wrong_type,
+from medtech.mapping.jmespath_chain import (
+    PROJECTING,
+    WHOLE_ROOT,
+    Current,
+    Cut,
+    Elements,
+    Field,
+    Filter,
+    Flatten,
+    Index,
+    Members,
+    Select,
+    Step,
+    chain,
+    root_names,
 )
+from medtech.mapping.jmespath_comparison import COMPARATORS, truth
+from medtech.mapping.jmespath_functions import EXPRESSION, FUNCTIONS, Evaluate, Function, wrong_type
 from medtech.mapping.jmespath_syntax import Syntax, nested_too_deep, parse
 from medtech.mapping.jsonpath import ABSENT, MATCHED_TOKEN, with_matched_token
 
@@ -39,12 +46,12 @@ class Expression:
     __slots__ = ("_from_match", "_from_root", "_sees_match", "names", "text")
 
     def __init__(self, text: str, tree: Syntax) -> None:
-        base, steps = _chain(tree)
+        base, steps = chain(tree)
         is_names = base is None and all(isinstance(step, Field) for step in steps)
         self.text = text
         self.names = tuple(step.name for step in steps if isinstance(step, Field)) if is_names else None
-        seen = _root_names(tree)
-        self._sees_match = MATCHED_TOKEN in seen or _WHOLE_ROOT in seen
+        seen = root_names(tree)
+        self._sees_match = MATCHED_TOKEN in seen or WHOLE_ROOT in seen
         self._from_root = _Compiler(drops_match=False).raw(tree, at_root=True)
         # Nearly every value is read from the matched token alone: then that is where evaluation starts.
         self._from_match = _Compiler(drops_match=True).raw(tree, at_root=True) if seen == {MATCHED_TOKEN} else None
@@ -116,147 +123,6 @@ def _settled(value: Any) -> Any:
     return value
 
 
-# --- The steps of a chain -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Current:
-    """`@` in front of a selection: that is a step then, which null ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Select:
-    """A function, `[a, b]` or `{a: b}`: evaluated on the element, whatever that is."""
-
-    node: Syntax
-
-
-@dataclass(frozen=True, slots=True)
-class Elements:
-    """`[*]`"""
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """`*`"""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """`[start:stop:step]`"""
-
-    start: int | None
-    stop: int | None
-    step: int | None
-
-    def of(self, array: list[Any]) -> list[Any]:
-        """Unlike Python's, a start outside of the array is not moved to its end: the steps are counted from there."""
-        step = self.step or 1
-        start, stop, _ = slice(self.start, self.stop, step).indices(len(array))
-        if self.start is not None:
-            wanted = self.start if self.start >= 0 else self.start + len(array)
-            start += (wanted - start) % step
-        return array[start:stop:step] if step > 0 else [array[place] for place in range(start, stop, step)]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    condition: Syntax
-
-
-@dataclass(frozen=True, slots=True)
-class Flatten:
-    """`[]`"""
-
-
-_Step = Field | Index | Current | Select | Elements | Members | Cut | Filter | Flatten
-
-_PROJECTING = (Elements, Members, Cut, Filter)
-_SELECTORS = ("function_expression", "multi_select_list", "multi_select_dict")
-
-
-def _chain(node: Syntax) -> tuple[Syntax | None, list[_Step]]:
-    """What a chain starts from (None: the current node) and its steps from left to right."""
-    kind, children = node["type"], node["children"]
-    if kind in ("current", "identity"):
-        return None, []
-    if kind == "field":
-        return None, [Field(node["value"])]
-    if kind in _SELECTORS:
-        return None, [Select(node)]
-    if kind in ("subexpression", "index_expression"):
-        base, steps = _chain(children[0])
-        if children[0]["type"] == "current" and children[1]["type"] in _SELECTORS:
-            steps = [Current()]
-        for child in children[1:]:
-            steps += [_bracket(child)] if child["type"] in ("index", "slice") else _chain(child)[1]
-        return base, steps
-    if kind == "flatten":
-        base, steps = _chain(children[0])
-        return base, [*steps, Flatten()]
-    if kind in ("projection", "value_projection", "filter_projection"):
-        base, steps = _chain(children[0])
-        if kind == "value_projection":
-            steps = [*steps, Members()]
-        elif kind == "filter_projection":
-            steps = [*steps, Filter(children[2])]
-        elif not _projects_itself(children[0]):
-            steps = [*steps, Elements()]
-        return base, steps + _chain(children[1])[1]
-    return node, []
-
-
-def _bracket(node: Syntax) -> _Step:
-    return Index(node["value"]) if node["type"] == "index" else Cut(*node["children"])
-
-
-def _projects_itself(left: Syntax) -> bool:
-    """The parser puts `[]` and slices to the left of a projection node; `[*]` is the node itself."""
-    if left["type"] == "flatten":
-        return True
-    return bool(left["type"] == "index_expression" and left["children"][-1]["type"] == "slice")
-
-
-_WHOLE_ROOT: Final = "@"
-"""Stands for the root itself among its names: no property name of an expression's root is asked for by it."""
-
-
-def _root_names(node: Syntax) -> frozenset[str]:
-    """The properties of the root that the expression reads; _WHOLE_ROOT if it needs the root itself."""
-    base, steps = _chain(node)
-    if base is not None:
-        if base["type"] == "pipe":
-            return _root_names(base["children"][0])
-        return frozenset[str]().union(*map(_root_names, base["children"]))
-    first = steps[0] if steps else None
-    if isinstance(first, Select):
-        children = [
-            child["children"][0] if child["type"] == "key_val_pair" else child for child in first.node["children"]
-        ]
-        return frozenset[str]().union(*(_root_names(child) for child in children if child["type"] != "expref"))
-    if isinstance(first, Field) and first.name != _WHOLE_ROOT:
-        return frozenset({first.name})
-    return frozenset({_WHOLE_ROOT})
-
-
-# --- Compilation --------------------------------------------------------------------------------------------------
-
-
-def _truth(value: Any) -> bool:
-    """False are null, false, and empty texts, arrays and objects; every number is true."""
-    return bool(value) or type(value) is int or type(value) is float
-
-
 class _Compiler:
     """Makes closures of one argument, the current node.
 
@@ -274,7 +140,7 @@ class _Compiler:
         return self._compile(node, at_root, raw=False)
 
     def _compile(self, node: Syntax, at_root: bool, *, raw: bool) -> Evaluate:
-        base, steps = _chain(node)
+        base, steps = chain(node)
         if base is not None:
             start = getattr(self, f"_{base['type']}")(base, at_root, raw or bool(steps))
             return self._steps_behind(start, steps, raw) if steps else start
@@ -284,7 +150,7 @@ class _Compiler:
 
     # Steps
 
-    def _steps(self, steps: list[_Step], at_root: bool, raw: bool) -> Evaluate:
+    def _steps(self, steps: list[Step], at_root: bool, raw: bool) -> Evaluate:
         """The steps from the current node on; a flattening takes all that was found before it."""
         for place in range(len(steps) - 1, -1, -1):
             if isinstance(steps[place], Flatten):
@@ -292,7 +158,7 @@ class _Compiler:
                 return _project(_flattening(source), self._step(steps[place + 1 :], mapped=True, raw=raw), raw, None)
         return self._step(steps, mapped=False, raw=raw, at_root=at_root) or _identity
 
-    def _steps_behind(self, start: Evaluate, steps: list[_Step], raw: bool) -> Evaluate:
+    def _steps_behind(self, start: Evaluate, steps: list[Step], raw: bool) -> Evaluate:
         """The steps behind an operator in parentheses, which may give a projection."""
         flattened = next((place for place, step in enumerate(steps) if isinstance(step, Flatten)), len(steps))
         straight = self._steps(steps[:flattened], False, True)
@@ -309,7 +175,7 @@ class _Compiler:
         rest = self._steps(steps[flattened:], False, raw)
         return lambda value: rest(_settled(evaluate(value)))
 
-    def _step(self, steps: list[_Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
+    def _step(self, steps: list[Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
         """The first step, and through it all others; None for no steps.
 
         `mapped`: for one element of a projection, where NOTHING leaves the element out.
@@ -318,7 +184,7 @@ class _Compiler:
             return None
         step = steps[0]
         end = NOTHING if mapped else None
-        rest = self._step(steps[1:], mapped=mapped or isinstance(step, _PROJECTING), raw=raw)
+        rest = self._step(steps[1:], mapped=mapped or isinstance(step, PROJECTING), raw=raw)
         if isinstance(step, Field):
             return _field(step.name, rest, end)
         if isinstance(step, Index):
@@ -329,7 +195,7 @@ class _Compiler:
             return _selection(getattr(self, f"_{step.node['type']}")(step.node, at_root, raw), rest, end)
         return _project(self._projected(step), rest, raw, end)
 
-    def _projected(self, step: _Step) -> Callable[[Any], Any]:
+    def _projected(self, step: Step) -> Callable[[Any], Any]:
         """The elements that a step projects, None where it does not apply."""
         if isinstance(step, Elements):
             return lambda value: value if type(value) is list else None
@@ -357,7 +223,7 @@ class _Compiler:
 
         def either(value: Any) -> Any:
             found = left(value)
-            return found if _truth(found) else right(value)
+            return found if truth(found) else right(value)
 
         return either
 
@@ -366,7 +232,7 @@ class _Compiler:
 
         def both(value: Any) -> Any:
             found = left(value)
-            return right(value) if _truth(found) else found
+            return right(value) if truth(found) else found
 
         return both
 
@@ -376,7 +242,7 @@ class _Compiler:
 
     def _comparator(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         left, right = (self.settled(child, at_root=at_root) for child in node["children"])
-        compare = _COMPARATORS[node["value"]]
+        compare = COMPARATORS[node["value"]]
         return lambda value: compare(left(value), right(value))
 
     def _multi_select_list(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
@@ -422,7 +288,7 @@ class _Compiler:
         evaluate = self.settled(node, at_root=at_root)
         if kind == "not_expression" or kind == "comparator":
             return evaluate
-        return lambda value: _truth(evaluate(value))
+        return lambda value: truth(evaluate(value))
 
 
 def _constant(value: Any) -> Evaluate:
@@ -548,34 +414,3 @@ def _call(function: Function, arguments: list[Evaluate]) -> Evaluate:
         return call(*given)
 
     return call_many
-
-
-# --- Comparators --------------------------------------------------------------------------------------------------
-
-
-def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
-    """An order of numbers and of texts (dates by their text reading), null before every text; else null."""
-
-    def compare(left: Any, right: Any) -> bool | None:
-        left_type, right_type = type(left), type(right)
-        if (left_type is int or left_type is float) and (right_type is int or right_type is float):
-            return holds(left, right)
-        if (left is None or isinstance(left, str)) and (right is None or isinstance(right, str)):
-            return holds(_order_key(left), _order_key(right))
-        return None
-
-    return compare
-
-
-def _order_key(text: str | None) -> tuple[bool, str | bytes]:
-    return (False, b"") if text is None else (True, code_units(text_of(text)))
-
-
-_COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {
-    "eq": equal,
-    "ne": lambda left, right: not equal(left, right),
-    "lt": _ordering(lambda left, right: left < right),
-    "lte": _ordering(lambda left, right: left <= right),
-    "gt": _ordering(lambda left, right: left > right),
-    "gte": _ordering(lambda left, right: left >= right),
-}

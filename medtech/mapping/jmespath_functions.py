@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from medtech import ticks
-from medtech.mapping.document import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
+from medtech.mapping.document import NoReading, Text, is_date, json_text, text_reading, type_name
 from medtech.mapping.dotnet_number import INT64_MAX, INT64_MIN, parse_double, parse_int64
 from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.jmespath_comparison import equal, text_of
 
 Evaluate = Callable[[Any], Any]
 
@@ -66,49 +67,6 @@ def wrong_type(name: str, position: int, parameter: Parameter, value: Any) -> Ev
     return EvaluationFailed(
         f"fails in {name}(): argument {position} must be {parameter.description}, not {type_name(value)}"
     )
-
-
-# --- Equality, order and texts, which comparators use too ---------------------------------------------------------
-
-# Json.NET calls two doubles equal when they differ by less than this part of their size.
-_EPSILON = 2.220446049250313e-16
-
-
-def equal(left: Any, right: Any) -> bool:
-    """Json.NET's deep equality: an integer is no fraction, a date no string; order of properties does not count."""
-    shape = type(left)
-    if shape is str or shape is Text:
-        if type(right) is shape:
-            return left == right or (is_date(left) and is_date(right) and time_reading(left) == time_reading(right))
-        return isinstance(right, str) and left == right and not (is_date(left) or is_date(right))
-    if shape is not type(right):
-        return False
-    if shape is float:
-        return left == right or _nearly_equal(left, right)
-    if shape is list:
-        return len(left) == len(right) and all(map(equal, left, right))
-    if shape is dict:
-        return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
-    return bool(left == right)
-
-
-def _nearly_equal(left: float, right: float) -> bool:
-    if math.isnan(left) or math.isnan(right):
-        return math.isnan(left) and math.isnan(right)
-    tolerance = (abs(left) + abs(right) + 10.0) * _EPSILON
-    return -tolerance < left - right < tolerance
-
-
-def text_of(string: str) -> str:
-    """A string's or date's text reading."""
-    if type(string) is Text:
-        return string
-    return text_reading(string) or ""
-
-
-def code_units(text: str) -> str | bytes:
-    """A key that orders texts by UTF-16 code units, as .NET's ordinal comparison does."""
-    return text.encode("utf-16-be", "surrogatepass")
 
 
 # --- Numbers ------------------------------------------------------------------------------------------------------
