@@ -140,6 +140,12 @@ class Server:
         assert answer.status_code in (200, 201), answer.text
         return parse_resource(answer.content)
 
+    def batch(self, entries: list[Any]) -> dict[str, Any]:
+        bundle = dump_resource({"resourceType": "Bundle", "type": "batch", "entry": entries})
+        answer = self._http.post(self.url, content=bundle, headers={"content-type": "application/fhir+json"})
+        assert answer.status_code == 200, answer.text
+        return parse_resource(answer.content)
+
     def delete(self, path: str) -> None:
         assert self._http.delete(f"{self.url}/{path}").status_code in (200, 204)
 
