@@ -220,6 +220,13 @@ class Storage:
         with self._lock:
             return self._tables.setdefault(name, Table(name, self._tables_of_account))
 
+    def close(self) -> None:
+        """Gives the connections back; the app itself keeps them as long as it lives."""
+        with self._lock:
+            for service in (self._table_service, self._blob_service):
+                if service is not None:
+                    service.close()
+
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet. Its failures go through `reaching_blobs`."""
         return self._blobs_of_account().get_container_client(name)

@@ -91,7 +91,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def storage(azurite: str) -> Storage:
+def storage(azurite: str) -> Iterator[Storage]:
     """The account as the app opens it, empty."""
     with TableServiceClient.from_connection_string(azurite) as tables:
         for table in tables.list_tables():
@@ -99,4 +99,6 @@ def storage(azurite: str) -> Storage:
     with BlobServiceClient.from_connection_string(azurite) as blobs:
         for container in blobs.list_containers():
             blobs.delete_container(container.name)
-    return Storage(environment={"BufferStorage": azurite})
+    storage = Storage(environment={"BufferStorage": azurite})
+    yield storage
+    storage.close()

@@ -1,0 +1,377 @@
+"""The flush between a real Azurite and a real FHIR server: what is written, what stays, what is buried."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from medtech import ticks
+from medtech.dead_letter.store import DeadLetters
+from medtech.errors import FhirServerUnavailable, MedTechError
+from medtech.flush import Flush, Tally
+from medtech.group import windows
+from medtech.group.buffer import TABLE, Buffer, segment_rows
+from medtech.group.lease import ShardLease
+from medtech.mapping.fhir import FhirMapping
+from medtech.model import Measurement, ResourceIdentity
+from medtech.persist.client import FhirClient
+from medtech.persist.identity import IdentityResolver
+from medtech.persist.observations import ObservationWriter, Operation
+from medtech.settings import ResolutionType, Settings
+from medtech.storage import Storage, split_payload
+from tests.faults import Answer, FaultProxy, ProxiedRequest, writes
+from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points
+
+HUB = "0a1b2c3d"
+NOW = HOUR + 3600 * ticks.TICKS_PER_SECOND
+
+
+class Run:
+    """A buffer, a flush over it, and the server that it writes to."""
+
+    def __init__(self, storage: Storage, server: Server, url: str, **settings: Any) -> None:
+        self.storage = storage
+        self.server = server
+        self.settings = Settings(**settings)
+        self.buffer = Buffer(storage)
+        self.dead_letters = DeadLetters(storage)
+        self.mapping: FhirMapping | None = MAPPING
+        self.client = FhirClient(url)
+        self._batches = 0
+        self.flush = Flush(
+            storage=storage,
+            buffer=self.buffer,
+            dead_letters=self.dead_letters,
+            fhir_mapping=lambda: self.mapping,
+            identities=IdentityResolver(self.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None),
+            writer=ObservationWriter(self.client, pause=lambda seconds: None),
+            settings=self.settings,
+            clock=lambda: NOW,
+        )
+
+    def store(self, measurements: Sequence[Measurement], shards: int = 1) -> None:
+        """One batch into the buffer."""
+        self._batches += 1
+        prefix = windows.event_row_prefix(
+            hub=HUB, partition="0", first_sequence=self._batches, last_sequence=self._batches, first_enqueued=HOUR
+        )
+        rows, too_large = segment_rows(measurements, window_seconds=300, shards=shards, row_prefix=prefix, hub=HUB)
+        assert not too_large
+        self.buffer.store(rows)
+
+    def run(self) -> Tally:
+        return self.flush.run()
+
+    def left(self) -> list[Measurement]:
+        return [
+            measurement
+            for shard in self.buffer.shards()
+            for window in self.buffer.due_windows(shard, NOW, 300, 15)
+            for rows in self.buffer.read(shard, window, 1 << 30)
+            for row in rows
+            for measurement in row.measurements
+        ]
+
+    def letters(self) -> list[str]:
+        return [summary.error for summary in self.dead_letters.summaries()]
+
+    def observations(self, of: ResourceIdentity) -> list[dict[str, Any]]:
+        bundle = self.server.get(f"Observation?subject=Patient/{of.patient}&_count=200")
+        return [entry["resource"] for entry in bundle.get("entry", [])]
+
+
+@pytest.fixture
+def server(fhir: str) -> Iterator[Server]:
+    server = Server(fhir)
+    yield server
+    server.close()
+
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(storage: Storage, server: Server) -> Iterator[MakeRun]:
+    """A run that writes to the given address, closed at the end of the test."""
+    with ExitStack() as opened:
+
+        def make(url: str, **settings: Any) -> Run:
+            run = Run(storage, server, url, **settings)
+            opened.enter_context(run.client)
+            return run
+
+        yield make
+
+
+@pytest.fixture
+def run(make_run: MakeRun, fhir: str) -> Run:
+    return make_run(fhir)
+
+
+def measured(
+    of: ResourceIdentity, minute: int, value: str = "60", type_name: str = "series", enqueued: int = HOUR, **ids: Any
+) -> Measurement:
+    """A reading of the device whose identifier is its id."""
+    fields = {"patient_id": None, "encounter_id": None, "correlation_id": None} | ids
+    return Measurement(
+        type=type_name,
+        occurrence_time=HOUR + minute * MINUTE,
+        device_id=of.device,
+        properties=(("value", value),),
+        ingestion_time=enqueued,
+        partition="0",
+        sequence_number=minute,
+        template=0,
+        match=0,
+        **fields,
+    )
+
+
+def known(server: Server) -> ResourceIdentity:
+    """A device with its patient, known to the server by its identifier."""
+    of = identity()
+    server.put({"resourceType": "Patient", "id": of.patient})
+    server.put(
+        {
+            "resourceType": "Device",
+            "id": of.device,
+            "identifier": [{"value": of.device}],
+            "patient": {"reference": f"Patient/{of.patient}"},
+        }
+    )
+    return of
+
+
+def test_a_due_window_becomes_observations_and_leaves_the_buffer(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "60"), measured(of, 1, "61")])
+    tally = run.run()
+    assert tally.observations == {Operation.CREATED: 1}
+    assert (tally.measurements, tally.waiting, tally.outages) == (2, 0, [])
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61"}
+    assert run.left() == []
+
+
+def test_a_window_that_is_not_due_is_left_alone(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, enqueued=NOW)])
+    assert run.run().windows == 0
+    assert run.observations(of) == []
+    assert run.buffer.oldest_window() is not None
+
+
+def test_windows_are_written_oldest_first_so_that_the_later_value_stands(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "2", enqueued=HOUR + 10 * MINUTE)])
+    run.store([measured(of, 0, "1", enqueued=HOUR)])
+    assert run.run().windows == 2
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "2"}
+
+
+def test_overlapping_deliveries_are_one_reading(run: Run, server: Server) -> None:
+    of = known(server)
+    readings = [measured(of, minute, str(60 + minute)) for minute in range(4)]
+    run.store(readings)
+    run.store(readings[:2])
+    run.store(readings[1:])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61", 2: "62", 3: "63"}
+    assert run.left() == []
+
+
+def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server: Server) -> None:
+    of, stranger = known(server), identity()
+    run.store([measured(of, 0), measured(stranger, 0)])
+    tally = run.run()
+    assert run.letters() == ["DeviceNotFound"]
+    assert tally.observations == {Operation.CREATED: 1}
+    assert tally.errors == {("DeviceNotFound", "Normalization"): 1}
+    assert run.left() == []
+
+
+def test_a_bad_reading_is_buried_and_the_good_ones_written(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "sixty"), measured(of, 1, "61")])
+    run.run()
+    [observation] = run.observations(of)
+    assert points(observation) == {1: "61"}
+    assert run.letters() == ["ReadingInvalid"]
+
+
+def test_what_the_server_refuses_is_buried_with_its_reason(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, type_name="refused"), measured(of, 0)])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [summary] = run.dead_letters.summaries()
+    letter = run.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None
+    assert (letter.error, letter.hub) == ("ResourceRefused", HUB)
+    assert "OperationOutcome" in (letter.outcome or "")
+    assert run.left() == []
+
+
+def test_a_server_that_is_away_leaves_every_row_where_it_is(
+    make_run: MakeRun, server: Server, fhir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0, "sixty"), measured(of, 1)])
+        proxy.answer(503, times=None)
+        with caplog.at_level(logging.INFO):
+            tally = run.run()
+        assert isinstance(tally.outages[0], FhirServerUnavailable)
+        assert "nothing is lost" in caplog.text
+        assert len(run.left()) == 2
+        proxy.clear()
+        assert run.run().observations == {Operation.CREATED: 1}
+        assert run.left() == []
+
+
+def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, stuck = known(server), known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0), measured(stuck, 0)])
+
+        def conflict(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+            bundle = json.loads(request.body)
+            others = [entry for entry in bundle["entry"] if stuck.patient not in str(entry["resource"])]
+            entries = iter(server.batch(others)["entry"]) if others else iter(())
+            answered = [
+                next(entries) if entry in others else {"response": {"status": "412"}} for entry in bundle["entry"]
+            ]
+            body = json.dumps({"resourceType": "Bundle", "type": "batch-response", "entry": answered}).encode()
+            return Answer(200, [("content-type", "application/fhir+json")], body)
+
+        # The write of one device is answered 412, again and again; the other's goes through.
+        proxy.rule(conflict, writes, times=None)
+        tally = run.run()
+        assert tally.waiting == 1
+        assert tally.outages == []
+        assert [measurement.device_id for measurement in run.left()] == [stuck.device]
+        proxy.clear()
+        assert run.run().waiting == 0
+        assert len(run.observations(stuck)) == 1
+
+
+def test_two_devices_texts_of_one_device_fold_into_one_write(run: Run, server: Server) -> None:
+    of = known(server)
+    device = server.get(f"Device/{of.device}")
+    server.put(device | {"identifier": [*device["identifier"], {"value": f"{of.device}-alias"}]})
+    alias = ResourceIdentity(f"{of.device}-alias", of.patient, None)
+    run.store([measured(of, 0, "60"), measured(alias, 1, "61")])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61"}
+
+
+def test_a_large_window_goes_in_passes_and_no_group_is_split(make_run: MakeRun, server: Server, fhir: str) -> None:
+    devices = [known(server) for _ in range(6)]
+    run = make_run(fhir, flush_portion_mb=1)
+    for minute in range(12):
+        # Each batch unpacks to about 0.5 MB: the window needs several passes of 1 MB.
+        filler = (("note", "x" * 80_000),)
+        run.store(
+            [
+                measured(of, minute, str(60 + minute))._replace(properties=(("value", str(60 + minute)), *filler))
+                for of in devices
+            ]
+        )
+    tally = run.run()
+    assert tally.observations == {Operation.CREATED: len(devices)}
+    for of in devices:
+        [observation] = run.observations(of)
+        assert points(observation) == {minute: str(60 + minute) for minute in range(12)}
+    assert run.left() == []
+
+
+def test_shards_beyond_the_setting_are_flushed(run: Run, server: Server) -> None:
+    devices = [known(server) for _ in range(8)]
+    run.store([measured(of, 0) for of in devices], shards=16)
+    assert run.run().observations == {Operation.CREATED: len(devices)}
+    assert run.buffer.shards() == []
+
+
+def test_a_damaged_row_is_buried_whole(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    key = windows.partition_key(0, windows.window_start(HOUR, 300))
+    run.storage.table(TABLE).upsert(
+        {"PartitionKey": key, "RowKey": "e|damaged", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
+        | split_payload(b"\x01abc")
+    )
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.letters() == ["BufferCorrupt"]
+    assert run.buffer.shards() == []
+
+
+def test_without_a_fhir_mapping_measurements_wait(run: Run, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    run.mapping = None
+    with caplog.at_level(logging.ERROR):
+        assert run.run().windows == 0
+    assert "FHIR_MAPPING" in caplog.text
+    assert len(run.left()) == 1
+    run.mapping = MAPPING
+    assert run.run().observations == {Operation.CREATED: 1}
+
+
+def test_a_shard_that_another_flushes_is_left_to_it(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    with ShardLease(run.storage, 0) as other:
+        assert other.acquire()
+        assert run.run().windows == 0
+        assert len(run.left()) == 1
+    assert run.run().windows == 1
+
+
+def test_a_device_that_was_replaced_is_found_anew(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cached identity no longer holds: the server says so, and the next flush writes to the new Patient."""
+    of = known(server)
+    run.store([measured(of, 0)])
+    run.run()
+    moved = identity()
+    server.put({"resourceType": "Patient", "id": moved.patient})
+    server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
+    run.store([measured(of, 1, "61")])
+
+    refused = f'{{"resourceType": "OperationOutcome", "issue": [{{"diagnostics": "no Patient/{of.patient}"}}]}}'
+    write = ObservationWriter.write
+
+    def refusing(writer: ObservationWriter, writes_: Any, before: Any) -> Any:
+        from medtech.errors import ResourceRefused
+        from medtech.persist.observations import Outcome
+
+        for each in writes_:
+            error: MedTechError = ResourceRefused("refused", outcome=refused)
+            yield Outcome(each, error=error, reference_lost=True)
+
+    # The local server has no referential integrity, so its refusal is put in its place.
+    monkeypatch.setattr(ObservationWriter, "write", refusing)
+    assert run.run().waiting == 1
+    monkeypatch.setattr(ObservationWriter, "write", write)
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert len(run.observations(moved)) == 1
+
+
+def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:
+    of = known(server)
+    readings = [measured(of, 0), measured(of, 1), measured(of, 2, type_name="spot")]
+    run.store(readings)
+    run.run()
+    versions = {observation["meta"]["versionId"] for observation in run.observations(of)}
+    run.store(readings)
+    assert run.run().observations == {Operation.NO_OPERATION: 2}
+    assert {observation["meta"]["versionId"] for observation in run.observations(of)} == versions
