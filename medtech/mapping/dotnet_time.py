@@ -86,32 +86,46 @@ def _microsoft_date(found: re.Match[str]) -> JsonDate | None:
 
 
 def utc_ticks(text: str) -> int | None:
-    """The ticks of `2024-02-29T10:00:00.250Z` and its like; None for any other shape, which `json_date` may read.
+    """The ticks of `2024-02-29T10:00:00.250Z` and its like; None for other shapes, which `json_date` or `parse` read.
 
     This is the shape of nearly every message. Its minute is one of few, so it is reckoned once and remembered; what
     follows is looked up by its digits, which checks them too. That takes half the time of `datetime`'s own parser.
+    What is read here means the same to `json_date` and to `parse`.
     """
-    length = len(text)
-    if (length != 20 and length != 24 and length != 27 and length != 28) or text[-1] != "Z":
+    clock = len(text)
+    offset = 0
+    if text[-1:] == "Z":
+        clock -= 1
+    elif text[-6:] in _OFFSETS:
+        clock -= 6
+        offset = _OFFSETS[text[-6:]]
+    if clock != 19 and clock != 23 and clock != 26 and clock != 27:
         return None
     minute = _minute_ticks(text[:17])
     second = _SECONDS.get(text[17:19])
     if minute is None or second is None:
         return None
-    if length == 20:
-        return minute + second
-    thousandths = _THOUSANDTHS.get(text[20:23])
-    if thousandths is None or text[19] != ".":
-        return None
-    if length == 24:
-        return minute + second + thousandths * 10_000
-    millionths = _THOUSANDTHS.get(text[23:26])
-    last = 0 if length == 27 else _LAST_DIGIT.get(text[26])
-    if millionths is None or last is None:
-        return None
-    return minute + second + thousandths * 10_000 + millionths * 10 + last
+    ticks = minute + second - offset
+    if clock != 19:
+        thousandths = _THOUSANDTHS.get(text[20:23])
+        if thousandths is None or text[19] != ".":
+            return None
+        ticks += thousandths * 10_000
+        if clock != 23:
+            millionths = _THOUSANDTHS.get(text[23:26])
+            last = 0 if clock == 26 else _LAST_DIGIT.get(text[26])
+            if millionths is None or last is None:
+                return None
+            ticks += millionths * 10 + last
+    return ticks if not offset or 0 <= ticks <= MAX_TICKS else None
 
 
+_OFFSETS = {
+    f"{sign}{minutes // 60:02d}:{minutes % 60:02d}": factor * minutes * TICKS_PER_MINUTE
+    for sign, factor in (("+", 1), ("-", -1))
+    for minutes in range(14 * 60 + 1)
+}
+"""The ticks of every offset up to 14 hours, by its text; of larger ones the two readers think differently."""
 _SECONDS = {f"{number:02d}": number * TICKS_PER_SECOND for number in range(60)}
 _THOUSANDTHS = {f"{number:03d}": number for number in range(1000)}
 _LAST_DIGIT = {str(number): number for number in range(10)}

@@ -127,6 +127,23 @@ def walk(token: Any) -> Iterator[Any]:
             pending.pop()
 
 
+def _objects(token: Any) -> list[dict[str, Any]]:
+    """The objects of `walk`, in a third of its time."""
+    found: list[dict[str, Any]] = []
+
+    def collect(container: Any) -> None:
+        if type(container) is dict:
+            found.append(container)
+            container = container.values()
+        for child in container:
+            if type(child) is dict or type(child) is list:
+                collect(child)
+
+    if type(token) is dict or type(token) is list:
+        collect(token)
+    return found
+
+
 def _walk_with_properties(token: Any) -> Iterator[Any]:
     """As `walk`, with every property as a token before its value."""
     yield token
@@ -264,6 +281,10 @@ def _scan_all(tokens: Tokens, root: Any) -> Tokens:
 
 def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
     holds = _compile_condition(condition)
+    if deep and _required_names(condition) is not None:
+        return lambda tokens, root: [
+            candidate for token in tokens for candidate in _objects(_below(token)) if holds(candidate, root)
+        ]
     holds_for_properties = _may_hold_for_properties(condition)
     if deep:
 

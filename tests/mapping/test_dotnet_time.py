@@ -155,17 +155,34 @@ def test_every_tick_survives_being_written_and_read(moment: int) -> None:
     assert parse(format_invariant(moment)) == moment - moment % 10_000_000
 
 
-@given(
-    st.from_regex(
-        r"[0-9]{3}[0-9W]-[0-9W]{2}-[0-9][0-9-][T ][0-9]{2}:?[0-9]{2}:[0-9]{2}[.,]?[0-9]{0,7}Z?", fullmatch=True
-    )
+shapes = st.from_regex(
+    r"[0-9]{3}[0-9W]-[0-9W]{2}-[0-9][0-9-][T ][0-9]{2}:?[0-9]{2}:[0-9]{2}([.,][0-9]{0,9})?(Z|[+-][0-9]{2}:?[0-9]{2})?",
+    fullmatch=True,
 )
-def test_the_short_cut_agrees_with_the_rule(text: str) -> None:
+moments = st.builds(
+    lambda moment, digits, zone: (
+        f"{format_ticks(moment)[:19]}{digits and format_ticks(moment)[19 : 20 + digits]}{zone}"
+    ),
+    ticks | st.integers(0, 15 * 36_000_000_000) | st.integers(MAX_TICKS - 15 * 36_000_000_000, MAX_TICKS),
+    st.integers(0, 7),
+    st.sampled_from(["", "Z", "z", "+00:00", "-05:30", "+14:00", "-14:00", "+14:01", "-99:99", "+1:00", "+ 1:00"]),
+)
+
+
+@given(shapes | moments)
+def test_the_short_cut_agrees_with_both_rules(text: str) -> None:
     short_cut = utc_ticks(text)
     if short_cut is not None:
         date = json_date(text)
         assert date is not None
         assert short_cut == date.ticks
+        assert short_cut == parse(text)
+
+
+@pytest.mark.parametrize("clock", ["10:00:00", "10:00:00.250", "10:00:00.061144", "10:00:00.8750000"])
+@pytest.mark.parametrize("zone", ["Z", "", "+02:00", "-05:30"])
+def test_usual_shapes_take_the_short_cut(clock: str, zone: str) -> None:
+    assert utc_ticks(f"2024-02-29T{clock}{zone}") is not None
 
 
 @given(st.text(alphabet="0123456789:/-., TZtzGMapmFebruSnd+\t\x00", max_size=60))
