@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
 
-from medtech import settings, ticks
+from medtech import ticks
 
 if TYPE_CHECKING:
     from medtech.dead_letter.store import DeadLetters
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medtech.mapping.device import DeviceMapping
     from medtech.mapping.fhir import FhirMapping
     from medtech.mapping_store import MappingStore
+    from medtech.settings import Settings
     from medtech.storage import Storage
 
 Part = TypeVar("Part")
@@ -42,6 +43,12 @@ def _once(make: Callable[[], Part]) -> Callable[[], Part]:
             return made()
 
     return get
+
+
+def settings() -> Settings:
+    from medtech.settings import load
+
+    return load()
 
 
 @_once
@@ -70,7 +77,7 @@ def device_mapping() -> MappingStore[DeviceMapping]:
     from medtech.mapping.device import load_device_mapping
     from medtech.mapping_store import MappingStore
 
-    return MappingStore("device", settings.load().device_mapping, load_device_mapping, storage())
+    return MappingStore("device", settings().device_mapping, load_device_mapping, storage())
 
 
 @_once
@@ -78,7 +85,7 @@ def fhir_mapping() -> MappingStore[FhirMapping]:
     from medtech.mapping.fhir import load_fhir_mapping
     from medtech.mapping_store import MappingStore
 
-    return MappingStore("fhir", settings.load().fhir_mapping, load_fhir_mapping, storage())
+    return MappingStore("fhir", settings().fhir_mapping, load_fhir_mapping, storage())
 
 
 @_once
@@ -88,7 +95,7 @@ def flusher() -> Flush:
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter
 
-    chosen = settings.load()
+    chosen = settings()
     client = FhirClient(chosen.fhir_service_url, chosen.fhir_audience, bundle_size=chosen.fhir_bundle_size)
     return Flush(
         storage=storage(),
@@ -119,7 +126,7 @@ def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
     if not device_events:
         return
     mapping = device_mapping().in_force()
-    counts = process(device_events, mapping, buffer(), dead_letters(), settings.load(), ticks.now, trace_context)
+    counts = process(device_events, mapping, buffer(), dead_letters(), settings(), ticks.now, trace_context)
     _log.info(
         "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
         device_events[0].partition,
@@ -142,4 +149,4 @@ def validate(request: func.HttpRequest) -> func.HttpResponse:
     """The answer of `POST /api/validate`."""
     from medtech.validation.http import answer
 
-    return answer(request, settings.load().validate_max_bytes, device_mapping(), fhir_mapping())
+    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping())

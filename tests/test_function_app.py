@@ -11,6 +11,7 @@ import azure.functions as func
 ROOT = Path(__file__).parent.parent
 HEAVY = [
     "azure.data.tables",
+    "pydantic",
     "azure.identity",
     "azure.monitor",
     "azure.storage.blob",
