@@ -1,0 +1,240 @@
+"""The function that is written for a template gives what its fields, read one by one, give."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medtech.mapping.document import NoReading, Text, text_reading, time_reading
+from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.extraction import ContentTemplate, Evaluation, Field, Lookup, Origin, compile_extraction
+from medtech.mapping.schema import is_blank
+from medtech.model import Measurement, NormalizationFailure
+
+_NAMES = st.sampled_from(["a", "b", "c"])
+_TEXTS = st.sampled_from(
+    [
+        "",
+        " ",
+        "\u00a0\u2003",
+        "\x1c",
+        "a",
+        "device-12",
+        "2020-01-01T00:00:00Z",
+        "2020-01-01T00:00:00.1234567Z",
+        "2020-01-01T00:00:00+02:00",
+        "02/01/2019 22:46",
+        "/Date(0)/",
+        "/Date(no)/",
+        "123456789",
+        "10:00",
+        "\ud800x",
+        "\ud83d\ude00",
+        "😀",
+        "nul\0",
+    ]
+)
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, 2**63, 98.6, 1e400, float("nan")])
+    | _TEXTS
+    | _TEXTS.map(Text)
+    | st.text(max_size=20)
+)
+_TOKENS = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_NAMES, inner, max_size=3), max_leaves=6
+)
+_OBJECTS = st.dictionaries(_NAMES, _TOKENS, max_size=3)
+
+
+@st.composite
+def _sources(draw: st.DrawFn) -> Lookup | Evaluation:
+    kind = draw(st.integers(0, 4))
+    if kind < 3:
+        return Lookup(draw(st.booleans()), tuple(draw(st.lists(_NAMES, max_size=2))))
+    answer = draw(_TOKENS)
+    return Evaluation(lambda document, token: answer) if kind == 3 else Evaluation(_fails)
+
+
+def _fails(document: Any, token: Any) -> Any:
+    raise EvaluationFailed("fails")
+
+
+@st.composite
+def _fields(draw: st.DrawFn, required: bool | None = None) -> Field:
+    name = draw(_NAMES)
+    wanted = draw(st.booleans()) if required is None else required
+    return Field(Origin(name, f"$.{name}", 7, 20), draw(_sources()), wanted)
+
+
+_REQUIRED, _OPTIONAL = _fields(required=True), st.none() | _fields(required=False)
+_TEMPLATES = st.builds(
+    ContentTemplate,
+    index=st.just(3),
+    type=st.just("heartRate"),
+    type_match=st.just(Origin("typeMatchExpression", "$", 1, 1)),
+    device_id=_REQUIRED,
+    time=st.lists(_REQUIRED, min_size=1, max_size=2).map(tuple),
+    patient_id=_OPTIONAL,
+    encounter_id=_OPTIONAL,
+    correlation_id=st.none() | _REQUIRED,
+    values=st.lists(_fields(), max_size=3).map(tuple),
+)
+
+
+class _Unreadable(Exception):
+    pass
+
+
+def _token(source: Lookup | Evaluation, document: Any, matched: Any) -> Any:
+    if isinstance(source, Evaluation):
+        return source.evaluate(document, matched)
+    token = matched if source.from_match else document
+    for name in source.names:
+        token = token.get(name) if isinstance(token, dict) else None
+    return token
+
+
+def _text(field: Field | None, document: Any, matched: Any) -> str | None:
+    if field is None:
+        return None
+    token = _token(field.source, document, matched)
+    try:
+        text = text_reading(token)
+    except NoReading:
+        if field.required:
+            raise
+        text = None
+    if field.required and (text is None or is_blank(text)):
+        raise _Unreadable
+    return text if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _time(template: ContentTemplate, document: Any, matched: Any) -> int:
+    *alternatives, last = template.time
+    for field in alternatives:
+        try:
+            return time_reading(_token(field.source, document, matched))
+        except NoReading:
+            continue
+    return time_reading(_token(last.source, document, matched))
+
+
+def _measurement(template: ContentTemplate, document: Any, matched: Any, match: int) -> Measurement:
+    return Measurement(
+        template.type,
+        _time(template, document, matched),
+        _text(template.device_id, document, matched) or "",
+        _text(template.patient_id, document, matched),
+        _text(template.encounter_id, document, matched),
+        _text(template.correlation_id, document, matched),
+        tuple(
+            (field.origin.name, text)
+            for field in template.values
+            if (text := _text(field, document, matched)) is not None
+        ),
+        5,
+        "p",
+        9,
+        template.index,
+        match,
+    )
+
+
+def _extracted(
+    template: ContentTemplate, document: Any, tokens: list[Any], *, matches_objects: bool
+) -> tuple[list[Measurement], list[NormalizationFailure]]:
+    measurements: list[Measurement] = []
+    failures: list[NormalizationFailure] = []
+    extract = compile_extraction(template, matches_objects=matches_objects)
+    extract(document, tokens, 5, "p", 9, measurements, failures)
+    return measurements, failures
+
+
+@given(template=_TEMPLATES, document=_OBJECTS, tokens=st.lists(_OBJECTS | _TOKENS, min_size=1, max_size=3))
+def test_written_function_equals_reading_field_by_field(
+    template: ContentTemplate, document: dict[str, Any], tokens: list[Any]
+) -> None:
+    expected, failed = [], []
+    for match, matched in enumerate(tokens):
+        try:
+            expected.append(_measurement(template, document, matched, match))
+        except (NoReading, EvaluationFailed, _Unreadable):
+            failed.append((3, match))
+    only_objects = all(type(token) is dict for token in tokens)
+    for matches_objects in {only_objects, False}:
+        measurements, failures = _extracted(template, document, tokens, matches_objects=matches_objects)
+        # Half characters in plain look-ups cannot come from a message: its reader replaces them.
+        assert [_encodable(each) for each in measurements] == expected
+        assert [(failure.template, failure.match) for failure in failures] == failed
+        assert all(type(text) is str for each in measurements for _, text in each.properties)
+
+
+def _encodable(measurement: Measurement) -> Measurement:
+    def repaired(text: str | None) -> str | None:
+        return text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return measurement._replace(
+        device_id=repaired(measurement.device_id) or "",
+        patient_id=repaired(measurement.patient_id),
+        encounter_id=repaired(measurement.encounter_id),
+        correlation_id=repaired(measurement.correlation_id),
+        properties=tuple((name, repaired(text) or "") for name, text in measurement.properties),
+    )
+
+
+def _template(**changes: Any) -> ContentTemplate:
+    fields = {
+        "index": 3,
+        "type": "heartRate",
+        "type_match": Origin("typeMatchExpression", "$", 1, 1),
+        "device_id": Field(Origin("deviceIdExpression", "$.d", 4, 9), Lookup(False, ("d",)), True),
+        "time": (Field(Origin("timestampExpression", "$.t", 5, 9), Lookup(True, ("t",)), True),),
+        "patient_id": None,
+        "encounter_id": None,
+        "correlation_id": None,
+        "values": (Field(Origin("hr", "$.v", 8, 9), Lookup(True, ("v",)), True),),
+    }
+    return ContentTemplate(**{**fields, **changes})
+
+
+def test_a_failure_says_template_expression_line_and_reason_and_no_value() -> None:
+    tokens = [{"t": "secret", "v": "1"}, {"t": "2020-01-01T00:00:00Z", "v": {"secret": 1}}]
+    _, failures = _extracted(_template(), {"d": "secret"}, tokens, matches_objects=True)
+    texts = [failure.error.message for failure in failures]
+    assert [failure.error.name for failure in failures] == ["IncompatibleData", "IncompatibleData"]
+    assert "Template 3 ('heartRate'): 'timestampExpression'" in texts[0]
+    assert "$.t, line 5" in texts[0]
+    assert "'hr' an object has no text reading" in texts[1]
+    assert "secret" not in "".join(texts)
+
+
+def test_a_message_without_device_id_has_the_error_the_service_documents_for_it() -> None:
+    tokens = [{"t": "2020-01-01T00:00:00Z", "v": "1"}] * 2
+    measurements, failures = _extracted(_template(), {}, tokens, matches_objects=True)
+    assert not measurements
+    assert [(failure.error.name, failure.match) for failure in failures] == [
+        ("DeviceIdentityNotDefined", 0),
+        ("DeviceIdentityNotDefined", 1),
+    ]
+
+
+def test_half_characters_that_a_function_made_are_replaced() -> None:
+    value = Field(Origin("hr", "reverse(v)", 8, 9), Evaluation(lambda document, token: "\ude00\ud83d"), True)
+    tokens = [{"t": "2020-01-01T00:00:00Z"}]
+    measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_objects=True)
+    assert measurements[0].properties == (("hr", "\ufffd\ufffd"),)
+
+
+def test_text_of_a_mapping_never_becomes_code() -> None:
+    evil = "'\"\\\n__import__('os').abort()#{}%s"
+    template = _template(
+        type=evil,
+        device_id=Field(Origin(evil, evil, 1, 1), Lookup(False, (evil, evil)), True),
+        values=(Field(Origin(evil, evil, 1, 1), Lookup(True, (evil,)), True),),
+    )
+    tokens = [{"t": "2020-01-01T00:00:00Z", evil: "1"}]
+    measurements, failures = _extracted(template, {evil: {evil: "x"}}, tokens, matches_objects=True)
+    assert (measurements[0].type, measurements[0].device_id, measurements[0].properties) == (evil, "x", ((evil, "1"),))
+    assert not failures

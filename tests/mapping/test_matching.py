@@ -1,0 +1,101 @@
+"""The shared walk finds what each path finds by itself."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.jsonpath import compile_path
+from medtech.mapping.matching import Failed, Matcher, Scan, Search
+
+_NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
+_DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["a", "2020-01-01T00:00:00Z"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=30,
+)
+
+
+@st.composite
+def _conditions(draw: st.DrawFn) -> str:
+    side = draw(_NAMES).replace("'", "\\'")
+    simple = draw(st.sampled_from(["@['{}']", "@['{}'] > 0", "@['{}'].a", "@['{}','a'] == 1", "@..['{}']"]))
+    first = simple.format(side)
+    return f"{first} {draw(st.sampled_from(['&&', '||']))} {draw(_conditions())}" if draw(st.booleans()) else first
+
+
+def _finder(index: int, text: str) -> Scan | Search:
+    path = compile_path(text)
+    condition = path.deep_condition
+    if condition is None or condition.required_names is None:
+        return Search(index, path.find)
+    return Scan(index, condition.required_names, None if condition.names_suffice else condition.holds)
+
+
+@pytest.mark.parametrize("others", [0, 20], ids=["asked in a row", "asked by property"])
+@given(body=_DOCUMENTS, properties=st.dictionaries(_NAMES, _DOCUMENTS, max_size=2), conditions=st.lists(_conditions()))
+def test_walk_finds_what_each_path_finds(
+    others: int, body: Any, properties: dict[str, Any], conditions: list[str]
+) -> None:
+    texts = [f"$..[?({condition})]" for condition in conditions] + [f"$..[?(@x{n} || @y{n})]" for n in range(others)]
+    document = {"Body": body, "Properties": properties, "SystemProperties": {}}
+    failed: Failed = {}
+    matches = Matcher([_finder(index, text) for index, text in enumerate(texts)]).find(document, failed)
+    for index, text in enumerate(texts):
+        expected = compile_path(text).find(document)
+        found = matches.get(index, [])
+        assert [id(token) for token in found] == [id(token) for token in expected], text
+    assert not failed
+
+
+@pytest.mark.parametrize("names", [["a"], [f"n{number}" for number in range(20)]])
+def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: list[str]) -> None:
+    asked = []
+
+    def condition(candidate: Any, document: Any) -> bool:
+        asked.append(candidate)
+        if candidate["a"] == 2:
+            raise EvaluationFailed("takes too long")
+        return True
+
+    sets = tuple(frozenset((name,)) for name in {"a", *names})
+    matcher = Matcher([Scan(3, sets, condition), Scan(4, (frozenset("b"),), None)])
+    failed: Failed = {}
+    matches = matcher.find({"Body": [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]}, failed)
+    assert list(failed) == [3]
+    assert matches == {4: [{"b": 1}]}
+    assert asked == [{"a": 1}, {"a": 2}]
+
+
+def test_a_search_that_fails_leaves_the_others() -> None:
+    def fail(document: Any) -> list[Any]:
+        raise EvaluationFailed("fails")
+
+    failed: Failed = {}
+    matcher = Matcher([Search(0, fail), Search(1, lambda document: [document["Body"]])])
+    assert matcher.find({"Body": 1}, failed) == {1: [1]}
+    assert list(failed) == [0]
+    assert matcher.reads_metadata
+
+
+@pytest.mark.parametrize(
+    ("path", "reads"),
+    [
+        ("$..[?(@a)]", False),
+        ("$..[?(@a && @b)]", False),
+        ("$..[?(@a == 1)]", True),
+        ("$..[?(@Body)]", True),
+        ("$", True),
+    ],
+)
+def test_metadata_is_needed_where_it_may_be_read(path: str, reads: bool) -> None:
+    assert Matcher([_finder(0, path)]).reads_metadata is reads
+
+
+def test_metadata_with_a_property_that_is_asked_for_may_match() -> None:
+    matcher = Matcher([_finder(0, "$..[?(@a)]")])
+    assert matcher.may_take({"a": 1})
+    assert matcher.may_take({"x": {"y": {"a": 1}}})
+    assert not matcher.may_take({"x": 1, "y": "a"})
