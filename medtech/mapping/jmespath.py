@@ -275,7 +275,8 @@ class _Compiler:
                 compiled.append(_constant(self.settled(argument["children"][0])))
             else:
                 compiled.append(self.settled(argument, at_root=at_root))
-        return _call(function, compiled)
+        last = arguments[-1]
+        return _call(function, compiled, last["value"] if last["type"] == "literal" else ABSENT)
 
     def condition(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
         """The truth of a node, without making its value where that is not needed."""
@@ -375,8 +376,11 @@ def _flattening(source: Evaluate) -> Evaluate:
     return flatten
 
 
-def _call(function: Function, arguments: list[Evaluate]) -> Evaluate:
-    """The call of a function on checked arguments; one and two arguments, nearly all calls, without a loop."""
+def _call(function: Function, arguments: list[Evaluate], constant: Any) -> Evaluate:
+    """The call of a function on checked arguments; one and two arguments, nearly all calls, without a loop.
+
+    `constant` is the last argument where that is a literal: the number to multiply by, the text to start with.
+    """
     call, name = function.call, function.name
     parameters = [function.parameters[min(place, len(function.parameters) - 1)] for place in range(len(arguments))]
     if len(arguments) == 1:
@@ -395,6 +399,15 @@ def _call(function: Function, arguments: list[Evaluate]) -> Evaluate:
     if len(arguments) == 2 and parameters[0].types and parameters[1].types:
         first, second = arguments
         left_types, right_types = parameters[0].types, parameters[1].types
+
+        def call_with_constant(value: Any) -> Any:
+            left = first(value)
+            if type(left) not in left_types:
+                raise wrong_type(name, 1, parameters[0], left)
+            return call(left, constant)
+
+        if type(constant) in right_types:
+            return call_with_constant
 
         def call_two(value: Any) -> Any:
             left, right = first(value), second(value)
