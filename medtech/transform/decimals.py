@@ -33,6 +33,8 @@ class NotANumber(ValueError):
 
 def parse(text: str) -> Decimal:
     """The decimal of a reading: its scale is kept (`78.50`), an exponent is spent (`1.50E1` is `15.0`)."""
+    if _is_plain_integer(text):
+        return Decimal(text)
     if _PLAIN.fullmatch(text):
         return _signed(Decimal(text), False) if text[0] == "-" else Decimal(text)
     found = _NUMBER.fullmatch(text)
@@ -60,7 +62,7 @@ def sample(text: str) -> str:
 
     What SampledData takes stands as it came (`.5`); anything else that is a number is written as a plain decimal.
     """
-    if _PLAIN.fullmatch(text) or text in _SPECIAL_SAMPLES:
+    if _is_plain_integer(text) or _PLAIN.fullmatch(text) or text in _SPECIAL_SAMPLES:
         return text
     number = parse(text)
     return text if _SAMPLE.fullmatch(text) else plain(number)
@@ -79,6 +81,11 @@ def same_sample(one: str, other: str) -> bool:
         return parse(one) == parse(other)
     except NotANumber:
         return False
+
+
+def _is_plain_integer(text: str) -> bool:
+    """Only to be quick with most readings: the patterns say the same of them."""
+    return text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS
 
 
 def _signed(number: Decimal, negate: bool) -> Decimal:

@@ -305,7 +305,7 @@ def _read(
     bad: list[tuple[Measurement, ReadingInvalid, bool]] = []
     for measurement in measurements:
         time = measurement.occurrence_time
-        faults: list[str] = []
+        faults: list[str] | None = None
         good = False
         for name, text in measurement.properties:
             for index in by_name.get(name, ()):
@@ -313,7 +313,7 @@ def _read(
                 try:
                     written = writer.read(text)
                 except NotANumber:
-                    faults.append(name)
+                    faults = [*(faults or ()), name]
                     continue
                 if written is None:
                     continue

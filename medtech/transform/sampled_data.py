@@ -19,6 +19,9 @@ MAX_TEXT = 1024 * 1024
 _MAX_SLOTS = (MAX_TEXT + 1) // 2
 """Each takes a character and a blank at least."""
 
+_ODD_BLANKS = ("  ", "\n", "\t", "\r")
+"""What may part data points that somebody else wrote; FHIR has one space."""
+
 _EXACT = Context(prec=120)
 """Enough for the product of two decimals of any stored resource worth reading; the default would round to 28."""
 
@@ -62,21 +65,44 @@ def build(samples: Sequence[Sample], layout: Layout) -> str:
 def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, bool]:
     """(the series with new samples over the old ones, whether it says anything else than before).
 
-    `data` is laid out so already, from the same start with the same period. Raises PeriodTooLong.
+    `data` is laid out so already, from the same start with the same period; `samples` are in order of time. Raises
+    PeriodTooLong.
     """
     slots = layout.count_slots()
-    points = data.split()
-    changed = False
-    missing = slots - len(points)
-    if missing > 0:
-        points += [NO_SAMPLE] * missing
     start, _, period = layout
     latest = {(time - start) // period: text for time, text in samples}
+    appended = _append(data, latest, slots)
+    if appended is not None:
+        return appended, any(text != NO_SAMPLE for text in latest.values())
+    points = data.split()
+    changed = False
+    if len(points) < slots:
+        points += [NO_SAMPLE] * (slots - len(points))
     for slot, text in latest.items():
         if points[slot] != text:
             changed = changed or not same_sample(points[slot], text)
             points[slot] = text
     return _join(points), changed
+
+
+def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
+    """The series with samples that all lie behind its last one; None when they do not.
+
+    This is how readings arrive, and it spares taking a long series apart to put it together again.
+    """
+    if any(mark in data for mark in _ODD_BLANKS):
+        return None
+    head = data.rstrip(" E")
+    tail = data[len(head) :]
+    used = head.count(" ") + 1 if head else 0
+    if min(samples) < used or (head and tail[:1] not in ("", " ")):
+        return None
+    last = max(samples)
+    points = [NO_SAMPLE] * (last + 1 - used)
+    for slot, text in samples.items():
+        points[slot - used] = text
+    slots = max(slots, used + (len(tail) + 1) // 2)
+    return _limited(f"{head}{' ' if head else ''}{' '.join(points)}{' E' * (slots - last - 1)}")
 
 
 def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, layout: Layout) -> str:
@@ -123,7 +149,10 @@ def _true_value(point: str, factor: Decimal, origin: Decimal) -> str:
 
 
 def _join(points: list[str]) -> str:
-    data = " ".join(points)
+    return _limited(" ".join(points))
+
+
+def _limited(data: str) -> str:
     if len(data) > MAX_TEXT:
         raise PeriodTooLong(
             f"The samples take {len(data)} characters, and an Observation holds {MAX_TEXT} at most. Mend the FHIR "

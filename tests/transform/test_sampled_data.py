@@ -1,6 +1,8 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medtech.errors import PeriodTooLong
 from medtech.transform.decimals import NotANumber
@@ -90,3 +92,21 @@ def test_long_numbers_count_too() -> None:
 def test_points_far_past_the_end_are_counted_too() -> None:
     with pytest.raises(PeriodTooLong):
         lay_out_anew("E E 1", 1, 100, 10**12, Layout(100, 149, 1))
+
+
+points = st.lists(st.sampled_from(["E", "E", "E", "1", "2.5", "U", "1E"]), max_size=12)
+
+
+@given(
+    points,
+    st.dictionaries(st.integers(0, 14), st.sampled_from(["E", "7"]), min_size=1),
+    st.sampled_from([" ", "  ", "\n"]),
+)
+def test_samples_behind_the_last_one_are_spliced_as_any_others(old: list[str], new: dict[int, str], blank: str) -> None:
+    layout = Layout(0, 149, 10)
+    expected = [*old, *["E"] * (15 - len(old))]
+    for slot, text in new.items():
+        expected[slot] = text
+    changed = any(text != (old[slot] if slot < len(old) else "E") for slot, text in new.items())
+    samples = sorted((slot * 10, text) for slot, text in new.items())
+    assert splice(blank.join(old), samples, layout) == (" ".join(expected), changed)
