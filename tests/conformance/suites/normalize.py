@@ -25,7 +25,7 @@ def check(vector: Vector) -> str | None:
     if len(failures) != len(expected["errors"]):
         texts = "; ".join(str(failure.error) for failure in failures)
         return f"expected {len(expected['errors'])} errors, got {len(failures)}: {texts}"
-    return difference(expected["measurements"], [_as_expected(each) for each in measurements], "$.measurements")
+    return difference(expected["measurements"], [as_expected(each) for each in measurements], "$.measurements")
 
 
 def _event(event: dict[str, Any]) -> DeviceEvent:
@@ -40,7 +40,8 @@ def _event(event: dict[str, Any]) -> DeviceEvent:
     )
 
 
-def _as_expected(measurement: Measurement) -> dict[str, Any]:
+def as_expected(measurement: Measurement) -> dict[str, Any]:
+    """A measurement as the vectors write it."""
     return {
         "type": measurement.type,
         "occurrenceTimeUtc": ticks.format_iso(measurement.occurrence_time),
