@@ -35,6 +35,8 @@ def _template(type_name: str, interval: int, **values: Any) -> dict[str, Any]:
 _SERIES = {"valueType": "SampledData", "defaultPeriod": 60_000, "unit": "/min"}
 _QUANTITY = {"valueType": "Quantity", "unit": "mmHg", "code": "mm[Hg]", "system": "http://unitsofmeasure.org"}
 
+_CONCEPT = {"text": "Fall", "codes": [{"code": "217082002", "system": "http://snomed.info/sct"}]}
+
 MAPPING = load_fhir_mapping(
     orjson.dumps(
         {
@@ -47,6 +49,8 @@ MAPPING = load_fhir_mapping(
                     "refused", 0, codes=[{"code": "a  b", "system": "s"}], value={"valueName": "value", **_QUANTITY}
                 ),
                 _template("session", -1, value={"valueName": "value", **_SERIES}),
+                _template("remark", 0, value={"valueName": "value", "valueType": "String"}),
+                _template("finding", 0, value={"valueName": "value", "valueType": "CodeableConcept", **_CONCEPT}),
                 _template(
                     "pressure",
                     60,

@@ -1,0 +1,62 @@
+"""What is sent is valid R4: every kind of Observation that the mappings in this repository make.
+
+Checked by fhir.resources (R4B, whose Observation is R4's) and by the FHIR server's own validation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fhir.resources.R4B.observation import Observation
+
+from medtech.mapping.device import load_device_mapping
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.model import DeviceEvent, MeasurementGroup
+from medtech.persist.observations import ObservationWrite, Operation
+from medtech.transform.fhir_json import dump_resource
+from medtech.transform.observation import convert, fold
+from tests.persist.samples import Server, identity, series, write, write_all
+
+_MAPPINGS = Path(__file__).parents[2] / "mappings"
+
+
+def _start_mapping() -> list[ObservationWrite]:
+    device = load_device_mapping((_MAPPINGS / "deviceMapping.json").read_text())
+    fhir = load_fhir_mapping((_MAPPINGS / "fhirDestinationMapping.json").read_text())
+    writes = []
+    for number, message in enumerate(orjson.loads((_MAPPINGS / "sampleMessages.json").read_bytes())):
+        event = DeviceEvent(orjson.dumps(message), {}, {}, 638_000_000_000_000_000, "00000000", "0", number)
+        for measurement in device.normalize(event).measurements:
+            ids = (measurement.device_id, measurement.patient_id, measurement.encounter_id, measurement.correlation_id)
+            conversion = convert(fhir, MeasurementGroup(measurement.type, *ids, [measurement]))
+            writes += [ObservationWrite(fold([draft]), identity("e1")) for draft in conversion.drafts]
+    return writes
+
+
+def _every_kind_of_value() -> list[ObservationWrite]:
+    of = identity("e1")
+    return [
+        series(of, {0: 60, 59: 61}),
+        write(of, "spot", [(0, {"value": "1.50"})]),
+        write(of, "session", [(0, {"value": "1"}), (3, {"value": "2"})], "walk"),
+        write(of, "pressure", [(0, {"systolic": "120", "diastolic": "80"})]),
+        write(of, "remark", [(0, {"value": "felt dizzy"})]),
+        write(of, "finding", [(0, {"value": "1"})]),
+    ]
+
+
+WRITES = {"start mapping": _start_mapping(), "every kind of value": _every_kind_of_value()}
+
+
+def test_the_start_mapping_makes_observations_of_its_samples() -> None:
+    assert {each.draft.type for each in WRITES["start mapping"]} >= {"heartRate", "bloodPressure"}
+
+
+@pytest.mark.parametrize("of", WRITES)
+def test_observations_are_valid(server: Server, of: str) -> None:
+    for step in (Operation.CREATED, Operation.NO_OPERATION):
+        assert [outcome.operation for outcome in write_all(server.url, *WRITES[of])] == [step] * len(WRITES[of])
+    for each in WRITES[of]:
+        stored: dict[str, Any] = server.observation(each)
+        Observation.model_validate_json(dump_resource(stored))
