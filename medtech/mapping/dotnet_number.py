@@ -17,8 +17,10 @@ _FLOAT = re.compile(
     r"[\t-\r ]*+(?P<number>[+-]?(?:[0-9][0-9,]*+(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)[\t-\r ]*+\x00*+",
     re.ASCII,
 )
-_INTEGER = re.compile(r"[\t-\r ]*+(?P<number>[+-]?[0-9]++)[\t-\r ]*+\x00*+", re.ASCII)
+_INTEGER = re.compile(r"[\t-\r ]*+(?P<sign>[+-]?)(?P<digits>[0-9]++)[\t-\r ]*+\x00*+", re.ASCII)
 _NAMED = {"nan": math.nan, "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf, "-nan": math.nan}
+
+_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def format_double(value: float) -> str:
@@ -38,9 +40,6 @@ def format_double(value: float) -> str:
     return f"{sign}{digits}E{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
-_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-
 def parse_double(text: str) -> float | None:
     """A text as `Convert.ToDouble` reads it: blanks around, sign, group commas, exponent; None when it is no number."""
     found = _FLOAT.fullmatch(text)
@@ -52,8 +51,9 @@ def parse_double(text: str) -> float | None:
 def parse_int64(text: str) -> int | None:
     """A text as `Convert.ToInt64` reads it: blanks around, sign, digits; None when it is none or does not fit."""
     found = _INTEGER.fullmatch(text)
-    # 19 digits fit in 64 bits; a limit of length first keeps a megabyte of digits from being multiplied out.
-    if found is None or len(found["number"].lstrip("+-0")) > 19:
+    if found is None:
         return None
-    number = int(found["number"])
+    digits = found["digits"].lstrip("0") or "0"
+    # 64 bits hold 19 digits; a megabyte of them is not multiplied out to find that it does not fit.
+    number = int(digits) * (-1 if found["sign"] == "-" else 1) if len(digits) <= 19 else INT64_MAX + 1
     return number if INT64_MIN <= number <= INT64_MAX else None
