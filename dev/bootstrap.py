@@ -4,18 +4,18 @@ Runs on any Python from 3.8 with the standard library alone. What is there and u
 second start costs milliseconds. A fault ends it with one sentence that says what to do.
 """
 
-import glob
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(ROOT, ".venv")
-REQUIREMENTS = os.path.join(ROOT, "requirements-dev.txt")
-NPM_FOLDER = os.path.join(ROOT, "dev")
-NPM_LOCK = os.path.join(NPM_FOLDER, "package-lock.json")
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements-dev.txt"
+NPM_FOLDER = ROOT / "dev"
+NPM_LOCK = NPM_FOLDER / "package-lock.json"
 WANTED = (3, 13)
 OLDEST_NODE = 20
 
@@ -27,8 +27,8 @@ def main():
 
 def make_environment():
     """`.venv` with the pinned packages; made anew when the pins or the interpreter changed."""
-    python = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
-    stamp = os.path.join(VENV, ".installed")
+    python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
+    stamp = VENV / ".installed"
     digest = digest_of(REQUIREMENTS)
     if read(stamp) == digest and version_of(python) == WANTED:
         return
@@ -44,79 +44,65 @@ def make_environment():
     else:
         stop("Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which brings it.")
     say("Installing the pinned packages …")
-    if uv:
-        run([uv, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", REQUIREMENTS])
-    else:
-        run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", REQUIREMENTS])
-    write(stamp, digest)
+    installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    run([*installer, "--quiet", "--require-hashes", "-r", REQUIREMENTS])
+    stamp.write_text(digest)
 
 
 def install_npm_parts():
     """`dev/node_modules`: Azurite and the FHIR server's parts."""
-    stamp = os.path.join(NPM_FOLDER, "node_modules", ".installed")
+    stamp = NPM_FOLDER / "node_modules" / ".installed"
     digest = digest_of(NPM_LOCK)
     check_node()
     if read(stamp) == digest:
         return
     say("Installing the local servers from npm …")
-    run([shutil.which("npm"), "ci", "--no-fund", "--no-audit", "--loglevel=error"], cwd=NPM_FOLDER)
-    write(stamp, digest)
+    quiet = ["--no-fund", "--no-audit", "--no-update-notifier", "--loglevel=error"]
+    run([shutil.which("npm"), "ci", *quiet], cwd=NPM_FOLDER)
+    stamp.write_text(digest)
 
 
 def check_node():
     if not shutil.which("node") or not shutil.which("npm"):
         stop(f"Node.js was not found: install Node.js {OLDEST_NODE} or newer (with npm).")
-    answer = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, universal_newlines=True, check=False)
-    major = answer.stdout.strip().lstrip("v").split(".")[0]
+    version = subprocess.run(["node", "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    major = version.lstrip("v").split(".")[0]
     if not major.isdigit() or int(major) < OLDEST_NODE:
-        stop(f"Node.js {answer.stdout.strip() or '?'} is too old: install Node.js {OLDEST_NODE} or newer.")
+        stop(f"Node.js {version or '?'} is too old: install Node.js {OLDEST_NODE} or newer.")
 
 
 def find_interpreter():
     """A Python 3.13 that starts; a pyenv shim of a version that is not selected does not."""
-    pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     candidates = [sys.executable, shutil.which("python3.13"), shutil.which("python3"), shutil.which("python")]
-    candidates += sorted(glob.glob(os.path.join(pyenv, "versions", "3.13*", "bin", "python")), reverse=True)
+    candidates += sorted(pyenv.glob("versions/3.13*/bin/python"), reverse=True)
     return next((path for path in candidates if path and version_of(path) == WANTED), None)
 
 
 def version_of(python):
+    question = [python, "-c", "import sys; print(*sys.version_info[:2])"]
     try:
-        answer = subprocess.run(
-            [python, "-c", "import sys; print(*sys.version_info[:2])"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            universal_newlines=True,
-            check=True,
-        )
+        answer = subprocess.run(question, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return tuple(int(part) for part in answer.stdout.split())
 
 
 def digest_of(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read(path):
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return path.read_text()
     except OSError:
         return None
 
 
-def write(path, text):
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def run(command, cwd=ROOT):
     if subprocess.run(command, cwd=cwd, check=False).returncode:
-        stop(
-            f"`{' '.join(os.path.basename(part) for part in command[:3])}` failed: mend what it says above, start again."
-        )
+        what = " ".join(Path(part).name for part in command[:3])
+        stop(f"`{what}` failed: mend what it says above, then start again.")
 
 
 def say(text):

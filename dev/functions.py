@@ -108,9 +108,7 @@ def _trigger(
         return HttpTrigger(binding["name"], text("route", function), methods, text("authLevel", "function").lower())
     if kind == "eventhubtrigger":
         if str(binding.get("cardinality")).lower() != "many":
-            raise FunctionInvalid(
-                f"Function {function}: the local host delivers batches only (cardinality many)."
-            )
+            raise FunctionInvalid(f"Function {function}: the local host delivers batches only (cardinality many).")
         return EventHubTrigger(
             parameter=binding["name"],
             event_hub=text("eventHubName"),

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 DEV_FOLDER = Path(__file__).resolve().parent
 ROOT = DEV_FOLDER.parent
 START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 30.0
 
 
 class LocalRunFailed(Exception):
@@ -28,18 +29,24 @@ def bound_to_parent(signal_number: signal.Signals, command: Sequence[str]) -> li
     return [sys.executable, "-IS", str(DEV_FOLDER / "child.py"), str(int(signal_number)), str(os.getpid()), *command]
 
 
-def choose_port(wanted: int | None, option: str) -> int:
-    """The wanted port of 127.0.0.1, or a free one. Raises LocalRunFailed, naming the option, if it is in use."""
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left is free
-        try:
-            probe.bind(("127.0.0.1", wanted or 0))
-        except (OSError, OverflowError):
-            raise LocalRunFailed(
-                f"Port {wanted} is in use: end the program that listens there, or choose another with {option}."
-            ) from None
-        return int(probe.getsockname()[1])
+def choose_ports(wanted: Mapping[str, int | None]) -> list[int]:
+    """Ports of 127.0.0.1 by option: the wanted one, or for None a free one; all different.
+
+    Raises LocalRunFailed, naming the option, for a port that is in use.
+    """
+    with ExitStack() as probes:
+        return [_bind(probes.enter_context(socket.socket()), port, option) for option, port in wanted.items()]
+
+
+def _bind(probe: socket.socket, port: int | None, option: str) -> int:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
+    try:
+        probe.bind(("127.0.0.1", port or 0))
+    except (OSError, OverflowError):
+        raise LocalRunFailed(
+            f"Port {port} is in use: end the program that listens there, or choose another with {option}."
+        ) from None
+    return int(probe.getsockname()[1])
 
 
 def node_command(script: Path, *arguments: str) -> list[str]:

@@ -23,7 +23,7 @@ import httpx
 
 from dev.hub import Position
 from dev.keys import load_keys
-from dev.processes import LocalRunFailed, Server, choose_port
+from dev.processes import LocalRunFailed, Server, choose_ports
 
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -54,7 +54,7 @@ class RunningHost:
         self.log_folder = self.data_folder / "logs"
         levels = {f"AzureFunctionsJobHost__logging__logLevel__{name}": log_level for name in ("default", "Worker")}
         self.settings = {name: level for name, level in levels.items() if level is not None} | dict(settings)
-        port = choose_port(port, "--host-port")
+        [port] = choose_ports({"--host-port": port})
         self.host_url = f"http://127.0.0.1:{port}"
         self._fresh = fresh
         self._settings_file = self.data_folder / "local.settings.json"

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.processes import ROOT, azurite, choose_port, fhir_server, storage_connection_string
+from dev.processes import ROOT, azurite, choose_ports, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
 
@@ -52,12 +52,15 @@ class LocalStack(RunningHost):
         fresh: bool = False,
     ) -> None:
         chosen = ports or Ports()
-        storage_ports = (
-            choose_port(chosen.blob, "--blob-port"),
-            choose_port(chosen.queue, "--queue-port"),
-            choose_port(chosen.table, "--table-port"),
+        host_port, fhir_port, *storage_ports = choose_ports(
+            {
+                "--host-port": chosen.host,
+                "--fhir-port": chosen.fhir,
+                "--blob-port": chosen.blob,
+                "--queue-port": chosen.queue,
+                "--table-port": chosen.table,
+            }
         )
-        fhir_port = choose_port(chosen.fhir, "--fhir-port")
         self.storage_connection_string = storage_connection_string(*storage_ports)
         self.fhir_url = f"http://127.0.0.1:{fhir_port}/fhir/R4"
         own_settings = {
@@ -73,7 +76,7 @@ class LocalStack(RunningHost):
             data_folder,
             app_directory=app_directory,
             settings=own_settings | dict(settings or {}),
-            port=chosen.host,
+            port=host_port,
             partitions=partitions,
             log_level=log_level,
             fresh=fresh,

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from medtech import simulate, ticks
 from medtech.errors import MedTechError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -21,7 +22,7 @@ def main() -> None:
 @app.command("simulate")
 def send_traffic(
     devices: Annotated[int, typer.Option(min=1, help="How many devices send.")] = 10,
-    rate: Annotated[int, typer.Option(min=1, max=60, help="Messages a minute of each device.")] = 6,
+    rate: Annotated[int, typer.Option(min=1, max=simulate.HIGHEST_RATE, help="Messages a minute of each device.")] = 6,
     duration: Annotated[int, typer.Option(min=1, help="Seconds that the readings' times span.")] = 120,
     seed: Annotated[int, typer.Option(help="The same seed makes the same readings.")] = 1,
     at_once: Annotated[
@@ -40,8 +41,6 @@ def send_traffic(
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from medtech import simulate, ticks
 
     start = ticks.now() - (duration * ticks.TICKS_PER_SECOND if at_once else 0)
     messages = simulate.traffic(devices, rate, duration, start, seed)

@@ -130,7 +130,10 @@ class EventHub:
 
             self._producer = EventHubProducerClient(fully_qualified_namespace, name, DefaultAzureCredential())
         elif connection_string:
-            self._producer = EventHubProducerClient.from_connection_string(connection_string, eventhub_name=name)
+            try:
+                self._producer = EventHubProducerClient.from_connection_string(connection_string, eventhub_name=name)
+            except ValueError:  # not its text: it may hold a piece of the secret
+                raise SimulationFailed("EVENT_HUB_CONNECTION_STRING is no connection string of Event Hubs.") from None
         else:
             raise SimulationFailed(
                 "Say which namespace: --fully-qualified-namespace NAME.servicebus.windows.net, or a connection string "
@@ -138,6 +141,7 @@ class EventHub:
             )
 
     def send(self, messages: Iterable[Message]) -> None:
+        from azure.core.exceptions import AzureError
         from azure.eventhub import EventData
         from azure.eventhub.exceptions import EventHubError
 
@@ -148,8 +152,11 @@ class EventHub:
             for device, sent in by_device.items():
                 # The device as partition key: its messages stay in order, in one partition.
                 self._producer.send_batch([EventData(message.body) for message in sent], partition_key=device)
-        except EventHubError as error:
-            raise SimulationFailed(f"The hub did not take the events: {type(error).__name__}.") from error
+        except (AzureError, EventHubError) as error:
+            raise SimulationFailed(
+                f"The hub did not take the events ({type(error).__name__}): check the names of namespace and hub, and "
+                "that you may send to it (role Azure Event Hubs Data Sender)."
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from decimal import Decimal
 from typing import Any
 
@@ -124,3 +125,77 @@ def test_a_hub_without_the_optional_package_is_one_clear_sentence(monkeypatch: p
     result = CliRunner().invoke(app, ["simulate", "--event-hub", "devicedata"])
     assert result.exit_code == 1
     assert "pip install 'medtech[hub]'" in result.stderr
+
+
+class Producer:
+    """Stands for azure-eventhub's client: keeps what is sent, or refuses it."""
+
+    sent: list[tuple[str, list[bytes]]]
+    refuses = False
+
+    @classmethod
+    def from_connection_string(cls, text: str, *, eventhub_name: str) -> "Producer":
+        if not text.startswith("Endpoint="):
+            raise ValueError(text)
+        cls.sent = []
+        return cls()
+
+    def send_batch(self, batch: list[bytes], *, partition_key: str) -> None:
+        if self.refuses:
+            raise HubError
+        self.sent.append((partition_key, batch))
+
+    def close(self) -> None:
+        pass
+
+
+class HubError(Exception):
+    pass
+
+
+@pytest.fixture
+def producer(monkeypatch: pytest.MonkeyPatch) -> type[Producer]:
+    package, errors = types.ModuleType("azure.eventhub"), types.ModuleType("azure.eventhub.exceptions")
+    vars(package).update(EventHubProducerClient=Producer, EventData=bytes)
+    vars(errors).update(EventHubError=HubError)
+    monkeypatch.setitem(sys.modules, "azure.eventhub", package)
+    monkeypatch.setitem(sys.modules, "azure.eventhub.exceptions", errors)
+    monkeypatch.setenv("EVENT_HUB_CONNECTION_STRING", "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKey=k")
+    monkeypatch.setattr(Producer, "refuses", False)
+    return Producer
+
+
+def test_a_hub_gets_each_device_as_a_partition_key(producer: type[Producer]) -> None:
+    messages = traffic()
+    with simulate.EventHub("devicedata", None) as hub:
+        hub.send(messages)
+    for device, bodies in producer.sent:
+        assert bodies == [message.body for message in messages if message.device_id == device]
+    assert [device for device, _ in producer.sent] == list(dict.fromkeys(m.device_id for m in messages))
+
+
+def test_a_hub_that_refuses_is_one_clear_sentence(producer: type[Producer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "refuses", True)
+    result = CliRunner().invoke(app, ["simulate", "--at-once", "--event-hub", "devicedata"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("The hub did not take the events (HubError)")
+
+
+@pytest.mark.parametrize(("value", "sentence"), [("", "Say which namespace"), ("secret", "is no connection string")])
+def test_a_hub_needs_a_namespace(
+    producer: type[Producer], monkeypatch: pytest.MonkeyPatch, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv("EVENT_HUB_CONNECTION_STRING", value)
+    result = CliRunner().invoke(app, ["simulate", "--event-hub", "devicedata"])
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_json_says_what_was_sent(producer: type[Producer]) -> None:
+    arguments = ["simulate", "--at-once", "--devices", "2", "--duration", "60", "--event-hub", "devicedata", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    sent = json.loads(result.stdout)
+    assert (sent["messages"], sent["destination"]) == (12, "devicedata")
+    assert sent["readings"] >= 12
+    assert sum(len(bodies) for _, bodies in producer.sent) == 12

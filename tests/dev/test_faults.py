@@ -130,3 +130,13 @@ def test_a_timer_survives_its_worker(start: Start) -> None:
     host.kill_worker()
     pid = host.worker_pid
     wait_until(lambda: host.seen("tick")[-1]["pid"] == pid)
+
+
+def test_a_function_that_runs_too_long_takes_its_worker_with_it(start: Start) -> None:
+    host = start(AzureFunctionsJobHost__functionTimeout="00:00:01")
+    pid = host.worker_pid
+    host.tell("hold")
+    assert not host.run_timer("tick")
+    host.untell("hold")
+    assert host.run_timer("tick")
+    assert host.worker_pid != pid
