@@ -184,7 +184,7 @@ def _to_number(value: Any) -> float | None:
 
 
 _CERTAINLY_LONG = 19
-_PLAIN_FRACTION = re.compile(r"[0-9]*\.?[0-9]*")
+_PLAIN_FRACTION = re.compile(r"[0-9]*+(?:\.[0-9]*+)?")
 _DIGIT = re.compile("[0-9]")
 
 

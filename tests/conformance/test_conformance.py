@@ -1,15 +1,18 @@
 """The product against the vectors, and the comparison against changed expectations."""
 
 import copy
+import json
 import random
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conformance.__main__ import main
 from tests.conformance.compare import difference, parse_exact
-from tests.conformance.vectors import Suite, Vector, check, find_suites, read, run
+from tests.conformance.vectors import VECTORS, Suite, Vector, check, find_suites, read, run
 
 SUITES = find_suites()
 
@@ -69,6 +72,26 @@ def test_comparison_names_the_place() -> None:
 
 def test_issued_of_an_observation_is_not_compared() -> None:
     assert difference({"resourceType": "Observation", "issued": "1"}, {"resourceType": "Observation"}) is None
+
+
+def test_runner_counts_and_lists_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (VECTORS / "token.jsonl").read_text(encoding="utf-8").splitlines()
+    good = json.loads(lines[0])
+    bad = {**good, "id": "token-bad", "expected": {**good["expected"], "string": "something else"}}
+    (tmp_path / "token-more.jsonl").write_text("\n".join([lines[0], json.dumps(bad), *[json.dumps(bad)] * 30]))
+    monkeypatch.setattr("sys.argv", ["conformance", str(tmp_path), "--suite", "token"])
+    assert main() == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "token 1/32"
+    assert printed[1].startswith("  token-bad: $")
+    assert printed[-2:] == ["  and 6 more", "1 passed, 31 failed"]
+
+
+def test_runner_fails_where_there_is_nothing_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["conformance", str(tmp_path)])
+    assert main() == 2
 
 
 # One change at a time: a digit, a letter, a flag, an element or an order somewhere in `expected`.

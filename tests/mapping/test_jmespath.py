@@ -169,6 +169,12 @@ def test_nothing_is_parsed_for_a_message(monkeypatch: pytest.MonkeyPatch) -> Non
     assert expression.tokens({"Body": [{"a": "xy", "b": ["1", "2.5"]}, {"a": "z", "b": ["3"]}]}) == [1, 2.5]
 
 
+def test_a_megabyte_of_digits_costs_no_more_than_reading_it() -> None:
+    digits = "1" * 2**20
+    assert compile_expression("to_number(@)").search(f"{digits}x") is None
+    assert compile_expression("to_number(@)").search(f"{digits}.{digits}") == math.inf
+
+
 # Any expression on any document
 
 _NAMES = ["a", "b", "Body", "matchedToken", "x y"]
