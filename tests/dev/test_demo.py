@@ -1,0 +1,50 @@
+"""The demo proves what it says, and can fail."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from dev.demo import QUICK_SETTINGS, play, put_people_and_devices
+from dev.processes import ROOT
+from dev.stack import LocalStack
+
+LAST_LINE = re.compile(r"demo: 120 messages, (\d+) readings -> (\d+) observations, 0 dead letters")
+
+
+def demo(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dev", "demo", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
+    ended = demo("--data", str(tmp_path))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    counts = LAST_LINE.fullmatch(ended.stdout.splitlines()[-1])
+    assert counts is not None
+    readings, observations = (int(count) for count in counts.groups())
+    assert readings > 120
+    assert 0 < observations < readings  # steps of an hour share one
+
+
+def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
+    with LocalStack(tmp_path, settings=QUICK_SETTINGS) as stack:
+        put_people_and_devices(stack.fhir_url)
+        httpx.delete(f"{stack.fhir_url}/Device/device-03").raise_for_status()
+        outcome = play(stack, lambda _found, _sent: None)
+    assert {reading.device_id for reading in outcome.missing} == {"device-03"}
+    assert len(outcome.missing) == outcome.dead_letters
+    assert "device-03" not in {written.device_id for written in outcome.written}
+
+
+def test_a_used_port_is_one_clear_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        ended = demo("--data", str(tmp_path), "--fhir-port", str(port))
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.startswith(f"Port {port} is in use: ")
+    assert ended.stderr.count("\n") == 1
