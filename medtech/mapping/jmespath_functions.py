@@ -31,6 +31,8 @@ ANY = Parameter("anything", None)
 NUMBER = Parameter("a number", frozenset({int, float}))
 INTEGER = Parameter("an integer", frozenset({int}))
 STRING = Parameter("a string", frozenset({str, Text}))
+BOOLEAN = Parameter("a boolean", frozenset({bool}))
+NULL = Parameter("a null", frozenset({type(None)}))
 ARRAY = Parameter("an array", frozenset({list}))
 OBJECT = Parameter("an object", frozenset({dict}))
 ARRAY_OR_STRING = Parameter("an array or a string", frozenset({list, str, Text}))
@@ -390,22 +392,23 @@ def _key(name: str, value: Any) -> float:
 
 @function("sort", ARRAY)
 def _sort(array: list[Any]) -> list[Any]:
-    if array and _same("sort", array, NUMBER, STRING) is STRING:
+    kind = _same("sort", array, NUMBER, STRING, BOOLEAN, NULL)
+    if kind is STRING:
         return [Text(text) for text in sorted(map(text_of, array))]
-    return sorted(array)
+    return array if kind is NULL else sorted(array)
 
 
 @function("sort_by", ARRAY, EXPRESSION)
 def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
     keys = [expression(element) for element in array]
-    if keys and _same("sort_by", keys, NUMBER, STRING) is STRING:
+    if _same("sort_by", keys, NUMBER, STRING) is STRING:
         keys = [text_of(key) for key in keys]
     order = sorted(range(len(array)), key=keys.__getitem__)
     return [array[place] for place in order]
 
 
 def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:
-    """The parameter that all values satisfy; raises EvaluationFailed if they do not satisfy one and the same."""
+    """The parameter that all values satisfy, None of no values; raises EvaluationFailed if they are of two kinds."""
     found = None
     for value in values:
         if found is None:
