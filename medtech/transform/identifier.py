@@ -1,5 +1,6 @@
 """The identity of an Observation: what it is found under, the same for every writer of the same readings."""
 
+from functools import lru_cache
 from hashlib import sha256
 
 from medtech import ticks
@@ -9,8 +10,9 @@ SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 """The service's system: of the identifier, and of the code that names a type or a value."""
 
 
+@lru_cache(maxsize=64)
 def period_segment(start: int, end: int) -> str:
-    """`20220312100000Z.20220312105959Z`: a period to the second."""
+    """`20220312100000Z.20220312105959Z`: a period to the second, which most Observations of a flush share."""
     if start == end:
         moment = ticks.format_compact(start)
         return f"{moment}Z.{moment}Z"

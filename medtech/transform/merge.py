@@ -13,7 +13,8 @@ from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
 from medtech.transform.effective import StoredPeriod, read_effective
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.observation import ObservationDraft, Pattern, Target, write_new
+from medtech.transform.observation import ObservationDraft, write_new
+from medtech.transform.pattern import Pattern, Target
 from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
 

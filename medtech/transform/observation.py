@@ -6,7 +6,7 @@ it is created or merged into what is stored.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from medtech import ticks
@@ -26,8 +26,9 @@ from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform import sampled_data
 from medtech.transform.decimals import NotANumber
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
+from medtech.transform.pattern import Pattern, pattern_of
 from medtech.transform.sampled_data import Layout
-from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
+from medtech.transform.values import SampledDataWriter, Writer
 
 
 class ReadingFailure(NamedTuple):
@@ -37,57 +38,10 @@ class ReadingFailure(NamedTuple):
     measurement: Measurement
 
 
-class Target(NamedTuple):
-    """One value of a template; `code` is its component's, None for the Observation's own value."""
-
-    writer: Writer
-    code: dict[str, Any] | None
-
-
-class Pattern:
-    """What all Observations of a template have in common.
-
-    `by_name` has for a value name the targets that it goes to, by index; `series` has the index and the period in
-    ticks of those that are SampledData.
-    """
-
-    __slots__ = ("_codes", "by_name", "category", "series", "targets", "template")
-
-    _CODES_KEPT = 64
-
-    def __init__(self, template: CodeValueTemplate) -> None:
-        self.template = template
-        self.category = write_category(template)
-        targets = [] if template.value is None else [Target(writer_of(template.value), None)]
-        for component in template.components:
-            code = write_named_concept(component.codes, component.value.name)
-            targets.append(Target(writer_of(component.value), code))
-        self.targets = tuple(targets)
-        self.by_name: dict[str, list[int]] = {}
-        for index, target in enumerate(targets):
-            self.by_name.setdefault(target.writer.name, []).append(index)
-        self.series = [
-            (index, writer.period) for index, (writer, _) in enumerate(targets) if isinstance(writer, SampledDataWriter)
-        ]
-        self._codes: dict[str, dict[str, Any]] = {}
-
-    def code(self, type_name: str) -> dict[str, Any]:
-        """The Observation's code, with the type as the measurements spell it."""
-        code = self._codes.get(type_name)
-        if code is None:
-            if len(self._codes) >= self._CODES_KEPT:
-                self._codes.clear()  # spellings come from messages: their number is not ours to trust
-            code = self._codes[type_name] = write_named_concept(self.template.codes, type_name)
-        return code
-
-
-pattern_of = lru_cache(maxsize=4096)(Pattern)
-
-
 class ObservationDraft:
     """One Observation before it has ids.
 
-    `start` and `end` are ticks, both inclusive; `boundary` is the segment's correlation id, None for a period.
+    `start` and `end` are ticks, both inclusive; `correlation_id` is None for an Observation of a period of time.
     `readings` has for each target of the pattern its (time, what is written of it), in order of time.
     `measurements` are those it settles, in order of time: done when it is written, dead when it cannot be.
     `superseded` counts readings of single values that a later one replaced.
@@ -130,7 +84,7 @@ class ObservationDraft:
         """Raises PeriodTooLong when a series of it wants more samples than an Observation can hold."""
         for index, period in self.pattern.series:
             if self.readings[index]:
-                Layout(self.start, self.end, period).count_slots()
+                sampled_data.count_slots(self.start, self.end, period)
 
 
 class Conversion(NamedTuple):
@@ -254,6 +208,20 @@ def _period(interval: Interval, time: int) -> tuple[int, int]:
     return start, start + length - 1
 
 
+class _BadMeasurement(NamedTuple):
+    """A measurement with a reading that cannot be written; `lost`: it has no other."""
+
+    measurement: Measurement
+    error: ReadingInvalid
+    lost: bool
+
+
+class _Readings(NamedTuple):
+    by_target: list[list[tuple[int, Any]]]
+    superseded: int
+    bad: list[_BadMeasurement]
+
+
 def _draft(
     pattern: Pattern,
     group: MeasurementGroup,
@@ -263,12 +231,12 @@ def _draft(
 ) -> None:
     """Adds the draft of one Observation, or only failures. Without a period it lasts as long as what is written."""
     if len(measurements) > 1:
-        measurements = sorted(measurements, key=_time)
+        measurements = sorted(measurements, key=attrgetter("occurrence_time"))
     readings, superseded, bad = _read(pattern, measurements)
     if bad:
-        conversion.failures.extend(ReadingFailure(error, measurement) for measurement, error, _ in bad)
+        conversion.failures.extend(ReadingFailure(each.error, each.measurement) for each in bad)
         # What has no good reading counts for nothing: it makes no Observation and widens no period (divergence 7).
-        lost = {id(measurement) for measurement, _, is_lost in bad if is_lost}
+        lost = {id(each.measurement) for each in bad if each.lost}
         measurements = [measurement for measurement in measurements if id(measurement) not in lost]
         if not measurements:
             return
@@ -287,22 +255,13 @@ def _draft(
     conversion.drafts.append(draft)
 
 
-def _time(measurement: Measurement) -> int:
-    return measurement.occurrence_time
-
-
-def _read(
-    pattern: Pattern, measurements: Iterable[Measurement]
-) -> tuple[list[list[tuple[int, Any]]], int, list[tuple[Measurement, ReadingInvalid, bool]]]:
-    """(readings by target, superseded ones, measurements with a bad reading and whether that is all they have).
-
-    `measurements` in order of time; of equal times the first one's reading stands, value by value.
-    """
+def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
+    """`measurements` in order of time; of equal times the first one's reading stands, value by value."""
     targets = pattern.targets
     by_name = pattern.by_name
     readings: list[list[tuple[int, Any]]] = [[] for _ in targets]
     superseded = 0
-    bad: list[tuple[Measurement, ReadingInvalid, bool]] = []
+    bad: list[_BadMeasurement] = []
     for measurement in measurements:
         time = measurement.occurrence_time
         faults: list[str] | None = None
@@ -325,8 +284,8 @@ def _read(
                         continue
                 found.append((time, written))
         if faults:
-            bad.append((measurement, _reading_invalid(measurement.type, faults), not good))
-    return readings, superseded, bad
+            bad.append(_BadMeasurement(measurement, _reading_invalid(measurement.type, faults), lost=not good))
+    return _Readings(readings, superseded, bad)
 
 
 def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:

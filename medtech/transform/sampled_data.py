@@ -37,21 +37,22 @@ class Layout(NamedTuple):
     end: int
     period: int
 
-    def count_slots(self) -> int:
-        """Raises PeriodTooLong, before anything is built, when even empty slots take more text than there may be."""
-        slots = (self.end - self.start) // self.period + 1
-        if slots > _MAX_SLOTS:
-            raise PeriodTooLong(
-                f"The period wants {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a time stamp "
-                "years off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
-            )
-        return slots
+
+def count_slots(start: int, end: int, period: int) -> int:
+    """Raises PeriodTooLong, before anything is built, when even empty slots take more text than there may be."""
+    slots = (end - start) // period + 1
+    if slots > _MAX_SLOTS:
+        raise PeriodTooLong(
+            f"The period wants {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a time stamp years "
+            "off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
+        )
+    return slots
 
 
 def build(samples: Sequence[Sample], layout: Layout) -> str:
     """The text of a new series; `samples` in order of time, all within the layout. Raises PeriodTooLong."""
-    slots = layout.count_slots()
-    start, _, period = layout
+    start, end, period = layout
+    slots = count_slots(start, end, period)
     if len(samples) == 1:
         time, text = samples[0]
         slot = (time - start) // period
@@ -68,8 +69,8 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
     `data` is laid out so already, from the same start with the same period; `samples` are in order of time. Raises
     PeriodTooLong.
     """
-    slots = layout.count_slots()
-    start, _, period = layout
+    start, end, period = layout
+    slots = count_slots(start, end, period)
     latest = {(time - start) // period: text for time, text in samples}
     appended = _append(data, latest, slots)
     if appended is not None:
@@ -112,7 +113,7 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
     numbers of one moment stay together. Raises PeriodTooLong.
     """
     nothing = " ".join([NO_SAMPLE] * dimensions)
-    points = [nothing] * layout.count_slots()
+    points = [nothing] * count_slots(*layout)
     old = data.split()
     start, _, period = layout
     for index in range(0, len(old), dimensions):
@@ -122,7 +123,7 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
         slot = (old_start + index // dimensions * old_period - start) // period
         if slot >= len(points):
             # Somebody wrote points past the Observation's end; they are kept where they are.
-            points += [nothing] * (Layout(start, start + slot * period, period).count_slots() - len(points))
+            points += [nothing] * (count_slots(start, start + slot * period, period) - len(points))
         points[slot] = point
     return _join(points)
 

@@ -13,7 +13,8 @@ from medtech.errors import (
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import ResourceIdentity
 from medtech.transform.fhir_json import dump_resource
-from medtech.transform.observation import convert, create, fold, pattern_of
+from medtech.transform.observation import convert, create, fold
+from medtech.transform.pattern import pattern_of
 from tests.conformance.observations import group_of as group_of_vector
 from tests.conformance.observations import mapping_text
 from tests.conformance.vectors import read

@@ -1,0 +1,54 @@
+"""What all Observations of a FHIR template have in common, made once."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from medtech.mapping.fhir import CodeValueTemplate
+from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
+
+
+class Target(NamedTuple):
+    """One value of a template; `code` is its component's, None for the Observation's own value."""
+
+    writer: Writer
+    code: dict[str, Any] | None
+
+
+class Pattern:
+    """What all Observations of a template have in common.
+
+    `by_name` has for a value name the targets that it goes to, by index; `series` has the index and the period in
+    ticks of those that are SampledData.
+    """
+
+    __slots__ = ("_codes", "by_name", "category", "series", "targets", "template")
+
+    _CODES_KEPT = 64
+
+    def __init__(self, template: CodeValueTemplate) -> None:
+        self.template = template
+        self.category = write_category(template)
+        targets = [] if template.value is None else [Target(writer_of(template.value), None)]
+        for component in template.components:
+            code = write_named_concept(component.codes, component.value.name)
+            targets.append(Target(writer_of(component.value), code))
+        self.targets = tuple(targets)
+        self.by_name: dict[str, list[int]] = {}
+        for index, target in enumerate(targets):
+            self.by_name.setdefault(target.writer.name, []).append(index)
+        self.series = [
+            (index, writer.period) for index, (writer, _) in enumerate(targets) if isinstance(writer, SampledDataWriter)
+        ]
+        self._codes: dict[str, dict[str, Any]] = {}
+
+    def code(self, type_name: str) -> dict[str, Any]:
+        """The Observation's code, with the type as the measurements spell it."""
+        code = self._codes.get(type_name)
+        if code is None:
+            if len(self._codes) >= self._CODES_KEPT:
+                self._codes.clear()  # spellings come from messages: their number is not ours to trust
+            code = self._codes[type_name] = write_named_concept(self.template.codes, type_name)
+        return code
+
+
+pattern_of = lru_cache(maxsize=4096)(Pattern)
