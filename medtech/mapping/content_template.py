@@ -74,7 +74,9 @@ def read_template(container: Container, issues: Issues) -> tuple[ContentTemplate
     if container.template is None or not isinstance(container.template.value, dict):
         container.section.fault("template", "'template' is no object. Write the template's properties, {...}.")
         return None
-    return _TemplateReader(kind, container.index, Section(container.template, issues)).read()
+    before = issues.count
+    found = _TemplateReader(kind, container.index, Section(container.template, issues)).read()
+    return found if issues.count == before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class _Written:
 
 
 class _TemplateReader:
+    """Reads what it can of one template, so that every fault of it becomes an issue."""
+
     def __init__(self, kind: _Kind, index: int, section: Section) -> None:
         self._kind = kind
         self._index = index
@@ -206,7 +210,7 @@ class _TemplateReader:
             language = next(name for name, number in _LANGUAGES.items() if number == written.language)
             self._section.issues.add_at_name(
                 written.node,
-                f"{written.text!r} is no {language} expression: {error.message}, behind {error.position} characters. "
+                f"{written.text!r} is no {language} expression: {error.message}, at character {error.position + 1}. "
                 "Mend it.",
             )
             return None

@@ -131,7 +131,7 @@ class _Writer:
             "is_blank": is_blank,
             "new": tuple.__new__,
             "optional_text": _optional_text,
-            "required_text": _text,
+            "required_text": _encodable_text,
             "time_reading": time_reading,
         }
 
@@ -268,7 +268,7 @@ def _code(source: str) -> CodeType:
     return compile(source, "<device template>", "exec")
 
 
-def _text(token: Any) -> str | None:
+def _encodable_text(token: Any) -> str | None:
     """The text of a token; one that a function or the hub's metadata made may hold half characters, which UTF-8
     cannot: each becomes U+FFFD, as .NET writes it."""
     text = text_reading(token)
@@ -284,6 +284,6 @@ def _text(token: Any) -> str | None:
 def _optional_text(token: Any) -> str | None:
     """The text of an optional part; what has none counts as absent."""
     try:
-        return _text(token)
+        return _encodable_text(token)
     except NoReading:
         return None

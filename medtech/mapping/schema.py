@@ -36,6 +36,10 @@ class Issues:
         """A fault of `node`, placed where the service places faults of a property: behind its name."""
         self._found.append(MappingIssue(message, self.template, node.pointer, node.name_line, node.name_position))
 
+    @property
+    def count(self) -> int:
+        return len(self._found)
+
     def raise_found(self) -> None:
         """Raises MappingInvalid with every fault, in order of place; without any, nothing happens."""
         if self._found:

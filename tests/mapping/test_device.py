@@ -87,12 +87,13 @@ def test_every_fault_of_every_template_at_once_in_order_of_place() -> None:
         {"templateType": "JsonPathContent", "template": TABLE["base"]},
         {"templateType": "Nope", "template": {}},
         {"templateType": "JsonPathContent", "template": {**TABLE["base"], "typeMatchExpression": "$["}},
+        {"templateType": "JsonPathContent", "template": {**TABLE["base"], "timestampExpression": "$["}},
     ]
     text = json.dumps({"templateType": "CollectionContent", "template": containers}, indent=2)
     with pytest.raises(MappingInvalid) as caught:
         load_device_mapping(text)
     issues = caught.value.issues
-    assert [issue.template for issue in issues] == [0, 0, 0, 2, 3]
+    assert [issue.template for issue in issues] == [0, 0, 0, 2, 3, 4]
     assert [issue.line for issue in issues] == sorted(issue.line for issue in issues)
     assert all(issue.message.endswith(".") for issue in issues)
     assert caught.value.stage is Stage.SETUP
@@ -102,7 +103,7 @@ def test_every_fault_of_every_template_at_once_in_order_of_place() -> None:
 def test_an_expression_that_does_not_parse_is_shown_with_the_place_in_it() -> None:
     (issue,) = _issues(_text({"set": {"deviceIdExpression": "$.a[?(@b = 1)]"}}))
     assert "'$.a[?(@b = 1)]' is no JsonPath expression" in issue.message
-    assert "9 characters" in issue.message
+    assert "at character 10" in issue.message
 
 
 def test_a_mapping_of_a_thousand_templates_loads() -> None:
