@@ -7,6 +7,7 @@ whose match is `$..[?(condition)]` share one walk of the document (`Path.deep_co
 Order of results is the document's: a token before what is below it, properties as they stand in the text.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -192,13 +193,13 @@ def _compile_step(step: Step) -> _Run:
         case Field(name, deep=False):
             return lambda tokens, root: [token[name] for token in tokens if type(token) is dict and name in token]
         case Field(name):
-            return _scan_field(name)
+            return _scan((name,))
         case Fields(names, deep=False):
             return lambda tokens, root: [
                 token[name] for token in tokens if type(token) is dict for name in names if name in token
             ]
         case Fields(names):
-            return _scan_fields(names)
+            return _scan(names)
         case AnyField(deep=False):
             return lambda tokens, root: [value for token in tokens if type(token) is dict for value in token.values()]
         case AnyField():
@@ -231,41 +232,26 @@ def _pick(indexes: tuple[int, ...]) -> _Run:
     return pick
 
 
-def _scan_field(name: str) -> _Run:
+def _scan(names: tuple[str, ...]) -> _Run:
+    times = Counter(names)
+
     def collect(token: Any, found: Tokens) -> None:
         if type(token) is dict:
-            for key, value in token.items():
-                if key == name:
-                    found.append(value)
+            for name, value in token.items():
+                if name in times:
+                    found.extend([value] * times[name])
                 if type(value) is dict or type(value) is list:
                     collect(value, found)
         elif type(token) is list:
             for element in token:
                 if type(element) is dict or type(element) is list:
                     collect(element, found)
-        elif type(token) is Property:
-            collect(token.value, found)
 
     def scan(tokens: Tokens, root: Any) -> Tokens:
         found: Tokens = []
         for token in tokens:
-            collect(token, found)
+            collect(_below(token), found)
         return found
-
-    return scan
-
-
-def _scan_fields(names: tuple[str, ...]) -> _Run:
-    def scan(tokens: Tokens, root: Any) -> Tokens:
-        return [
-            value
-            for start in tokens
-            for token in walk(start.value if type(start) is Property else start)
-            if type(token) is dict
-            for key, value in token.items()
-            for name in names
-            if key == name
-        ]
 
     return scan
 

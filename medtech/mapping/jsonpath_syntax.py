@@ -37,7 +37,7 @@ class Field:
 
     def __str__(self) -> str:
         if _PLAIN_NAME.fullmatch(self.name):
-            return ("..", ".")[not self.deep] + self.name
+            return f"{'..' if self.deep else '.'}{self.name}"
         return f"{'..' if self.deep else ''}[{_quoted(self.name)}]"
 
 
@@ -284,8 +284,6 @@ class _Parser:
                 self._skip_blanks()
             elif character == closing or character == "," or character == ":":
                 written = text[start : self._at if end is None else end]
-                if not bounds and character != ":" and not written:
-                    raise self._invalid("an index is missing")
                 number = self._int32(written, start) if written else None
                 if character == ":":
                     bounds.append(number)
@@ -311,13 +309,10 @@ class _Parser:
         raise self._invalid("the bracket is not closed")
 
     def _index_step(self, indexes: list[int], bounds: list[int | None], last: int | None) -> Step:
-        if indexes:
+        if indexes or not bounds:
             if last is None:
                 raise self._invalid("an index is missing")
-            return Indexes((*indexes, last))
-        if not bounds:
-            assert last is not None
-            return Index(last)
+            return Indexes((*indexes, last)) if indexes else Index(last)
         if len(bounds) == 1:
             return Slice(bounds[0], last, None)
         # Each number behind the second colon replaces the step.

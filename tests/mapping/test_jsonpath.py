@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any
 
@@ -12,6 +13,19 @@ from hypothesis import strategies as st
 from medtech.mapping.document import json_text, message_document, parse_body
 from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
 from medtech.mapping.jsonpath import Path, compile_path, walk, with_matched_token
+from medtech.mapping.jsonpath_syntax import (
+    AnyField,
+    AnyIndex,
+    Exists,
+    Field,
+    Fields,
+    Filter,
+    Index,
+    Indexes,
+    Query,
+    Slice,
+    Step,
+)
 
 VECTORS = [
     json.loads(line)
@@ -50,6 +64,7 @@ SELECTIONS = [
     (" $.Body.flag", "[true]"),
     (" Body.flag", "[]"),  # the blank belongs to the name
     ("$Body", "[]"),
+    ("$.Body.rows[3]..['o','n','a','n']", '[true,true,{"n":7},7,7,[1,[2]]]'),
     ("$..['n','t']", '[1,"10",2.0,"9",null,"x",true,7]'),
     # indexes
     ("$.Body.list[-1]", "[3]"),
@@ -404,6 +419,68 @@ def test_paths_of_the_vectors_print_themselves(vector: dict[str, Any]) -> None:
     assert path is None or compile_path(str(path)).steps == path.steps
 
 
+def below(token: Any) -> Iterator[tuple[str | None, Any]]:
+    """Everything below a token with its name, in the order of the text."""
+    elements = token if isinstance(token, list) else []
+    for name, child in token.items() if isinstance(token, dict) else [(None, element) for element in elements]:
+        yield name, child
+        yield from below(child)
+
+
+def selected(step: Step, token: Any) -> list[Any]:
+    """What a step selects, said as plainly as it can be."""
+    inside = token if isinstance(token, dict) else {}
+    elements = token if isinstance(token, list) else []
+    match step:
+        case Field(name, True):
+            return [child for found, child in below(token) if found == name]
+        case Field(name):
+            return [inside[name]] if name in inside else []
+        case Fields(names, True):
+            return [child for found, child in below(token) for name in names if found == name]
+        case Fields(names):
+            return [inside[name] for name in names if name in inside]
+        case AnyField(True):
+            return [token, *(child for _, child in below(token))]
+        case AnyField():
+            return list(inside.values())
+        case Index(index):
+            return [elements[index]] if -len(elements) <= index < len(elements) else []
+        case Indexes(indexes):
+            return [element for index in indexes for element in selected(Index(index), token)]
+        case AnyIndex():
+            return elements
+        case Slice(start, end, stride):
+            return elements[start:end:stride]
+        case Filter(Exists(Query(False, tail)), True):
+            return [each for _, each in [(None, token), *below(token)] if evaluated(tail, each)]
+        case Filter(Exists(Query(False, tail))):
+            return [element for element in elements if evaluated(tail, element)]
+    raise AssertionError(step)
+
+
+def evaluated(steps: tuple[Step, ...], token: Any) -> list[Any]:
+    tokens = [token]
+    for step in steps:
+        tokens = [found for each in tokens for found in selected(step, each)]
+    return tokens
+
+
+found_by_name = st.builds(
+    lambda dots, name, tail: f"{dots}[?(@[{name}]{tail})]",
+    st.sampled_from(["", ".."]),
+    quoted,
+    st.just("") | plain_steps,
+)
+
+
+@given(st.lists(plain_steps | found_by_name, max_size=4).map(lambda parts: "$" + "".join(parts)), documents)
+def test_steps_select_what_they_say(text: str, document: Any) -> None:
+    path = compiled(text)
+    if path is not None:
+        assert list(map(id, path.find(document))) == list(map(id, evaluated(path.steps, document)))
+
+
 @given(paths, documents, documents)
 @example("$..[?(@ =~ /a/)]", "a", None)
 def test_evaluation_never_raises_and_selects_from_the_document(text: str, document: Any, matched: Any) -> None:
@@ -423,17 +500,17 @@ def test_a_deep_condition_selects_what_its_path_selects(text: str, document: Any
     if path is None or path.deep_condition is None:
         return
     deep = path.deep_condition
-    selected = [token for token in walk(document) if deep.holds(token, document)]
-    assert [id(token) for token in selected] == [id(token) for token in path.find(document)]
+    found = [token for token in walk(document) if deep.holds(token, document)]
+    assert [id(token) for token in found] == [id(token) for token in path.find(document)]
     if deep.required_names is not None:
         meeting = [
             token
             for token in walk(document)
             if isinstance(token, dict) and any(names <= token.keys() for names in deep.required_names)
         ]
-        assert {id(token) for token in selected} <= {id(token) for token in meeting}
+        assert {id(token) for token in found} <= {id(token) for token in meeting}
         if deep.names_suffice:
-            assert list(map(id, meeting)) == list(map(id, selected))
+            assert list(map(id, meeting)) == list(map(id, found))
 
 
 @given(st.text(alphabet="$@.[]()?*'\"\\/,:;=!<>&|~ -0123456789abtrufnei\t\n\xa0é", max_size=40))
