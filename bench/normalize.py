@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from medtech.mapping.device import DeviceMapping, load_device_mapping
-
 from bench import workloads
 from bench.frame import HERE, REFERENCE, Workload, measure, report
 from medtech import ticks
+from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent
 
 _ENQUEUED = ticks.from_unix_seconds(1_709_200_900)
