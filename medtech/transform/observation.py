@@ -238,8 +238,8 @@ def _draft(
         # What has no good reading counts for nothing: it makes no Observation and widens no period (divergence 7).
         lost = {id(each.measurement) for each in bad if each.lost}
         measurements = [measurement for measurement in measurements if id(measurement) not in lost]
-        if not measurements:
-            return
+    if not measurements:
+        return
     if period is None:
         period = measurements[0].occurrence_time, measurements[-1].occurrence_time
         correlation_id = group.correlation_id

@@ -1,6 +1,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medtech.errors import (
     ConversionError,
@@ -10,10 +12,11 @@ from medtech.errors import (
     Stage,
     TemplateNotFound,
 )
-from medtech.mapping.fhir import load_fhir_mapping
-from medtech.model import ResourceIdentity
+from medtech.group.groups import group_measurements
+from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
+from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.fhir_json import dump_resource
-from medtech.transform.observation import convert, create, fold
+from medtech.transform.observation import ObservationDraft, convert, create, fold
 from medtech.transform.pattern import pattern_of
 from tests.conformance.observations import group_of as group_of_vector
 from tests.conformance.observations import mapping_text
@@ -22,6 +25,7 @@ from tests.transform.measurements import (
     CONCEPT,
     IDENTITY,
     QUANTITY,
+    SECOND,
     SERIES,
     STRING,
     component,
@@ -114,6 +118,12 @@ def test_without_a_good_reading_there_is_no_observation() -> None:
     )
     assert [draft.start for draft in drafts] == [tick("11:00:00")]
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize("interval", [-1, 0, 60])
+def test_of_nothing_comes_nothing(interval: int) -> None:
+    group = MeasurementGroup("heartRate", "device", None, None, "c", [])
+    assert convert(mapping_of(interval, value=QUANTITY), group) == ([], [])
 
 
 def test_of_equal_times_a_bad_reading_gives_way_to_a_good_one() -> None:
@@ -219,3 +229,45 @@ def test_spellings_of_a_type_are_not_kept_without_bound() -> None:
     for number in range(1000):
         assert pattern.code(f"type {number}")["text"] == f"type {number}"
     assert len(pattern._codes) < 100
+
+
+texts = st.text(max_size=12) | st.from_regex(r"[-+ ]?[0-9]{0,29}\.?[0-9]{0,5}([eE]-?[0-9]{1,3})?", fullmatch=True)
+some_readings = st.lists(st.tuples(st.integers(0, 7300), texts), min_size=1, max_size=8)
+intervals = st.sampled_from([-1, 0, 60, 1440])
+
+
+def mapping_of_all(interval: int) -> FhirMapping:
+    """All four value types, each reading the same value."""
+    return mapping_of(interval, value=SERIES, components=[component(value) for value in (QUANTITY, STRING, CONCEPT)])
+
+
+def measured_at(second: int, text: str, sequence_number: int) -> Measurement:
+    return measured(tick("10:00:00") + second * SECOND, "c", hr=text)._replace(sequence_number=sequence_number)
+
+
+@given(intervals, some_readings)
+def test_whatever_is_read_can_be_written_and_every_measurement_is_accounted_for(
+    interval: int, series: list[Any]
+) -> None:
+    measurements = [measured_at(time, text, number) for number, (time, text) in enumerate(series)]
+    drafts, failures = convert(mapping_of_all(interval), group_of(*measurements))
+    for draft in drafts:
+        sent(create(draft, IDENTITY, issued=0))
+    settled = [measurement for draft in drafts for measurement in draft.measurements]
+    assert {*settled, *(failure.measurement for failure in failures)} == set(measurements)
+
+
+@given(intervals, some_readings)
+def test_folding_parts_is_converting_the_whole(interval: int, series: list[Any]) -> None:
+    mapping = mapping_of_all(interval)
+    (group,) = group_measurements(measured_at(time, text, number) for number, (time, text) in enumerate(series))
+    parts = [group_of(*part) for part in (group.measurements[::2], group.measurements[1::2]) if part]
+    whole = _folded(convert(mapping, group).drafts)
+    assert _folded([draft for part in parts for draft in convert(mapping, part).drafts]) == whole
+
+
+def _folded(drafts: list[ObservationDraft]) -> dict[str, dict[str, Any]]:
+    by_id: dict[str, list[ObservationDraft]] = {}
+    for draft in drafts:
+        by_id.setdefault(draft.identify(IDENTITY)[1], []).append(draft)
+    return {resource_id: create(fold(meeting), IDENTITY, issued=0) for resource_id, meeting in by_id.items()}
