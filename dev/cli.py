@@ -101,9 +101,9 @@ def read_settings(path: Path) -> dict[str, str]:
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8")).get("Values", {})
+        return {name: str(value) for name, value in values.items()}
     except (ValueError, AttributeError) as error:
         raise LocalRunFailed(f"{path} is no settings file: {error}") from None
-    return {name: str(value) for name, value in values.items()}
 
 
 def _failure(sentence: str) -> typer.Exit:

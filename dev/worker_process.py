@@ -29,6 +29,7 @@ START_SECONDS = 60.0
 TERMINATE_SECONDS = 5.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
+LONGEST_CONSOLE_LINE_BYTES = 1024 * 1024
 STEADY_SECONDS = 60.0
 """A worker that lived this long did not die of its start: the next back-off begins anew."""
 
@@ -71,6 +72,7 @@ class WorkerProcess:
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
         self._connected = asyncio.Event()
         self._pending: dict[str, asyncio.Future[Any]] = {}
+        self._console: asyncio.Task[None] | None = None
 
     async def start(
         self, port: int, app_directory: Path, settings: Mapping[str, str], log_levels: Mapping[str, int]
@@ -89,8 +91,9 @@ class WorkerProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
+            limit=LONGEST_CONSOLE_LINE_BYTES,
         )
-        console = asyncio.create_task(self._log_console(self.process))
+        console = self._console = asyncio.create_task(self._log_console(self.process))
         exited = asyncio.create_task(self.process.wait())
         exited.add_done_callback(lambda _: self._fail_pending())
         setup = asyncio.create_task(self._set_up(app_directory, settings, log_levels))
@@ -181,7 +184,14 @@ class WorkerProcess:
         """What the app prints, and what Python says when it dies, goes to the log line by line."""
         console = logging.getLogger("Host.Function.Console")
         assert process.stdout is not None
-        while line := await process.stdout.readline():
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # asyncio has dropped it; the pipe must be read on, or the worker stands still
+                console.warning("A line of more than %d bytes is left out.", LONGEST_CONSOLE_LINE_BYTES)
+                continue
+            if not line:
+                return
             console.info("%s", line.decode(errors="replace").rstrip())
 
     def _fail_pending(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from dev.running_host import RunningHost
 from tests.dev.conftest import APP, SampleHost
+from tests.dev.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,7 @@ def test_a_function_that_raises_is_a_500_and_in_the_log(host: SampleHost, http: 
 
 def test_what_the_app_logs_and_prints_is_in_the_log_at_the_hosts_level(host: SampleHost, http: httpx.Client) -> None:
     http.post("/api/talk")
+    wait_until(lambda: "Host.Function.Console: line after a long one" in host.logs)
     lines = host.logs.splitlines()
     assert any("WARNING Function.talk.User" in line and "warning line" in line for line in lines)
     assert any("Host.Function.Console: printed line" in line for line in lines)

@@ -107,6 +107,8 @@ def secret(req: func.HttpRequest) -> str:
 @app.route(route="talk", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 def talk(req: func.HttpRequest) -> func.HttpResponse:
     print("printed line")
+    print("x" * (2 * 1024 * 1024))
+    print("line after a long one")
     logging.getLogger("sample.talk").debug("debug line")
     logging.getLogger("sample.talk").warning("warning line")
     try:

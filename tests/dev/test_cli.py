@@ -1,0 +1,42 @@
+"""Settings of a local run."""
+
+from pathlib import Path
+
+import pytest
+
+from dev.cli import read_settings
+from dev.demo import QUICK_SETTINGS
+from dev.local_run import _own_settings
+from dev.processes import LocalRunFailed
+
+
+def test_values_of_the_settings_file_are_texts(tmp_path: Path) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text('{"IsEncrypted": false, "Values": {"WINDOW_SECONDS": 5, "EVENT_HUB_NAME": "hub"}}')
+    assert read_settings(path) == {"WINDOW_SECONDS": "5", "EVENT_HUB_NAME": "hub"}
+
+
+def test_no_settings_file_is_no_settings(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "local.settings.json") == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"Values": [1]}'])
+def test_a_broken_settings_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(text)
+    with pytest.raises(LocalRunFailed, match=r"local\.settings\.json is no settings file"):
+        read_settings(path)
+
+
+def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
+    settings = {
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "BufferStorage__accountName": "account",
+        "EventHubConnection__fullyQualifiedNamespace": "ns.servicebus.windows.net",
+        "EVENT_HUB_NAME": "hub",
+        "FHIR_SERVICE_URL": "https://fhir.example",
+        "FHIR_AUDIENCE": "https://fhir.example",
+        "FHIR_MAPPING": "mine.json",
+        "WINDOW_SECONDS": "9",
+    }
+    assert _own_settings(settings) == QUICK_SETTINGS | {"FHIR_MAPPING": "mine.json", "WINDOW_SECONDS": "9"}
