@@ -190,7 +190,9 @@ _TIME = (
     r"(?P<hour>[0-9]{1,2})(?:\s*:\s*(?P<minute>[0-9]{1,2})(?:\s*:\s*(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]+)?)?"
     r"(?:\s*(?P<half>am|pm))?|\s*(?P<half_alone>am|pm))"
 )
-_ZONE = r"(?:z|gmt)|(?:gmt)?(?P<sign>[+-])(?P<zone>[0-9]{1,2}:[0-9]{2}|[0-9]{1,4})"
+_ISO_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>\.[0-9]+)?)?"
+_OFFSET = r"(?P<sign>[+-])(?P<zone>[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4})"
+_ZONE = rf"(?:\s*(?:z|gmt|(?:gmt)?{_OFFSET}))?"
 _SEPARATOR = r"\s*[/.,-]\s*|\s+"
 _DATE = (
     rf"(?:(?P<weekday>{_DAY_NAMES})(?:\s*,\s*|\s+))?"
@@ -200,15 +202,17 @@ _DATE = (
     rf"|(?P<name_first>{_MONTH_NAMES})\.?(?:{_SEPARATOR})(?P<one>[0-9]{{1,4}})(?:(?:{_SEPARATOR})(?P<two>[0-9]{{1,4}}))?"
     r")"
 )
+_ISO_DATE = r"(?P<first>[0-9]{3,4})(?P<gap>[/-])(?P<second_number>[0-9]{1,2})(?P=gap)(?P<third>[0-9]{1,2})"
 _MOMENTS = tuple(
-    re.compile(rf"\s*{order}\s*\x00*", re.IGNORECASE | re.ASCII)
-    for order in (
-        rf"{_DATE}(?:\s*t\s*|\s*,\s*|\s+){_TIME}(?:\s*(?:{_ZONE}))?",
-        rf"{_DATE}(?:\s*(?:z|gmt))?",
+    re.compile(rf"\s*{form}\s*\x00*", re.IGNORECASE | re.ASCII)
+    for form in (
+        rf"{_ISO_DATE}t{_ISO_TIME}(?:\s*(?:z|{_OFFSET}))?",
+        rf"{_DATE}(?:\s*,\s*|\s+){_TIME}{_ZONE}",
+        rf"{_DATE}{_ZONE}",
         rf"{_TIME}(?:\s*,\s*|\s+){_DATE}(?:\s*(?:z|gmt))?",
     )
 )
-_TIME_ALONE = re.compile(rf"\s*{_TIME}(?:\s*(?:{_ZONE}))?\s*\x00*", re.IGNORECASE | re.ASCII)
+_TIME_ALONE = re.compile(rf"\s*{_TIME}{_ZONE}\s*\x00*", re.IGNORECASE | re.ASCII)
 _LONGEST = 100
 """No date is longer; a text that is goes no further, so a megabyte costs nothing."""
 
@@ -243,14 +247,16 @@ _Parts = dict[str, str | None]
 
 def _day_ticks(parts: _Parts) -> int | None:
     """The day's first tick; None where the numbers are no day, or the day has no year."""
-    named = parts["name"] or parts["name_first"]
+    named = parts.get("name") or parts.get("name_first")
+    if parts.get("zone") and "hour" not in parts and not (parts["third"] or parts["after"] or parts["two"]):
+        return None  # 2019-02-05:00 is no February with an offset
     if named is None:
         ticks = _numeric_day(parts["first"] or "", parts["gap"] or "", parts["second_number"] or "", parts["third"])
     else:
         ticks = _named_day(
             _MONTH_NUMBERS[named.lower()], parts["before"] or parts["one"] or "", parts["after"] or parts["two"]
         )
-    weekday = parts["weekday"]
+    weekday = parts.get("weekday")
     if ticks is None or weekday is None:
         return ticks
     return ticks if _DAYS[ticks // TICKS_PER_DAY % 7].startswith(weekday.lower()) else None
@@ -292,7 +298,7 @@ def _time_of_day(parts: _Parts) -> int:
     if parts.get("hour") is None:
         return 0
     hour, minute, second = (int(parts[name] or "0") for name in ("hour", "minute", "second"))
-    half = parts["half"] or parts["half_alone"]
+    half = parts.get("half") or parts.get("half_alone")
     if half is not None and half.lower() == "am":
         if hour > 12:
             raise NoDate("no date")
