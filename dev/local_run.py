@@ -89,7 +89,7 @@ class LocalRun:
 
     def _show(self, outcome: Outcome) -> None:
         """One row for each device and type: how many Observations, their period, the latest value."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for heading in ("patient", "device", "type", "n", "period (UTC)"):
             table.add_column(heading, no_wrap=True)
         table.add_column("latest value")
