@@ -61,7 +61,8 @@ class DeviceMapping:
             self._extracts[index](
                 document, matches[index], ingestion_time, partition, sequence_number, measurements, failures
             )
-        return Normalized(measurements, failures)
+        # Half the time of the NamedTuple's own constructor, which only does the same.
+        return tuple.__new__(Normalized, (measurements, failures))
 
 
 def load_device_mapping(text: str) -> DeviceMapping:

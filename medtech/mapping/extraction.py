@@ -13,6 +13,7 @@ from typing import Any
 
 from medtech.errors import DeviceIdentityNotDefined, IncompatibleData
 from medtech.mapping.document import NoReading, text_reading, time_reading
+from medtech.mapping.dotnet_time import utc_ticks
 from medtech.mapping.expression import EvaluationFailed
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
@@ -133,6 +134,7 @@ class _Writer:
             "optional_text": _optional_text,
             "required_text": _encodable_text,
             "time_reading": time_reading,
+            "utc_ticks": utc_ticks,
         }
 
     def function(self) -> Extract:
@@ -193,10 +195,13 @@ class _Writer:
         code += _indented(self._attempt(variable, last), depth)
 
     def _attempt(self, variable: str, field: Field) -> list[str]:
+        # What `time_reading` asks first is asked here, to save the call.
         return [
             f"at = {self._number(field)}",
-            *self._token(variable, field.source),
-            f"{variable} = time_reading({variable})",
+            *self._token("token_of_time", field.source),
+            f"{variable} = utc_ticks(token_of_time) if type(token_of_time) is str else None",
+            f"if {variable} is None:",
+            f"    {variable} = time_reading(token_of_time)",
         ]
 
     def _values(self, fields: tuple[Field, ...]) -> str:

@@ -99,9 +99,16 @@ def walk(document, matches, failed):
 {prepare}
     container = document
 {ask}
-    waiting = [part for part in reversed(document.values()) if part and (type(part) is dict or type(part) is list)]
+    waiting = []
     take = waiting.pop
     put = waiting.append
+    if document["SystemProperties"]:
+        put(document["SystemProperties"])
+    if document["Properties"]:
+        put(document["Properties"])
+    body = document["Body"]
+    if type(body) is dict or type(body) is list:
+        put(body)
     while waiting:
         container = take()
         if type(container) is dict:

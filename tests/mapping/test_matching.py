@@ -63,7 +63,8 @@ def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: li
     sets = tuple(frozenset((name,)) for name in {"a", *names})
     matcher = Matcher([Scan(3, sets, condition), Scan(4, (frozenset("b"),), None)])
     failed: Failed = {}
-    matches = matcher.find({"Body": [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]}, failed)
+    body = [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]
+    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}}, failed)
     assert list(failed) == [3]
     assert matches == {4: [{"b": 1}]}
     assert asked == [{"a": 1}, {"a": 2}]
