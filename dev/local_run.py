@@ -28,7 +28,7 @@ class LocalRun:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
             self._console.width = 100
-        self._stack = LocalStack(data_folder, settings=_own_settings(settings), ports=ports, fresh=fresh)
+        self._stack = LocalStack(data_folder, settings=local_settings(settings), ports=ports, fresh=fresh)
 
     def run(self) -> None:
         """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
@@ -146,10 +146,16 @@ class LocalRun:
                 raise LocalRunFailed(f"{server.name} ended; see {server.log_path}, then start again.")
 
 
-def _own_settings(settings: Mapping[str, str]) -> dict[str, str]:
+def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
     """The user's settings, without those that say where storage, hub and FHIR server are: they run here."""
     elsewhere = (  # prefixes: a connection may be several settings
-        "AzureWebJobsStorage", "BufferStorage", "EventHubConnection", "EVENT_HUB_NAME", "FHIR_SERVICE_URL", "FHIR_AUDIENCE")
+        "AzureWebJobsStorage",
+        "BufferStorage",
+        "EventHubConnection",
+        "EVENT_HUB_NAME",
+        "FHIR_SERVICE_URL",
+        "FHIR_AUDIENCE",
+    )
     own = {name: value for name, value in settings.items() if not name.startswith(elsewhere)}
     return QUICK_SETTINGS | own
 

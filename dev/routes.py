@@ -111,7 +111,7 @@ def _call(host: "FunctionsHost", function: Function) -> Endpoint:
             rawBody=body,
         )
         result = await host.invoke(function.name, messages.TypedData(http=http))
-        return Response(status_code=500) if result.failure is not None else _response(result.return_value)
+        return Response(status_code=500) if result.failure is not None else http_response(result.return_value)
 
     return answer
 
@@ -123,7 +123,7 @@ def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:
     return joined
 
 
-def _response(value: Any) -> Response:
+def http_response(value: Any) -> Response:
     kind = value.WhichOneof("data")
     if kind is None:
         return Response(status_code=204)

@@ -6,7 +6,7 @@ import pytest
 
 from dev.cli import read_settings
 from dev.demo import QUICK_SETTINGS
-from dev.local_run import _own_settings
+from dev.local_run import local_settings
 from dev.processes import LocalRunFailed
 
 
@@ -39,4 +39,4 @@ def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
         "FHIR_MAPPING": "mine.json",
         "WINDOW_SECONDS": "9",
     }
-    assert _own_settings(settings) == QUICK_SETTINGS | {"FHIR_MAPPING": "mine.json", "WINDOW_SECONDS": "9"}
+    assert local_settings(settings) == QUICK_SETTINGS | {"FHIR_MAPPING": "mine.json", "WINDOW_SECONDS": "9"}

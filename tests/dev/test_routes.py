@@ -3,7 +3,7 @@
 import pytest
 
 from dev.functions import FunctionInvalid
-from dev.routes import _response, route_paths
+from dev.routes import http_response, route_paths
 from dev.rpc import messages
 
 
@@ -29,11 +29,11 @@ def test_a_constraint_that_is_not_known_is_named() -> None:
 
 
 def test_nothing_returned_is_no_content() -> None:
-    assert _response(messages.TypedData()).status_code == 204
+    assert http_response(messages.TypedData()).status_code == 204
 
 
 def test_a_text_is_the_body() -> None:
-    answer = _response(messages.TypedData(string="text"))
+    answer = http_response(messages.TypedData(string="text"))
     assert (answer.status_code, answer.body, answer.media_type) == (200, b"text", "text/plain")
 
 
@@ -44,6 +44,6 @@ def test_status_headers_and_cookies_are_kept() -> None:
     cookie.http_only.value = True
     body = messages.TypedData(bytes=b"{}")
     http = messages.RpcHttp(status_code="202", headers={"location": "/jobs/1"}, body=body, cookies=[cookie])
-    answer = _response(messages.TypedData(http=http))
+    answer = http_response(messages.TypedData(http=http))
     assert (answer.status_code, answer.body, answer.headers["location"]) == (202, b"{}", "/jobs/1")
     assert answer.headers["set-cookie"] == "a=b; HttpOnly; Max-Age=60; Path=/p; SameSite=strict"
