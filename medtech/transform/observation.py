@@ -20,7 +20,7 @@ from medtech.errors import (
     TemplateNotFound,
 )
 from medtech.group.groups import precedence
-from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Interval
+from medtech.mapping.fhir import CodeValueTemplate, FhirMapping
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform import sampled_data
@@ -110,9 +110,9 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
             ),
         )
     pattern = pattern_of(template)
-    interval = template.interval
+    length = pattern.length
     conversion = Conversion([], [])
-    if interval is Interval.CORRELATION_ID:
+    if length is None:
         if group.correlation_id is None or is_blank(group.correlation_id):
             return _failed(
                 group,
@@ -122,14 +122,13 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
                 ),
             )
         _draft(pattern, group, group.measurements, None, conversion)
-    elif len(group.measurements) == 1:
-        _draft(pattern, group, group.measurements, _period(interval, group.measurements[0].occurrence_time), conversion)
     else:
-        periods: dict[tuple[int, int], list[Measurement]] = {}
+        periods: dict[int, list[Measurement]] = {}
         for measurement in group.measurements:
-            periods.setdefault(_period(interval, measurement.occurrence_time), []).append(measurement)
-        for period, measurements in periods.items():
-            _draft(pattern, group, measurements, period, conversion)
+            periods.setdefault(measurement.occurrence_time // length, []).append(measurement)
+        for index, measurements in periods.items():
+            start = index * length
+            _draft(pattern, group, measurements, (start, start + length - 1), conversion)
     return conversion
 
 
@@ -200,14 +199,6 @@ def _failed(group: MeasurementGroup, error: MedTechError) -> Conversion:
     return Conversion([], [ReadingFailure(error, measurement) for measurement in group.measurements])
 
 
-def _period(interval: Interval, time: int) -> tuple[int, int]:
-    if interval is Interval.SINGLE:
-        return time, time
-    length = interval * ticks.TICKS_PER_MINUTE
-    start = time - time % length
-    return start, start + length - 1
-
-
 class _BadMeasurement(NamedTuple):
     """A measurement with a reading that cannot be written; `lost`: it has no other."""
 
@@ -257,9 +248,8 @@ def _draft(
 
 def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
     """`measurements` in order of time; of equal times the first one's reading stands, value by value."""
-    targets = pattern.targets
     by_name = pattern.by_name
-    readings: list[list[tuple[int, Any]]] = [[] for _ in targets]
+    readings: list[list[tuple[int, Any]]] = [[] for _ in pattern.targets]
     superseded = 0
     bad: list[_BadMeasurement] = []
     for measurement in measurements:
@@ -267,10 +257,9 @@ def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
         faults: list[str] | None = None
         good = False
         for name, text in measurement.properties:
-            for index in by_name.get(name, ()):
-                writer = targets[index].writer
+            for index, read, is_series in by_name.get(name, ()):
                 try:
-                    written = writer.read(text)
+                    written = read(text)
                 except NotANumber:
                     faults = [*(faults or ()), name]
                     continue
@@ -279,7 +268,7 @@ def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
                 good = True
                 found = readings[index]
                 if found:
-                    superseded += not isinstance(writer, SampledDataWriter)
+                    superseded += not is_series
                     if found[-1][0] == time:
                         continue
                 found.append((time, written))

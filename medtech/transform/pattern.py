@@ -1,9 +1,11 @@
 """What all Observations of a FHIR template have in common, made once."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from medtech.mapping.fhir import CodeValueTemplate
+from medtech.mapping.fhir import CodeValueTemplate, Interval
+from medtech.ticks import TICKS_PER_MINUTE
 from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
 
 
@@ -17,25 +19,30 @@ class Target(NamedTuple):
 class Pattern:
     """What all Observations of a template have in common.
 
-    `by_name` has for a value name the targets that it goes to, by index; `series` has the index and the period in
-    ticks of those that are SampledData.
+    `by_name` has for a value name the targets that it goes to: index, how it is read, and whether it is a series.
+    `series` has the index and the period in ticks of those that are. `length` is an Observation's, in ticks: one tick
+    for a single reading, None for a correlation group, which lasts as long as its readings do.
     """
 
-    __slots__ = ("_codes", "by_name", "category", "series", "targets", "template")
+    __slots__ = ("_codes", "by_name", "category", "length", "series", "targets", "template")
 
     _CODES_KEPT = 64
 
     def __init__(self, template: CodeValueTemplate) -> None:
         self.template = template
+        self.length = None
+        if template.interval is not Interval.CORRELATION_ID:
+            self.length = template.interval * TICKS_PER_MINUTE or 1
         self.category = write_category(template)
         targets = [] if template.value is None else [Target(writer_of(template.value), None)]
         for component in template.components:
             code = write_named_concept(component.codes, component.value.name)
             targets.append(Target(writer_of(component.value), code))
         self.targets = tuple(targets)
-        self.by_name: dict[str, list[int]] = {}
-        for index, target in enumerate(targets):
-            self.by_name.setdefault(target.writer.name, []).append(index)
+        self.by_name: dict[str, list[tuple[int, Callable[[str], Any], bool]]] = {}
+        for index, (writer, _) in enumerate(targets):
+            reader = (index, writer.read, isinstance(writer, SampledDataWriter))
+            self.by_name.setdefault(writer.name, []).append(reader)
         self.series = [
             (index, writer.period) for index, (writer, _) in enumerate(targets) if isinstance(writer, SampledDataWriter)
         ]

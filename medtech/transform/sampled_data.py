@@ -91,18 +91,19 @@ def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
 
     This is how readings arrive, and it spares taking a long series apart to put it together again.
     """
-    if any(mark in data for mark in _ODD_BLANKS):
-        return None
     head = data.rstrip(" E")
-    tail = data[len(head) :]
+    empty = (len(data) - len(head) + 1) // 2
+    tail = " E" * empty if head else (" E" * empty)[1:]
+    if data[len(head) :] != tail or any(mark in head for mark in _ODD_BLANKS):
+        return None
     used = head.count(" ") + 1 if head else 0
-    if min(samples) < used or (head and tail[:1] not in ("", " ")):
+    if min(samples) < used:
         return None
     last = max(samples)
     points = [NO_SAMPLE] * (last + 1 - used)
     for slot, text in samples.items():
         points[slot - used] = text
-    slots = max(slots, used + (len(tail) + 1) // 2)
+    slots = max(slots, used + empty)
     return _limited(f"{head}{' ' if head else ''}{' '.join(points)}{' E' * (slots - last - 1)}")
 
 

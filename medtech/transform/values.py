@@ -28,6 +28,7 @@ class SampledDataWriter:
     """A series; its readings are data points. All the others keep one reading, the latest."""
 
     property = "valueSampledData"
+    read = staticmethod(decimals.sample)
 
     def __init__(self, value: SampledDataValue) -> None:
         self.name = value.name
@@ -37,22 +38,17 @@ class SampledDataWriter:
         self.period_ms = value.period_ms if isinstance(scale, int) and scale < 0 else int(value.period_ms)
         self._origin = _without_nulls({"value": 0, "unit": value.unit})
 
-    def read(self, text: str) -> str:
-        return decimals.sample(text)
-
     def write(self, data: str) -> dict[str, Any]:
         return {"origin": self._origin, "period": self.period_ms, "dimensions": 1, "data": data}
 
 
 class QuantityWriter:
     property = "valueQuantity"
+    read = staticmethod(decimals.parse)
 
     def __init__(self, value: QuantityValue) -> None:
         self.name = value.name
         self._unit = _without_nulls({"unit": value.unit, "system": value.system, "code": value.code})
-
-    def read(self, text: str) -> Decimal:
-        return decimals.parse(text)
 
     def write(self, reading: Decimal) -> dict[str, Any]:
         return {"value": reading, **self._unit}
