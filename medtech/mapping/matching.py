@@ -50,8 +50,9 @@ class Search:
 class Matcher:
     """All type match expressions of a mapping.
 
-    `reads_metadata` tells whether Properties and SystemProperties must be there: an expression looks at values, or
-    may match the document itself.
+    `find(document, failed)` answers the matches of a message, and puts templates whose expression fails on it into
+    `failed`; they match none. `reads_metadata` tells whether Properties and SystemProperties must be there: an
+    expression looks at values, or may match the document itself.
     """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
@@ -59,11 +60,12 @@ class Matcher:
         scans = [finder for finder in finders if isinstance(finder, Scan)]
         self._searches = [finder for finder in finders if isinstance(finder, Search)]
         self._names = frozenset(name for scan in scans for names in scan.required for name in names)
-        self._walk = _compile_walk(scans)
+        self._walk = _compile_walk(scans, self._names)
+        self.find: Callable[[dict[str, Any], Failed], Matches] = self._walk if not self._searches else self._find_all
         self.reads_metadata = bool(
             self._searches
             or any(scan.condition is not None for scan in scans)
-            or not self._names.isdisjoint(("Body", "Properties", "SystemProperties"))
+            or not self._names.isdisjoint(_DOCUMENT_NAMES)
         )
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
@@ -75,11 +77,8 @@ class Matcher:
                 return True
         return False
 
-    def find(self, document: dict[str, Any], failed: Failed) -> Matches:
-        """The matches of one message. Templates whose expression fails on it are put into `failed`; they match none."""
-        matches: Matches = {}
-        if self._names:
-            self._walk(document, matches, failed)
+    def _find_all(self, document: dict[str, Any], failed: Failed) -> Matches:
+        matches = self._walk(document, failed) if self._names else {}
         for search in self._searches:
             try:
                 tokens = search.find(document)
@@ -88,17 +87,18 @@ class Matcher:
             else:
                 if tokens:
                     matches[search.template] = tokens
-        for template in failed:
-            matches.pop(template, None)
         return matches
 
 
+_DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
+
 # Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
 _WALK = """
-def walk(document, matches, failed):
+def walk(document, failed):
+    matches = {{}}
 {prepare}
     container = document
-{ask}
+{ask_document}
     waiting = []
     take = waiting.pop
     put = waiting.append
@@ -112,35 +112,41 @@ def walk(document, matches, failed):
     while waiting:
         container = take()
         if type(container) is dict:
-{ask_indented}
+{ask}
             container = container.values()
         for child in reversed(container):
             kind = type(child)
             if kind is dict or kind is list:
                 put(child)
 {finish}
+    for template in failed:
+        matches.pop(template, None)
+    return matches
 """
 
 
-def _compile_walk(scans: list[Scan]) -> Callable[[dict[str, Any], Matches, Failed], None]:
-    """(document, matches, failed): one walk that puts the matches of all `scans` into `matches`."""
+def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[str, Any], Failed], Matches]:
+    """(document, failed) to matches: one walk for all `scans`, which ask for `names`."""
     constants: dict[str, Any] = {}
     if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
         prepare, ask, finish = _ask_in_a_row(scans, constants)
     else:
-        constants["ask"] = _asker(scans)
-        constants["has_none_of"] = frozenset(name for scan in scans for names in scan.required for name in names)
-        prepare = ["has_none = has_none_of.isdisjoint"]
+        constants |= {"ask": _asker(scans), "names": names}
+        prepare = ["has_none = names.isdisjoint"]
         ask = ["if not has_none(container):", "    ask(container, document, matches, failed)"]
         finish = []
     source = _WALK.format(
-        prepare="\n".join(f"    {line}" for line in prepare),
-        ask="\n".join(f"    {line}" for line in ask),
-        ask_indented="\n".join(f"            {line}" for line in ask),
-        finish="\n".join(f"    {line}" for line in finish),
+        prepare=_indented(prepare, 1),
+        ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
+        ask=_indented(ask, 3),
+        finish=_indented(finish, 1),
     )
     exec(compile(source, "<walk of the device mapping>", "exec"), constants)
     return constants["walk"]  # type: ignore[no-any-return]
+
+
+def _indented(lines: list[str], depth: int) -> str:
+    return "\n".join("    " * depth + line for line in lines)
 
 
 def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
@@ -160,7 +166,7 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
         finish += [f"if found_{number}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
-    return prepare or ["pass"], ask or ["pass"], finish
+    return prepare, ask, finish
 
 
 def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Failed], bool]:
