@@ -49,8 +49,11 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
 
 @pytest.fixture(scope="session")
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wires]:
-    """One stack for the tests that take its parts away; each leaves it whole, or the next ones say so."""
-    with behind_proxies(tmp_path_factory.mktemp("breakable"), {}) as wires:
+    """One stack for the tests that take its parts away; each leaves it whole, or the next ones say so.
+
+    It keeps what no template takes: a setting that disturbs none of them.
+    """
+    with behind_proxies(tmp_path_factory.mktemp("breakable"), {"KEEP_UNMATCHED": "true"}) as wires:
         yield wires
 
 

@@ -12,6 +12,8 @@ waits for one to end.
 
 import base64
 import json
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -28,6 +30,7 @@ from medtech.group import lease
 from medtech.group.buffer import Buffer
 from medtech.model import DeviceEvent, Measurement
 from medtech.storage import Storage
+from tests.dev.waiting import wait_until
 
 NEVER = "0 0 0 1 1 *"
 QUIET = {"FLUSH_SCHEDULE": NEVER}
@@ -140,6 +143,16 @@ class Ward:
         """How often each of these letters was written."""
         keys = {(letter.partition_key, letter.row_key) for letter in self.letters(positions)}
         return [each.count for each in self._letters.summaries() if (each.partition_key, each.row_key) in keys]
+
+    def crash_worker(self) -> None:
+        """Kills the worker at once and does not wait for its successor, whose start the host puts off more each time.
+
+        `restart_host` starts one without delay.
+        """
+        pid = self.stack.worker_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.stack.worker_pid != pid)
 
     def let_leases_end(self) -> None:
         """Ends the leases that a killed worker held on its shards, as a minute of waiting would."""
