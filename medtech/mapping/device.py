@@ -7,11 +7,12 @@ Loading compiles everything; nothing is parsed per message. One walk of a messag
 from typing import Any
 
 from medtech.errors import ErrorType, MappingInvalid, NotSupported
-from medtech.mapping.content_template import read_template
+from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document, parse_body
-from medtech.mapping.extraction import ContentTemplate, Extract, compile_extraction
+from medtech.mapping.extraction import Extract, compile_extraction
 from medtech.mapping.matching import Failed, Matcher, Scan, Search
 from medtech.mapping.schema import Issues, read_collection
+from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
 
 _UNREAD: dict[str, Any] = {}

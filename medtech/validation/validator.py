@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medtech.errors import MappingInvalid, Stage
+from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.device import DeviceMapping, load_device_mapping, readable_templates
-from medtech.mapping.extraction import ContentTemplate
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, load_fhir_mapping
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.observation import convert, create

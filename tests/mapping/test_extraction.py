@@ -5,9 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
 from medtech.mapping.document import NoReading, Text, text_reading, time_reading
 from medtech.mapping.expression import EvaluationFailed
-from medtech.mapping.extraction import ContentTemplate, Evaluation, Field, Lookup, Origin, compile_extraction
+from medtech.mapping.extraction import compile_extraction
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
 

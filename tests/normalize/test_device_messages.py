@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medtech import ticks
-from medtech.mapping import content_template, jmespath, jsonpath
+from medtech.mapping import jmespath, jsonpath, template_reader
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent, Normalized
 from tests.conformance.compare import difference
@@ -184,7 +184,7 @@ def nothing_may_be_parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
         raise AssertionError("an expression was parsed while a message was read")
 
     for module, names in [
-        (content_template, ("compile_path", "compile_expression")),
+        (template_reader, ("compile_path", "compile_expression")),
         (jsonpath, ("parse_path", "compile_path", "_compile_steps", "_compile_condition")),
         (jmespath, ("parse", "compile_expression", "_Compiler")),
     ]:
