@@ -76,8 +76,8 @@ class ContentTemplate:
     def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
         """The failure of a match (-1: of the template). Its text holds the mapping's words, never the message's."""
         text = (
-            f"Template {self.index} ('{self.type}'): '{origin.name}' {error}. Expression {origin.expression}, "
-            f"line {origin.line} of the device mapping. Mend the expression, or what the device sends."
+            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by {origin.expression} "
+            f"(line {origin.line} of the device mapping): mend the expression, or what the device sends."
         )
         no_device = origin is self.device_id.origin and isinstance(error, NoValue)
         kind = DeviceIdentityNotDefined if no_device else IncompatibleData
@@ -88,4 +88,4 @@ class NoValue(ValueError):
     """A required reading that is absent, null or blank."""
 
     def __init__(self) -> None:
-        super().__init__("finds no value in the message")
+        super().__init__("no value in the message")
