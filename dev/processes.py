@@ -3,6 +3,7 @@
 Each server writes to a log file of its own and ends with its parent (see child.py), also when the parent is killed.
 """
 
+import base64
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 
 DEV_FOLDER = Path(__file__).resolve().parent
 ROOT = DEV_FOLDER.parent
+STORAGE_ACCOUNT = "local"
+STORAGE_KEY = base64.b64encode(b"opens the emulator of this machine and nothing else").decode()
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -143,7 +146,10 @@ def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int
     for option, port in ports.items():
         options += [option, str(port)]
     command = node_command(script, *options)
-    return Server("azurite", command, list(ports.values()), log_folder, stop_signal=signal.SIGINT)
+    environment = {**os.environ, "AZURITE_ACCOUNTS": f"{STORAGE_ACCOUNT}:{STORAGE_KEY}"}
+    return Server(
+        "azurite", command, list(ports.values()), log_folder, stop_signal=signal.SIGINT, environment=environment
+    )
 
 
 def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
@@ -153,12 +159,10 @@ def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
 
 
 def storage_connection_string(blob_port: int, queue_port: int, table_port: int) -> str:
-    """Azurite's account, whose name and key are fixed and public."""
-    account = "devstoreaccount1"
-    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    """The account that `azurite` opens."""
     ports = {"Blob": blob_port, "Queue": queue_port, "Table": table_port}
-    endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{account}" for name, port in ports.items())
-    return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{endpoints};"
+    endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{STORAGE_ACCOUNT}" for name, port in ports.items())
+    return f"DefaultEndpointsProtocol=http;AccountName={STORAGE_ACCOUNT};AccountKey={STORAGE_KEY};{endpoints};"
 
 
 def _listens(port: int) -> bool:

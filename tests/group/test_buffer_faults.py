@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dev.processes import STORAGE_ACCOUNT
 from medtech import ticks
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
@@ -30,7 +31,7 @@ def proxy(storage: Storage, azurite: str) -> Iterator[FaultProxy]:
 def wired(proxy: FaultProxy, azurite: str) -> Storage:
     """The account, with its tables reached through the proxy."""
     parts = [part for part in azurite.split(";") if part and not part.startswith("TableEndpoint=")]
-    connection = ";".join([*parts, f"TableEndpoint={proxy.url}/devstoreaccount1"])
+    connection = ";".join([*parts, f"TableEndpoint={proxy.url}/{STORAGE_ACCOUNT}"])
     return Storage(environment={"BufferStorage": connection})
 
 
