@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medtech.errors import DeviceIdentityNotDefined, IncompatibleData
+from medtech.mapping.schema import shortened
 from medtech.model import NormalizationFailure
 
 
@@ -76,7 +77,7 @@ class ContentTemplate:
     def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
         """The failure of a match (-1: of the template). Its text holds the mapping's words, never the message's."""
         text = (
-            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by {origin.expression} "
+            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by {shortened(origin.expression)} "
             f"(line {origin.line} of the device mapping): mend the expression, or what the device sends."
         )
         no_device = origin is self.device_id.origin and isinstance(error, NoValue)

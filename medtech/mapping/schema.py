@@ -245,6 +245,14 @@ _WHITE_SPACE = (
 )
 
 
+def shortened(text: str) -> str:
+    """A text of the mapping as a message shows it: enough to be found again."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+_MOST_SHOWN = 120
+
+
 def describe(node: Node) -> str:
     """What a node is, in the words of JSON, for a message."""
     value = node.value
@@ -257,7 +265,7 @@ def describe(node: Node) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"the text '{value}'" if len(value) <= 60 else f"the text '{value[:60]}...'"
+        return f"the text '{shortened(value)}'"
     if isinstance(value, float) and not math.isfinite(value):
         return "no finite number"
     return f"the number {value}"

@@ -14,7 +14,7 @@ from medtech.mapping.jmespath import Expression, compile_expression
 from medtech.mapping.json_reader import Node
 from medtech.mapping.jsonpath import MATCHED_TOKEN, Path, compile_path
 from medtech.mapping.matching import Scan, Search
-from medtech.mapping.schema import Container, Issues, Section, describe, is_blank
+from medtech.mapping.schema import Container, Issues, Section, describe, is_blank, shortened
 
 _LANGUAGES = {"JsonPath": 0, "JmesPath": 1}
 _JSONPATH, _JMESPATH = _LANGUAGES.values()
@@ -210,8 +210,8 @@ class _TemplateReader:
             language = next(name for name, number in _LANGUAGES.items() if number == written.language)
             self._section.issues.add_at_name(
                 written.node,
-                f"{written.text!r} is no {language} expression: {error.message}, at character {error.position + 1}. "
-                "Mend it.",
+                f"'{shortened(written.text)}' is no {language} expression: {error.message}, "
+                f"at character {error.position + 1}. Mend it.",
             )
             return None
 
