@@ -77,8 +77,9 @@ class ContentTemplate:
     def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
         """The failure of a match (-1: of the template). Its text holds the mapping's words, never the message's."""
         text = (
-            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by {shortened(origin.expression)} "
-            f"(line {origin.line} of the device mapping): mend the expression, or what the device sends."
+            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by "
+            f"{shortened(origin.expression)} (line {origin.line} of the device mapping): mend the expression, or what "
+            "the device sends."
         )
         no_device = origin is self.device_id.origin and isinstance(error, NoValue)
         kind = DeviceIdentityNotDefined if no_device else IncompatibleData
