@@ -21,6 +21,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+NOT_FORWARDED = HOP_BY_HOP | {"accept-encoding"}
+"""Answers come uncompressed, so that rules can change them."""
 
 
 @dataclass(slots=True)
@@ -248,7 +250,7 @@ class FaultProxy:
 
             def do_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_FORWARDED}
                 request = ProxiedRequest(self.command, self.path, headers, body)
                 proxy.requests.append(request)
                 try:

@@ -157,15 +157,22 @@ export class VersionedRepository extends FhirRepository {
     return version.text ? parseExact(version.text) : fail(gone);
   }
 
-  /** Newest first, deletions included. The server adds addresses and the link to the next page. */
+  /** Deletions included. The server adds addresses and the link to the next page. */
   async readHistory(type, id, { offset = 0, limit = 20 } = {}) {
-    const versions = (this.#record(type, id) ?? fail(notFound)).versions.toReversed();
-    const entry = versions.slice(offset, offset + limit).map(({ versionId, lastUpdated, method, text }, index) => ({
+    const stored = (this.#record(type, id) ?? fail(notFound)).versions;
+    const versions = stored.toReversed();
+    if (this.profile.givesOldestFirst) {
+      // Each run of versions between deletions the other way round.
+      const deletions = (version) => stored.slice(stored.indexOf(version)).filter(({ method }) => method === 'DELETE').length;
+      const isDeletion = ({ method }) => Number(method === 'DELETE');
+      versions.sort((a, b) => deletions(a) - deletions(b) || isDeletion(b) - isDeletion(a) || stored.indexOf(a) - stored.indexOf(b));
+    }
+    const entry = versions.slice(offset, offset + limit).map(({ versionId, lastUpdated, method, text }) => ({
       fullUrl: `${type}/${id}`,
       ...(text && { resource: parseExact(text) }),
       request: { method, url: method === 'POST' ? type : `${type}/${id}` },
       response: {
-        status: method === 'DELETE' ? '204' : index + offset === versions.length - 1 ? '201' : '200',
+        status: method === 'DELETE' ? '204' : versionId === stored[0].versionId ? '201' : '200',
         etag: `W/"${versionId}"`,
         lastModified: lastUpdated,
       },

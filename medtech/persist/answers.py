@@ -49,9 +49,8 @@ class Interaction(NamedTuple):
 
     @property
     def target(self) -> str | None:
-        """`Type/id` if the interaction is about exactly one resource, or its history."""
-        found = re.fullmatch(r"([A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history)?", self.url)
-        return found.group(1) if found else None
+        """`Type/id` or `Type/id/_history` if the interaction is about exactly one resource."""
+        return self.url if re.fullmatch(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?", self.url) else None
 
     def entry(self) -> dict[str, Any]:
         """The entry of a batch bundle."""
@@ -117,6 +116,13 @@ def no_replies(interactions: Sequence[Interaction], retry_after_seconds: float |
     return [Reply(interaction, 0, retry_after_seconds=retry_after_seconds) for interaction in interactions]
 
 
+def has_predecessor(reply: Reply) -> bool:
+    """Whether a create went over a version: the server says 200, or counts its versions and is past the first."""
+    counted = (reply.version or "").isdigit()
+    past_first = reply.status != 201 or (counted and int(reply.version or "1") > 1)
+    return reply.interaction.if_none_match and past_first
+
+
 def outcome_text(resource: Any) -> str | None:
     """An OperationOutcome (or what stands in its place) for a dead letter, cut to what a letter holds."""
     if resource is None:
@@ -175,11 +181,13 @@ def match_entries(
 
 def _entry_target(entry: Resource) -> str | None:
     resource = entry.get("resource") or {}
+    suffix = ""
     if resource.get("type") == "history":
         versions = resource.get("entry") or []
         resource = next((each["resource"] for each in versions if each.get("resource")), {})
+        suffix = "/_history"
     if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
-        return f"{resource['resourceType']}/{resource['id']}"
+        return f"{resource['resourceType']}/{resource['id']}{suffix}"
     location = (entry.get("response") or {}).get("location") or ""
     found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", location)
     return found.group(1) if found else None

@@ -278,7 +278,8 @@ class FhirClient:
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
         """The answer, None when none was seen. `url` is relative to the base, or absolute on its host."""
-        headers = {**(headers or {}), "X-Correlation-Id": str(uuid4())}
+        # HAPI answers a search from its cache for a minute unless it is told not to.
+        headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
         if authorization := self._credentials.authorization():

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeGuard
 
-from medtech.persist.answers import Reply, Resource, Verdict, version_from
+from medtech.persist.answers import Reply, Resource, version_from
 from medtech.persist.client import FhirClient
 from medtech.ticks import TICKS_PER_MILLISECOND
 from medtech.transform.effective import StoredPeriod, read_effective
@@ -19,36 +19,21 @@ from medtech.transform.sampled_data import NO_SAMPLE, Layout, lay_out_anew
 _WITHDRAWN = ("entered-in-error", "cancelled")
 
 
-class History(NamedTuple):
-    """`current` is None after a deletion; `earlier` are the versions before it, newest first, back to the creation."""
+def read_earlier(client: FhirClient, reply: Reply, version: str | None) -> list[Resource]:
+    """What was stored besides `version`, from the reply to `GET …/_history`, back to the creation or last deletion.
 
-    current: Resource | None
-    version: str | None
-    earlier: list[Resource]
-
-
-def read_history(client: FhirClient, reply: Reply) -> History:
-    """The history in the reply to `GET Observation/{id}/_history`, back to the creation or the last deletion.
-
-    Raises Unavailable when a further page cannot be read.
+    Newest first, as far as a server tells: of versions of one millisecond HAPI may give the older one first, so that
+    which one is current has to come from a read. Raises Unavailable when a further page cannot be read.
     """
-    if reply.verdict is Verdict.ABSENT or reply.resource is None:
-        return History(None, None, [])
-    versions: list[tuple[Resource, str | None]] = []
-    for page in client.follow(reply.resource):
+    earlier: list[Resource] = []
+    for page in client.follow(reply.resource or {}):
         for entry in page.get("entry") or []:
             resource = entry.get("resource")
             if resource is None or (entry.get("request") or {}).get("method") == "DELETE":
-                return _history(versions)
-            versions.append((resource, version_from(resource, (entry.get("response") or {}).get("etag"), None)))
-    return _history(versions)
-
-
-def _history(versions: list[tuple[Resource, str | None]]) -> History:
-    if not versions:
-        return History(None, None, [])
-    (current, version), *earlier = versions
-    return History(current, version, [resource for resource, _ in earlier])
+                return earlier
+            if version_from(resource, (entry.get("response") or {}).get("etag"), None) != version:
+                earlier.append(resource)
+    return earlier
 
 
 def absorb(current: Resource, earlier: Iterable[Resource]) -> Resource:

@@ -1,12 +1,11 @@
 """Device, Patient and Encounter of a measurement, found in the FHIR server or, in Create mode, made there (SPEC 5).
 
-A whole flush portion is resolved at once, in bundles: searches first; then, in Create mode, the ids under which a
-Patient or Device would be created are read, what is not there is created, Patients before the Devices that name them.
+A whole flush portion is resolved at once, in bundles: searches first; in Create mode the ids under which a Patient or
+Device would be created are read too, and what is not there is created, Patients before the Devices that name them.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from medtech.errors import (
     DeviceNotFound,
@@ -24,8 +23,9 @@ from medtech.errors import (
     ResourceRefused,
 )
 from medtech.model import ResourceIdentity
-from medtech.persist.answers import Interaction, Reply, Resource, Verdict, version_from
+from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor, version_from
 from medtech.persist.client import OUTAGE_SECONDS, FhirClient, matches
+from medtech.persist.history import read_earlier
 from medtech.persist.identity_cache import IdentityCache, IdentityKey
 from medtech.persist.patience import Patience
 from medtech.persist.references import Identifier, referred_id
@@ -127,16 +127,17 @@ class IdentityResolver:
         return ResourceIdentity(device["id"], patient, encounter)
 
     def _create(self, keys: Sequence[IdentityKey]) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
-        devices, patients, encounters = self._search(
-            ("Device", [self._device(key) for key in keys]),
-            ("Patient", [_patient(key) for key in keys]),
-            ("Encounter", _encounters(keys)),
+        devices, encounters = self._search(
+            ("Device", [self._device(key) for key in keys]), ("Encounter", _encounters(keys))
         )
         failed = {key: result for key in keys if isinstance(result := _encounter_of(key, encounters), MedTechError)}
         keys = [key for key in keys if key not in failed]
         resolution = _Creation(self._client, Patience(pause=self._pause))
-        resolution.read_by_id("Patient", patients, [_patient(key) for key in keys])
         resolution.read_by_id("Device", devices, [self._device(key) for key in keys])
+        # Patients are looked for after Devices: a Device that another instance has just created is never seen without
+        # its Patient, and so taken for somebody else's.
+        (patients,) = self._search(("Patient", [_patient(key) for key in keys]))
+        resolution.read_by_id("Patient", patients, [_patient(key) for key in keys])
         free = [key for key in keys if not _linked(devices[self._device(key)])]
         resolution.create_patients(patients, [_patient(key) for key in free])
         wanted: dict[Identifier, str] = {}
@@ -296,18 +297,11 @@ class _Creation:
 
         Nothing is lost by the overwriting itself: the version before is in the history.
         """
-        if not reply.interaction.if_none_match or reply.status != 200:
+        if not has_predecessor(reply):
             return False
         history, *_ = self._client.read([Interaction("GET", f"{reply.interaction.url}/_history")], self._patience)
-        entries: list[dict[str, Any]] = (history.resource or {}).get("entry") or []
-        versions = [
-            version_from(entry.get("resource"), (entry.get("response") or {}).get("etag"), None) for entry in entries
-        ]
-        if reply.version not in versions:
-            return True
-        mine = versions.index(reply.version)
-        before = entries[mine + 1].get("resource") if mine + 1 < len(entries) else None
-        if not before or _content(before) == _content(entries[mine]["resource"]):
+        before = next(iter(read_earlier(self._client, history, reply.version)), None)
+        if before is None or _content(before) == _content(reply.resource or {}):
             return False
         # The condition leaves it alone if somebody has written since.
         self._client.exchange(

@@ -20,9 +20,9 @@ from medtech.errors import (
     ResourceRefused,
 )
 from medtech.model import ResourceIdentity
-from medtech.persist.answers import Interaction, Reply, Resource, Verdict
+from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor
 from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
-from medtech.persist.history import absorb, read_history
+from medtech.persist.history import absorb, read_earlier
 from medtech.persist.identity import CONFLICT_SECONDS
 from medtech.persist.patience import Patience
 from medtech.persist.references import Identifier
@@ -33,6 +33,7 @@ from medtech.transform.merge import merge
 from medtech.transform.observation import ObservationDraft, create
 
 IDENTIFIERS_PER_SEARCH = 50
+_READ = (Verdict.DONE, Verdict.ABSENT)
 
 
 class Operation(StrEnum):
@@ -171,26 +172,28 @@ class ObservationWriter:
         """What is stored of each (None: nothing), and its overwritten versions where the history was asked for."""
         if self._lookup is ObservationLookup.IDENTIFIER:
             attempts = self._find(attempts, outcomes)
-        requests = [
-            Interaction("GET", f"Observation/{each.id}/_history" if each.check_history else f"Observation/{each.id}")
-            for each in attempts
-        ]
+        doubtful = [attempt for attempt in attempts if attempt.check_history]
+        requests = [Interaction("GET", f"Observation/{attempt.id}") for attempt in attempts]
+        requests += [Interaction("GET", f"Observation/{attempt.id}/_history") for attempt in doubtful]
+        replies = self._client.read(requests, Patience(pause=self._pause))
+        histories = dict(zip(doubtful, replies[len(attempts) :], strict=True))
         found: list[tuple[_Attempt, Resource | None, list[Resource]]] = []
-        for attempt, reply in zip(attempts, self._client.read(requests, Patience(pause=self._pause)), strict=True):
-            if reply.verdict not in (Verdict.DONE, Verdict.ABSENT):
-                outcomes.append(attempt.settled(error=self._error(attempt, reply)))
-            elif attempt.check_history:
-                try:
-                    history = read_history(self._client, reply)
-                except FhirServerUnavailable as error:
-                    outcomes.append(attempt.settled(error=error))
-                    continue
-                attempt.version = history.version
-                found.append((attempt, history.current, history.earlier))
-            else:
-                stored = reply.resource if reply.verdict is Verdict.DONE else None
-                attempt.version = reply.version if stored else None
-                found.append((attempt, stored, []))
+        for attempt, reply in zip(attempts, replies[: len(attempts)], strict=True):
+            history = histories.get(attempt, reply)
+            unread = next((each for each in (reply, history) if each.verdict not in _READ), None)
+            if unread:
+                outcomes.append(attempt.settled(error=self._error(attempt, unread)))
+                continue
+            attempt.version = reply.version
+            if reply.verdict is Verdict.ABSENT:
+                found.append((attempt, None, []))
+                continue
+            try:
+                earlier = [] if history is reply else read_earlier(self._client, history, reply.version)
+            except FhirServerUnavailable as error:
+                outcomes.append(attempt.settled(error=error))
+                continue
+            found.append((attempt, reply.resource, earlier))
         return found
 
     def _find(self, attempts: Sequence[_Attempt], outcomes: list[Outcome]) -> list[_Attempt]:
@@ -239,7 +242,8 @@ class ObservationWriter:
                 )
             body = dump_resource(resource)
             creates = current is None
-            requests.append((attempt, Interaction("PUT", url, body, attempt.version, if_none_match=creates)))
+            version = None if creates else attempt.version
+            requests.append((attempt, Interaction("PUT", url, body, version, if_none_match=creates)))
         return requests
 
     def _merged(self, attempt: _Attempt, current: Resource | None, earlier: list[Resource]) -> Resource | None:
@@ -267,7 +271,7 @@ class ObservationWriter:
             creates = reply.interaction.if_none_match
             intended = Operation.CREATED if creates else Operation.UPDATED
             match reply.verdict:
-                case Verdict.DONE if not (creates and _has_predecessor(reply)):
+                case Verdict.DONE if not has_predecessor(reply):
                     outcomes.append(attempt.settled(attempt.operation or intended))
                     continue
                 case Verdict.REFUSED:
@@ -303,12 +307,6 @@ class ObservationWriter:
         if reply.verdict in (Verdict.CONFLICT, Verdict.DONE):
             return FhirConflict(f"Others kept changing {where}; it is tried again at the next flush.")
         return self._client.unavailable(reply)
-
-
-def _has_predecessor(reply: Reply) -> bool:
-    """Whether a create went over a version: the server says 200, or counts its versions and is past the first."""
-    counted = (reply.version or "").isdigit()
-    return reply.status != 201 or (counted and int(reply.version or "1") > 1)
 
 
 def _leave(portion: Sequence[_Attempt], outcomes: list[Outcome], error: MedTechError) -> None:

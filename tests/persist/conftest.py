@@ -16,6 +16,7 @@ WRITABLE_PROFILES = [
     "outer-400",
     "versioned-update",
     "uuid-versions",
+    "hapi",
     "no-batch",
 ]
 

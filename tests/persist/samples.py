@@ -44,10 +44,7 @@ MAPPING = load_fhir_mapping(
             "template": [
                 _template("series", 60, value={"valueName": "value", **_SERIES}),
                 _template("spot", 0, value={"valueName": "value", **_QUANTITY}),
-                # Two blanks in a row make no FHIR code: the server refuses what this template makes.
-                _template(
-                    "refused", 0, codes=[{"code": "a  b", "system": "s"}], value={"valueName": "value", **_QUANTITY}
-                ),
+                _template("refused", 0, value={"valueName": "value", **_QUANTITY}),
                 _template("session", -1, value={"valueName": "value", **_SERIES}),
                 _template("remark", 0, value={"valueName": "value", "valueType": "String"}),
                 _template("finding", 0, value={"valueName": "value", "valueType": "CodeableConcept", **_CONCEPT}),
@@ -108,6 +105,13 @@ def write(
     return ObservationWrite(fold(conversion.drafts), of, **options)
 
 
+def refused(of: ResourceIdentity) -> ObservationWrite:
+    """An Observation that no server takes: it holds a time that is none."""
+    bad = write(of, "refused", [(0, {"value": "1"})])
+    bad.draft.pattern.category = [{"extension": [{"url": "urn:seen", "valueDateTime": "secret"}]}]
+    return bad
+
+
 def series(of: ResourceIdentity, readings: dict[int, int], **options: bool) -> ObservationWrite:
     """An hour of one data point a minute; `readings` by minute."""
     return write(of, "series", [(minute, {"value": str(value)}) for minute, value in readings.items()], **options)
@@ -128,7 +132,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(timeout=30)
+        self._http = httpx.Client(timeout=30, headers={"Cache-Control": "no-cache"})
 
     def close(self) -> None:
         self._http.close()

@@ -1,5 +1,6 @@
 """Identity resolution against a real FHIR server: the three modes, every error, and what Create must never do."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,9 +24,9 @@ from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.identity import IdentityResolver
 from medtech.persist.identity_cache import IdentityKey
-from medtech.persist.references import Identifier
+from medtech.persist.references import Identifier, referred_id
 from medtech.settings import ResolutionType
-from tests.faults import FaultProxy, reads, writes
+from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
 from tests.persist.samples import Server, unique
 
 SYSTEM = "urn:devices"
@@ -133,40 +134,15 @@ class TestLookup:
         (error,) = resolve(server.url, LOOKUP, key("\ud800"))
         assert isinstance(error, DeviceNotFound)
 
-    @pytest.mark.parametrize(
-        ("reference", "patient"),
-        [
-            ({"reference": "Patient/p1"}, "p1"),
-            ({"reference": "https://fhir.example.org/r4/Patient/p1"}, "p1"),
-            ({"reference": "Patient/p1/_history/7"}, "p1"),
-            ({"identifier": {"value": "p1"}}, None),
-            ({"reference": "#p1"}, None),
-            ({"reference": "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0"}, None),
-            ({"reference": "Group/p1"}, None),
-            ({"display": "somebody"}, None),
-        ],
-    )
-    def test_which_references_name_a_patient(
-        self, server: Server, reference: dict[str, Any], patient: str | None
-    ) -> None:
+    @pytest.mark.parametrize("patient", [{"identifier": {"value": "p1"}}, {"reference": "#p1"}])
+    def test_a_device_that_names_no_patient_resource(self, server: Server, patient: dict[str, Any]) -> None:
         name = unique("device")
-        device = server.put(
-            {
-                "resourceType": "Device",
-                "id": unique("d"),
-                "identifier": [{"value": name}],
-                "patient": reference,
-                # What a `#` reference points to must be there, or the server refuses the Device.
-                **({"contained": [{"resourceType": "Patient", "id": "p1"}]} if "#p1" in reference.values() else {}),
-            }
-        )["id"]
+        device = {"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}], "patient": patient}
+        contained = {"contained": [{"resourceType": "Patient", "id": "p1"}]} if "reference" in patient else {}
+        server.put(device | contained)
 
-        (found,) = resolve(server.url, LOOKUP, key(name))
-
-        if patient is None:
-            assert isinstance(found, PatientNotFound)
-        else:
-            assert found == ResourceIdentity(device, patient, None)
+        (error,) = resolve(server.url, LOOKUP, key(name))
+        assert isinstance(error, PatientNotFound)
 
     def test_encounters(self, server: Server) -> None:
         name, twice = unique("device"), unique("encounter")
@@ -342,7 +318,7 @@ class TestCreate:
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(lambda _: resolve(any_server.url, CREATE, *keys), range(4)))
 
-        assert all(result == results[0] for result in results)
+        assert results == [results[0]] * 4
         for each, identity in zip(keys, results[0], strict=True):
             assert isinstance(identity, ResourceIdentity)
             found = any_server.get(f"Device?identifier={each.device_id}")
@@ -389,6 +365,28 @@ class TestCreate:
         assert found == resolve(server.url, CREATE, key(name, patient_name))[0]
         assert isinstance(found, ResourceIdentity)
         assert server.versions(f"Device/{found.device}") == server.versions(f"Patient/{found.patient}") == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "patient"),
+    [
+        ({"reference": "Patient/p1"}, "p1"),
+        ({"reference": "https://fhir.example.org/r4/Patient/p1"}, "p1"),
+        ({"reference": "Patient/p1/_history/7"}, "p1"),
+        ({"reference": "http://fhir.example.org/Patient/p1/_history/7"}, "p1"),
+        ({"identifier": {"value": "p1"}}, None),
+        ({"reference": "#p1"}, None),
+        ({"reference": "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0"}, None),
+        ({"reference": "Group/p1"}, None),
+        ({"reference": "Patient?identifier=p1"}, None),
+        ({"reference": "Patient/"}, None),
+        ({"display": "somebody"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_which_references_name_a_patient(reference: Any, patient: str | None) -> None:
+    assert referred_id(reference, "Patient") == patient
 
 
 def _find_nothing(answer: Any) -> Any:
@@ -457,15 +455,16 @@ class TestOutages:
         names = [unique("device") for _ in range(2)]
         device = add_device(server, names[0], "p1")
 
-        def break_one(answer: Any) -> Any:
-            entries = answer.get("entry", [])
-            if len(entries) != 1 or "resource" not in entries[0] or not entries[0]["resource"].get("entry"):
-                for entry in entries[-1:]:
-                    entry["response"] = {"status": "500 Internal Server Error"}
-                    entry.pop("resource", None)
-            return answer
+        def fail(request: ProxiedRequest, forward: Forward) -> Answer:
+            """The search for the second name always ends in 500."""
+            searches = [each["request"]["url"] for each in json.loads(request.body)["entry"]]
+            answer = json.loads(forward().body)
+            for index, search in enumerate(searches):
+                if names[1] in search:
+                    answer["entry"][index] = {"response": {"status": "500 Internal Server Error"}}
+            return Answer(200, [], json.dumps(answer).encode())
 
-        proxy.rewrite(break_one, when=lambda request: request.method == "POST", times=None)
+        proxy.rule(fail, when=reads, times=None)
 
         first, second = resolve(proxied, LOOKUP, *(key(name) for name in names))
 

@@ -23,7 +23,7 @@ MINE = {minute: 100 + minute for minute in range(0, 20, 2)}
 THEIRS = {minute: 100 + minute for minute in range(1, 20, 2)}
 ALL = {minute: str(100 + minute) for minute in range(20)}
 
-PROFILES = ["strict", "no-if-none-match", "no-etag", "uuid-versions"]
+PROFILES = ["strict", "no-if-none-match", "no-etag", "uuid-versions", "hapi"]
 
 
 class Killed(BaseException):
