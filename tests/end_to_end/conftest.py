@@ -51,9 +51,10 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wires]:
     """One stack for the tests that take its parts away; each leaves it whole, or the next ones say so.
 
-    It keeps what no template takes: a setting that disturbs none of them.
+    It keeps what no template takes, and sends bundles so small that a flush has several under way.
     """
-    with behind_proxies(tmp_path_factory.mktemp("breakable"), {"KEEP_UNMATCHED": "true"}) as wires:
+    settings = {"KEEP_UNMATCHED": "true", "FHIR_BUNDLE_SIZE": "2"}
+    with behind_proxies(tmp_path_factory.mktemp("breakable"), settings) as wires:
         yield wires
 
 

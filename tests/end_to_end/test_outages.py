@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from dev.hub import Hub, Position
+from medtech.group.windows import shard_of
+from medtech.settings import Settings
 from tests.dev.waiting import wait_until
 from tests.end_to_end.conftest import Wires
 from tests.end_to_end.ward import Ward, pulse, steps
@@ -115,14 +117,19 @@ def test_storage_that_is_down_at_the_flush_is_asked_again_at_the_next(wires: Wir
 
 def test_a_worker_that_dies_between_write_and_return_gets_the_batch_again(wires: Wires, device: str) -> None:
     ward, stack = wires.ward, wires.ward.stack
-    ward.admit(device)
+    devices = [f"{device}-{n}" for n in range(4)]
+    assert len({shard_of(each, Settings().buffer_shards) for each in devices}) > 1, "one row would hold them all"
+    for each in devices:
+        ward.admit(each)
     failed = stack.invocations("normalize")["failed"]
     wires.tables.after_forwarding(lambda _: stack.kill_worker(), when=writes_a_segment)
-    positions = ward.deliver([pulse(device, "08:00:00", 71), b"no JSON", steps(device, "08:01:00", 54)])
+    readings = [pulse(each, "08:00:00", 71) for each in devices] + [steps(each, "08:01:00", 54) for each in devices]
+    positions = ward.deliver([*readings, b"no JSON"])
     assert stack.invocations("normalize")["failed"] == failed + 1
-    assert len(ward.waiting(device)) == 2  # the same row, written twice
+    assert [len(ward.waiting(each)) for each in devices] == [2] * 4  # the same rows, some of them written twice
     ward.flush()
-    assert ward.stored(device) == [("heartRate", 71, 1), ("steps", {1: "54"}, 1)]
+    for each in devices:
+        assert ward.stored(each) == [("heartRate", 71, 1), ("steps", {1: "54"}, 1)]
     assert ward.letter_counts(positions) == [1]
 
 
@@ -153,8 +160,8 @@ def test_a_worker_that_dies_in_the_flush_neither_loses_nor_doubles(
     ward.admit(device)
     ward.deliver([steps(device, "08:01:00", 54)])
     ward.flush()
-    stranger = pulse("stranger", "08:00:00", 71)
-    positions = ward.deliver([steps(device, "08:02:00", 17), pulse(device, "08:00:00", 71), stranger])
+    pulses = [pulse(device, f"08:00:0{second}", 70 + second) for second in range(3)]
+    positions = ward.deliver([steps(device, "08:02:00", 17), *pulses, pulse("stranger", "08:00:00", 71)])
 
     moment(wires, lambda _: ward.crash_worker())
     assert not stack.run_timer("flush")
@@ -162,7 +169,12 @@ def test_a_worker_that_dies_in_the_flush_neither_loses_nor_doubles(
     ward.let_leases_end()
     ward.flush()
 
-    assert ward.stored(device) == [("heartRate", 71, 1), ("steps", {1: "54", 2: "17"}, 2)]
+    assert ward.stored(device) == [
+        ("heartRate", 70, 1),
+        ("heartRate", 71, 1),
+        ("heartRate", 72, 1),
+        ("steps", {1: "54", 2: "17"}, 2),
+    ]
     assert ward.waiting(device) == []
     assert [letter.error for letter in ward.letters(positions)] == ["DeviceNotFound"]
 
@@ -194,17 +206,17 @@ def _deliver_again_from(ward: Ward, first: Position) -> None:
 def test_a_delivery_with_other_borders_neither_loses_nor_doubles(wires: Wires, device: str) -> None:
     ward = wires.ward
     ward.admit(device)
-    first = ward.deliver([steps(device, "08:01:00", 54), b"no JSON"])
-    second = ward.deliver([steps(device, "08:02:00", 17), pulse(device, "08:00:00", 71)])
-    expected = [("heartRate", 71, 1), ("steps", {1: "54", 2: "17"}, 1)]
+    first = ward.deliver([steps(device, "08:01:00", 54), b"no JSON", pulse(device, "08:00:00", 71)])
+    second = ward.deliver([steps(device, "08:02:00", 17), pulse(device, "08:00:05", 72)])
+    expected = [("heartRate", 71, 1), ("heartRate", 72, 1), ("steps", {1: "54", 2: "17"}, 1)]
 
-    _deliver_again_from(ward, first[0])
-    assert len(ward.waiting(device)) == 6  # three readings, each in a row of either delivery
+    _deliver_again_from(ward, first[1])
+    assert len(ward.waiting(device)) == 4 + 3  # one batch now holds the end of the first and all of the second
     ward.flush()
     assert ward.stored(device) == expected
     assert ward.waiting(device) == []
 
-    _deliver_again_from(ward, second[0])
+    _deliver_again_from(ward, first[0])
     ward.flush()
     assert ward.stored(device) == expected
-    assert ward.letter_counts(first + second) == [2]
+    assert ward.letter_counts(first + second) == [3]
