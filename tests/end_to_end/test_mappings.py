@@ -124,7 +124,7 @@ def test_without_a_good_fhir_mapping_measurements_wait_and_are_written_once(
     positions = mapped.ward.deliver([pulse(device, "08:00:00", 71)])
     mapped.ward.flush()
     assert len(mapped.ward.waiting(device)) == 1
-    assert mapped.ward.observations(device) == mapped.ward.letters(positions) == []
+    assert (mapped.ward.stored(device), mapped.ward.letters(positions)) == ([], [])
     assert "There is no FHIR mapping that was ever good: measurements wait in the buffer." in mapped.ward.stack.logs
     state, findings = mapped.state("fhir")
     assert (state["inForce"], {finding["level"] for finding in findings}) == (None, {"error"})

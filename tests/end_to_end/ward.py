@@ -14,11 +14,13 @@ import base64
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import httpx
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from dev.hub import Position
@@ -156,11 +158,27 @@ class Ward:
 
     def let_leases_end(self) -> None:
         """Ends the leases that a killed worker held on its shards, as a minute of waiting would."""
+        with self._leases() as leases:
+            for each in leases:
+                # A lease that has ended by itself is none that can be broken.
+                with suppress(ResourceExistsError):
+                    each.break_lease(0)
+
+    @contextmanager
+    def held_by_another(self) -> Iterator[None]:
+        """While it lasts another instance has every shard that was ever flushed."""
+        with self._leases() as leases:
+            for each in leases:
+                each.acquire(-1)
+            yield
+            for each in leases:
+                each.release()
+
+    @contextmanager
+    def _leases(self) -> Iterator[list[BlobLeaseClient]]:
         with BlobServiceClient.from_connection_string(self.stack.storage_connection_string) as service:
             container = service.get_container_client(lease.CONTAINER)
-            for blob in container.list_blobs():
-                if blob.lease.state == "leased":
-                    BlobLeaseClient(container.get_blob_client(blob.name)).break_lease(0)
+            yield [BlobLeaseClient(container.get_blob_client(blob.name)) for blob in container.list_blobs()]
 
 
 def pulse(device_id: str, time: str, beats: float, **more: Any) -> dict[str, Any]:
