@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from medtech import ticks
 from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
-from medtech.transform.effective import StoredPeriod, read_effective
+from medtech.transform.effective import read_effective
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.observation import ObservationDraft, write_new
 from medtech.transform.pattern import Pattern, Target
@@ -44,13 +44,13 @@ def merge(
     _check_owner(stored, identity, where)
     period = read_effective(stored, where)
     start = draft.start if period.start is None else min(draft.start, period.start)
-    span = Span(period.start, start, max(start, draft.end, period.end or 0))
+    span = Span(period.start, period.covered, start, max(start, draft.end, period.end or 0))
     elements = _Elements(span, where, relabel_unit)
 
     merged = dict(stored)
     changed = _merge_category(merged, draft.pattern)
     changed = _merge_values(merged, draft, elements) or changed
-    changed = _merge_period(merged, period, span) or changed
+    changed = _merge_period(merged, span) or changed
     encounter = identity.encounter
     other_encounter = encounter is not None and not _refers(stored, "encounter", "Encounter", encounter)
     if not changed:
@@ -201,23 +201,21 @@ def _find_component(components: list[Any], name: str, taken: set[int]) -> int | 
     return None
 
 
-def _merge_period(merged: Json, period: StoredPeriod, span: Span) -> bool:
+def _merge_period(merged: Json, span: Span) -> bool:
     """Widens the period, and says whether it had to be; a stored moment becomes a period with the next change."""
-    start_widened = period.start is None or span.moved
-    end_widened = period.covered is None or span.end > period.covered
     stored = merged.get("effectivePeriod")
     if isinstance(stored, dict):
         written = dict(stored)
-        if start_widened:
+        if span.starts_anew:
             written["start"] = ticks.format_iso(span.start)
-        if end_widened:
+        if span.ends_anew:
             written["end"] = ticks.format_iso(span.end)
     else:
         written = {"start": ticks.format_iso(span.start), "end": ticks.format_iso(span.end)}
         for name in ("effectiveDateTime", "_effectiveDateTime", "effectiveInstant", "_effectiveInstant"):
             merged.pop(name, None)
     merged["effectivePeriod"] = written
-    return start_widened or end_widened
+    return span.starts_anew or span.ends_anew
 
 
 def _is_value(name: str) -> bool:

@@ -21,15 +21,27 @@ _LONGEST_PERIOD = MAX_TICKS // TICKS_PER_MILLISECOND
 
 
 class Span(NamedTuple):
-    """From when to when an Observation lasts, in ticks: as it was stored (None: nobody knows), and as it will be."""
+    """From when to when an Observation lasts, in ticks: as it was stored (None: nobody knows), and as it will be.
+
+    `stored_end` is the last tick that the stored end covers.
+    """
 
     stored_start: int | None
+    stored_end: int | None
     start: int
     end: int
 
     @property
     def moved(self) -> bool:
         return self.stored_start is not None and self.start < self.stored_start
+
+    @property
+    def starts_anew(self) -> bool:
+        return self.stored_start is None or self.moved
+
+    @property
+    def ends_anew(self) -> bool:
+        return self.stored_end is None or self.end > self.stored_end
 
 
 class StoredSeries:
@@ -56,10 +68,11 @@ class StoredSeries:
             if start != span.start or not same_period:
                 period = writer.period if same_period else self._period()
                 data, rewritten = sampled_data.lay_out_anew(data, 1, start, period, layout), True
-        data, spliced = sampled_data.splice(data, samples, layout)
-        if not (rewritten or spliced):
+        spliced, says_more = sampled_data.splice(data, samples, layout)
+        # An Observation that lasts longer is written in any case, its series then up to the new end.
+        if not (rewritten or says_more or (span.ends_anew and spliced != data)):
             return None
-        written = writer.write(data)
+        written = writer.write(spliced)
         if isinstance(stored.get("origin"), dict):
             # What others added to the origin, such as a coded unit, stays with it.
             others = {name: value for name, value in stored["origin"].items() if name != "unit"}

@@ -250,6 +250,20 @@ def test_a_series_without_new_readings_stands_while_the_start_does() -> None:
     assert merged["effectivePeriod"]["end"] == "2024-02-29T10:00:09.0000000Z"
 
 
+@pytest.mark.parametrize(("text", "data"), [("E", "1 E E E E"), ("L", "1 E E E L")])
+def test_a_series_with_new_readings_reaches_to_the_new_end(text: str, data: str) -> None:
+    mapping = mapping_of(-1, value=SERIES)
+    stored = stored_of(draft_of(mapping, measured("10:00:05", "c", hr="1")))
+    merged = merged_once(stored, draft_of(mapping, measured("10:00:09", "c", hr=text)))
+    assert merged["valueSampledData"]["data"] == data
+
+
+def test_no_sample_where_there_is_none_changes_nothing() -> None:
+    stored = stored_of(ten_o_clock(SERIES))
+    stored["valueSampledData"]["data"] = "60 E"
+    assert merged_once(stored, five_past(SERIES, "E")) == stored
+
+
 def test_factor_and_origin_are_reckoned_in() -> None:
     stored = stored_of(ten_o_clock(SERIES))
     stored["valueSampledData"].update(
