@@ -77,7 +77,8 @@ class Interaction(NamedTuple):
 class Reply(NamedTuple):
     """The answer to one interaction. `status` 0: none was seen, or none that can be told to be this one's.
 
-    `outcome` is what the server said on an error, as text; `retry_after_seconds` what it asked for, if it did.
+    `outcome` is what the server said on an error, as text; `retry_after_seconds` what it asked for, if it did. `away`:
+    it says nothing of this interaction, but that the server as a whole is not to be reached.
     """
 
     interaction: Interaction
@@ -86,6 +87,7 @@ class Reply(NamedTuple):
     version: str | None = None
     outcome: str | None = None
     retry_after_seconds: float | None = None
+    away: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -109,11 +111,6 @@ class Reply(NamedTuple):
     @property
     def _asks_for_if_match(self) -> bool:
         return re.search(r"if-?\s?match", self.outcome or "", re.IGNORECASE) is not None
-
-
-def no_replies(interactions: Sequence[Interaction], retry_after_seconds: float | None = None) -> list[Reply]:
-    """Nothing is known of these."""
-    return [Reply(interaction, 0, retry_after_seconds=retry_after_seconds) for interaction in interactions]
 
 
 def has_predecessor(reply: Reply) -> bool:

@@ -27,7 +27,6 @@ from medtech.persist.answers import (
     Resource,
     Verdict,
     match_entries,
-    no_replies,
     outcome_text,
     retry_after_seconds,
     version_from,
@@ -140,7 +139,7 @@ class FhirClient:
         """Replies to GETs, asked again where none was understood, as long as `patience` lasts.
 
         What stays unknown is told as such: one resource that a server cannot give must not stop its neighbours. Raises
-        FhirAccessDenied, and FhirServerUnavailable when not a single one is known.
+        FhirAccessDenied, and FhirServerUnavailable when the server as a whole is away.
         """
         replies = self.exchange(interactions)
         while True:
@@ -152,7 +151,7 @@ class FhirClient:
                 return replies
             asked = max((replies[index].retry_after_seconds or 0.0 for index in unknown), default=0.0)
             if not patience.waits(OUTAGE_SECONDS, asked):
-                if len(unknown) == len(replies):
+                if all(reply.away for reply in replies):
                     raise self.unavailable(replies[0])
                 return replies
             again = self.exchange([interactions[index] for index in unknown])
@@ -169,7 +168,10 @@ class FhirClient:
             )
             if not following:
                 return
-            url = httpx.URL(urljoin(f"{self._base}/", str(following)))
+            try:
+                url = httpx.URL(urljoin(f"{self._base}/", str(following)))
+            except (httpx.InvalidURL, ValueError):
+                raise FhirServerUnavailable("The FHIR server's link to its next page is no address.") from None
             if _origin(url) != _origin(self._base):
                 raise FhirAccessDenied(
                     f"The FHIR server's next page is at another host ({_origin(url)}), to which no token is sent. "
@@ -232,7 +234,7 @@ class FhirClient:
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
         outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
         if outer is None:
-            return no_replies(interactions)
+            return [Reply(interaction, 0, away=True) for interaction in interactions]
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
@@ -247,7 +249,7 @@ class FhirClient:
             status = 405 if outer.status_code == 404 else outer.status_code
             return [Reply(interaction, status) for interaction in interactions]
         status = 0 if outer.is_success or outer.status_code in (400, 422) else outer.status_code
-        return [Reply(interaction, status, retry_after_seconds=asked) for interaction in interactions]
+        return [Reply(interaction, status, retry_after_seconds=asked, away=True) for interaction in interactions]
 
     def _one_by_one(self, interactions: list[Interaction]) -> list[Reply]:
         return [self._single(interaction) for interaction in interactions]
@@ -259,14 +261,15 @@ class FhirClient:
             method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
         answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         if answer is None:
-            return Reply(interaction, 0)
+            return Reply(interaction, 0, away=True)
         asked = retry_after_seconds(answer.headers, datetime.now(UTC))
         status, resource = answer.status_code, _fhir(answer)
         foreign = resource is None and bool(answer.content or method == "GET")
         if foreign and (answer.is_success or status in (400, 404, 410, 422)):
-            return Reply(interaction, 0, retry_after_seconds=asked)
+            return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
-        return Reply(interaction, status, resource, found, outcome_text(resource) if status >= 300 else None, asked)
+        outcome = outcome_text(resource) if status >= 300 else None
+        return Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
 
     def _send(
         self,
@@ -287,7 +290,7 @@ class FhirClient:
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
         try:
             return self._http.request(method, address, content=content, data=form, headers=headers)
-        except httpx.TransportError:
+        except httpx.RequestError:
             return None
 
 

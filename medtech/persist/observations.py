@@ -64,6 +64,7 @@ class Outcome:
 
     `other_encounter`: the stored Observation keeps another encounter than the measurements name. `reference_lost`: the
     server says that a Patient, Device or Encounter is not there, so that the identity in the cache no longer holds.
+    `server_away`: the error is not about this Observation, it ends the flush for all of them.
     """
 
     write: ObservationWrite
@@ -71,6 +72,7 @@ class Outcome:
     error: MedTechError | None = None
     other_encounter: bool = False
     reference_lost: bool = False
+    server_away: bool = False
 
 
 class _Attempt:
@@ -87,14 +89,19 @@ class _Attempt:
         self.error: MedTechError | None = None
         self.other_encounter = False
 
-    def settled(self, operation: Operation | None = None, error: MedTechError | None = None) -> Outcome:
-        return Outcome(self.write, operation, error, self.other_encounter, self._reference_lost(error))
+    def settled(
+        self, operation: Operation | None = None, error: MedTechError | None = None, *, server_away: bool = False
+    ) -> Outcome:
+        lost = self._reference_lost(error)
+        return Outcome(self.write, operation, error, self.other_encounter, lost, server_away)
 
     def _reference_lost(self, error: MedTechError | None) -> bool:
         if not isinstance(error, ResourceRefused) or not error.outcome:
             return False
-        device, patient, encounter = self.write.identity
-        references = [f"Device/{device}", f"Patient/{patient}", f"Encounter/{encounter}"]
+        identity = self.write.identity
+        references = [f"Device/{identity.device}", f"Patient/{identity.patient}"]
+        if identity.encounter is not None:
+            references.append(f"Encounter/{identity.encounter}")
         return any(reference in error.outcome for reference in references)
 
 
@@ -133,7 +140,7 @@ class ObservationWriter:
                 away = self._write_portion(portion, before_writes, outcomes)
                 yield from outcomes
             else:
-                yield from (attempt.settled(error=away) for attempt in portion)
+                yield from (attempt.settled(error=away, server_away=True) for attempt in portion)
 
     def _write_portion(
         self,
@@ -143,10 +150,10 @@ class ObservationWriter:
     ) -> MedTechError | None:
         """Adds an outcome for each attempt; gives the error of a server that is away as a whole."""
         open_attempts = portion
-        patience = Patience(pause=self._pause)
+        patience, reading = Patience(pause=self._pause), Patience(pause=self._pause)
         while open_attempts:
             try:
-                requests = self._merge(self._read(open_attempts, outcomes), outcomes)
+                requests = self._merge(self._read(open_attempts, reading, outcomes), outcomes)
             except (FhirServerUnavailable, FhirAccessDenied) as error:
                 _leave(portion, outcomes, error)
                 return error
@@ -161,13 +168,14 @@ class ObservationWriter:
                 _leave(portion, outcomes, error)
                 return error
             if open_attempts and not patience.waits(shortest, asked):
-                outcomes.extend(attempt.settled(error=attempt.error) for attempt in open_attempts)
-                silent = all(reply.verdict is Verdict.UNKNOWN for reply in replies)
-                return open_attempts[0].error if silent else None
+                # One Observation that a server cannot take is no outage.
+                away = all(reply.away for reply in replies)
+                outcomes.extend(each.settled(error=each.error, server_away=away) for each in open_attempts)
+                return open_attempts[0].error if away else None
         return None
 
     def _read(
-        self, attempts: Sequence[_Attempt], outcomes: list[Outcome]
+        self, attempts: Sequence[_Attempt], patience: Patience, outcomes: list[Outcome]
     ) -> list[tuple[_Attempt, Resource | None, list[Resource]]]:
         """What is stored of each (None: nothing), and its overwritten versions where the history was asked for."""
         if self._lookup is ObservationLookup.IDENTIFIER:
@@ -175,7 +183,7 @@ class ObservationWriter:
         doubtful = [attempt for attempt in attempts if attempt.check_history]
         requests = [Interaction("GET", f"Observation/{attempt.id}") for attempt in attempts]
         requests += [Interaction("GET", f"Observation/{attempt.id}/_history") for attempt in doubtful]
-        replies = self._client.read(requests, Patience(pause=self._pause))
+        replies = self._client.read(requests, patience)
         histories = dict(zip(doubtful, replies[len(attempts) :], strict=True))
         found: list[tuple[_Attempt, Resource | None, list[Resource]]] = []
         for attempt, reply in zip(attempts, replies[: len(attempts)], strict=True):
@@ -199,13 +207,13 @@ class ObservationWriter:
     def _find(self, attempts: Sequence[_Attempt], outcomes: list[Outcome]) -> list[_Attempt]:
         """Takes over the ids under which a store keeps these Observations; what a search misses keeps its own."""
         identifiers = {attempt: Identifier(SYSTEM, attempt.identifier) for attempt in attempts}
+        parts = [attempts[at : at + IDENTIFIERS_PER_SEARCH] for at in range(0, len(attempts), IDENTIFIERS_PER_SEARCH)]
         searches = [
-            {"identifier": ",".join(identifiers[each].search_value() for each in attempts[start : start + size])}
-            for size in (IDENTIFIERS_PER_SEARCH,)
-            for start in range(0, len(attempts), size)
+            {"identifier": ",".join(identifiers[each].search_value() for each in part), "_count": "100"}
+            for part in parts
         ]
         by_value: dict[str, dict[str, Resource]] = {}
-        for resource in self._client.search("Observation", [{**form, "_count": "100"} for form in searches]):
+        for resource in self._client.search("Observation", searches):
             for value in {each.get("value") for each in resource.get("identifier") or []}:
                 by_value.setdefault(value, {})[resource["id"]] = resource
         found: list[_Attempt] = []
@@ -312,4 +320,6 @@ class ObservationWriter:
 def _leave(portion: Sequence[_Attempt], outcomes: list[Outcome], error: MedTechError) -> None:
     """What has no outcome yet waits for the next flush."""
     settled = {outcome.write for outcome in outcomes}
-    outcomes.extend(attempt.settled(error=error) for attempt in portion if attempt.write not in settled)
+    outcomes.extend(
+        attempt.settled(error=error, server_away=True) for attempt in portion if attempt.write not in settled
+    )

@@ -211,6 +211,20 @@ class TestOuterAnswer:
 
         assert isinstance(outcome.error, FhirServerUnavailable)
 
+    def test_one_observation_that_never_succeeds_is_no_outage(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        stuck, good = series(identity(), {0: 60}), series(identity(), {0: 60})
+        stuck_id = resource_id(stuck).encode()
+        proxy.rule(_refuses_entries(500), when=lambda request: writes(request) and stuck_id in request.body, times=None)
+
+        with writer_at(proxied, bundle_size=1) as writer:
+            outcomes = {outcome.write: outcome for outcome in writer.write([stuck, good], lambda creates: None)}
+
+        assert outcomes[good].operation is Operation.CREATED
+        assert isinstance(outcomes[stuck].error, FhirServerUnavailable)
+        assert not outcomes[stuck].server_away
+
     def test_a_server_that_stays_away_is_not_asked_for_every_portion(self, proxy: FaultProxy, proxied: str) -> None:
         with writer_at(proxied, bundle_size=1) as writer:
             proxy.answer(503, when=reads, times=None)
@@ -218,7 +232,7 @@ class TestOuterAnswer:
             outcomes = list(writer.write(observations, lambda creates: None))
 
         assert len(outcomes) == 20
-        assert all(isinstance(outcome.error, FhirServerUnavailable) for outcome in outcomes)
+        assert all(isinstance(outcome.error, FhirServerUnavailable) and outcome.server_away for outcome in outcomes)
         # The first portion, eight bundles side by side, and its five further tries.
         assert len([request for request in proxy.requests if reads(request)]) == 8 * 6
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
@@ -16,9 +17,10 @@ from medtech.persist import client as client_module
 from medtech.persist.answers import Interaction, Verdict, retry_after_seconds, version_from
 from medtech.persist.client import FhirClient
 from medtech.persist.credentials import EntraCredentials
+from medtech.persist.observations import Operation
 from medtech.persist.patience import Patience
-from tests.faults import Answer, FaultProxy, reads
-from tests.persist.samples import Server, identity, series, unique, write_all
+from tests.faults import Answer, FaultProxy, reads, writes
+from tests.persist.samples import Server, identity, resource_id, series, unique, write_all
 
 
 def patience() -> Patience:
@@ -159,6 +161,11 @@ class TestPages:
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="circle"):
             client.search("Device", [{"identifier": unique("d")}])
 
+    def test_a_link_that_is_no_address(self, proxy: FaultProxy, proxied: str) -> None:
+        proxy.rewrite(lambda answer: answer | {"link": [{"relation": "next", "url": "http://[::1"}]}, when=reads)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="no address"):
+            client.search("Device", [{"identifier": unique("d")}])
+
     def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         name = unique("d")
         server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
@@ -192,6 +199,21 @@ class TestBundles:
         with FhirClient(proxied, bundle_size=1) as client:
             replies = client.exchange([Interaction("GET", "Patient/1"), Interaction("GET", "Patient/2")])
         assert [reply.verdict for reply in replies] == [Verdict.ABSENT] * 2
+
+
+class TestTimeout:
+    def test_no_answer_in_time_is_an_unknown_answer(
+        self, server: Server, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server carries it out while nobody listens any more; it is found there by the next look."""
+        monkeypatch.setattr(client_module, "TIMEOUT", httpx.Timeout(1.0))
+        given_up = threading.Event()
+        proxy.after_forwarding(lambda request: given_up.wait(30), when=writes)
+
+        (outcome,) = write_all(proxied, series(identity(), {0: 60}), pause=lambda seconds: given_up.set())
+
+        assert outcome.operation is Operation.CREATED
+        assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
 
 class TestCapabilities:
