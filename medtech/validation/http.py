@@ -12,22 +12,25 @@ aggregatedCount}], mappingsInForce?: [...]}`.
 import json
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import azure.functions as func
 
 from medtech import ticks
-from medtech.errors import Stage
+from medtech.errors import Stage, Unavailable
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping
 from medtech.mapping_store import MappingState, MappingStore
 from medtech.model import DeviceEvent, Measurement
 from medtech.transform.fhir_json import dump_resource
-from medtech.validation.finding import Finding, of_issue
+from medtech.validation.finding import Finding, Level, of_issue
 from medtech.validation.validator import DeviceResult, Mappings, compare, read_mappings, try_messages
 
 _PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
 _HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
+
+
+Mapping = TypeVar("Mapping")
 
 
 class BadRequest(Exception):
@@ -54,8 +57,8 @@ def answer(
         return _answer(400, {"error": str(refusal)})
     document: dict[str, Any] = {}
     if device_text is None and fhir_text is None:
-        mappings = _in_force(device_store, fhir_store)
-        document["mappingsInForce"] = [_state(device_store.state()), _state(fhir_store.state())]
+        mappings, states = _in_force(device_store, fhir_store)
+        document["mappingsInForce"] = [_state(state) for state in states]
     else:
         mappings = read_mappings(device_text, fhir_text)
     results = try_messages(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
@@ -118,15 +121,28 @@ def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any
     return found or {}
 
 
-def _in_force(device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]) -> Mappings:
-    """What the app works by; faults of a newer text that it refused are findings."""
+def _in_force(
+    device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]
+) -> tuple[Mappings, list[MappingState]]:
+    """What the app works by. Findings are the faults of a newer text that it refused, and what cannot be reached."""
+    states = [device_store.state(), fhir_store.state()]
+    device, fhir = _mapping(device_store), _mapping(fhir_store)
     findings: list[Finding] = []
-    for store, stage in ((device_store, Stage.NORMALIZATION), (fhir_store, Stage.FHIR_CONVERSION)):
-        findings += (of_issue(issue, stage) for issue in store.state().issues)
-    device, fhir = device_store.in_force(), fhir_store.in_force()
+    for state, mapping, stage in zip(states, (device, fhir), (Stage.NORMALIZATION, Stage.FHIR_CONVERSION), strict=True):
+        findings += (of_issue(issue, stage) for issue in state.issues)
+        if state.unavailable is not None:
+            findings.append(Finding(state.unavailable, Level.ERROR if mapping is None else Level.WARNING, stage))
     if device is not None and fhir is not None:
         findings += compare(device.templates, fhir)
-    return Mappings(device, fhir, findings)
+    return Mappings(device, fhir, findings), states
+
+
+def _mapping(store: MappingStore[Mapping]) -> Mapping | None:
+    """None also when storage is away and this process has no mapping yet; the state says so."""
+    try:
+        return store.in_force()
+    except Unavailable:
+        return None
 
 
 def _state(state: MappingState) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from medtech.mapping.fhir import load_fhir_mapping
 from medtech.mapping_store import MappingStore
 from medtech.storage import Storage
 from medtech.validation.http import answer
+from tests.azurite import free_ports
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 DEVICE = (MAPPINGS / "deviceMapping.json").read_text()
@@ -111,6 +112,22 @@ def test_a_newer_mapping_that_was_refused_is_named_with_its_faults(storage: Stor
     assert document["mappingsInForce"][0]["newerRefused"]
     assert any(each["line"] > 0 for each in document["templateResult"]["findings"])
     assert document["deviceResults"][0]["measurements"]
+
+
+def test_storage_that_is_away_is_told_and_not_a_failure() -> None:
+    [port] = free_ports(1)
+    nowhere = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:{port}/a;"
+    away = Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": nowhere})
+    status, document = ask(away, {"deviceMessages": MESSAGES})
+    away.close()
+    assert status == 200
+    assert ["cannot be reached" in state["unavailable"] for state in document["mappingsInForce"]] == [True, True]
+    findings = document["templateResult"]["findings"]
+    assert [(each["level"], each["stage"]) for each in findings] == [
+        ("error", "Normalization"),
+        ("error", "FHIRConversion"),
+    ]
+    assert document["deviceResults"] == []
 
 
 @pytest.mark.parametrize(
