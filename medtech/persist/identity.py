@@ -22,6 +22,7 @@ from medtech.errors import (
     PatientNotFound,
     ResourceRefused,
 )
+from medtech.mapping.schema import is_blank
 from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor, version_from
 from medtech.persist.client import OUTAGE_SECONDS, FhirClient, matches
@@ -138,10 +139,9 @@ class IdentityResolver:
         # its Patient, and so taken for somebody else's.
         (patients,) = self._search(("Patient", [_patient(key) for key in keys]))
         resolution.read_by_id("Patient", patients, [_patient(key) for key in keys])
-        free = [key for key in keys if not _linked(devices[self._device(key)])]
-        resolution.create_patients(patients, [_patient(key) for key in free])
+        resolution.create_patients(patients, [_patient(key) for key in keys if self._may_link(key, devices)])
         wanted: dict[Identifier, str] = {}
-        for key in free:
+        for key in keys:
             patient = patients[_patient(key)]
             if isinstance(patient, dict):
                 wanted.setdefault(self._device(key), patient["id"])
@@ -149,6 +149,14 @@ class IdentityResolver:
         return failed | {
             key: self._created(key, devices[self._device(key)], patients[_patient(key)], encounters) for key in keys
         }
+
+    def _may_link(self, key: IdentityKey, devices: Found) -> bool:
+        """Whether a Patient that is not there is to be created: not for a Device that belongs to somebody else."""
+        device = devices[self._device(key)]
+        if isinstance(device, MedTechError):
+            return False
+        patient = (device or {}).get("patient")
+        return not patient or referred_id(patient, "Patient") == _patient(key).resource_id()
 
     def _created(
         self,
@@ -343,12 +351,8 @@ def _unsettled(client: FhirClient, reply: Reply, what: str) -> MedTechError:
     return client.unavailable(reply)
 
 
-def _linked(device: Resource | MedTechError | None) -> bool:
-    return isinstance(device, MedTechError) or bool(device and device.get("patient"))
-
-
 def _is_blank(text: str | None) -> bool:
-    return text is None or not text.strip()
+    return text is None or is_blank(text)
 
 
 def _patient(key: IdentityKey) -> Identifier:

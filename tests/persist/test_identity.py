@@ -312,6 +312,16 @@ class TestCreate:
         assert resolve(server.url, CREATE, key(name, patient_name)) == [created]
         assert server.get(f"Device/{created.device}")["identifier"] == [{"value": name}]
 
+    def test_a_deleted_patient_of_a_linked_device_is_created_anew(self, server: Server) -> None:
+        name, patient_name = unique("device"), unique("patient")
+        (created,) = resolve(server.url, CREATE, key(name, patient_name))
+        assert isinstance(created, ResourceIdentity)
+        server.delete(f"Patient/{created.patient}")
+
+        assert resolve(server.url, CREATE, key(name, patient_name)) == [created]
+        assert server.get(f"Patient/{created.patient}")["identifier"] == [{"value": patient_name}]
+        assert server.versions(f"Device/{created.device}") == 1
+
     def test_two_instances_at_once_end_with_one(self, any_server: Server) -> None:
         keys = [key(unique("device"), unique("patient")) for _ in range(20)]
 
