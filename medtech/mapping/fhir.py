@@ -235,6 +235,8 @@ def _value(node: Node, issues: Issues) -> Value | None:
             return None if name is None else CodeableConceptValue(name, concept)
 
 
+_OF_NUMBERS = frozenset("0123456789+-.eE \t\n\v\f\r")
+
 _VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
 
 
@@ -254,7 +256,8 @@ def _value_kind(node: Node, section: Section) -> str | None:
 def _default_period(section: Section) -> Decimal | None:
     """Milliseconds between samples, at least one tick.
 
-    A fraction passes through a double, because the service's reader does: `60000.50` is written as 60000.5.
+    A fraction passes through a double and from there into a decimal of 15 digits, because in the service it does:
+    `60000.50` is written as 60000.5, `1000.0` as 1000.
     """
     node = section.find("defaultPeriod")
     value = None if node is None else node.value
@@ -262,7 +265,7 @@ def _default_period(section: Section) -> Decimal | None:
     if isinstance(value, int) and not isinstance(value, bool):
         period = Decimal(value)
     elif isinstance(value, float | Decimal):
-        period = Decimal(repr(float(value)))
+        period = Decimal(f"{float(value):.15g}")
     elif isinstance(value, str):
         period = _decimal(value)
     if period is not None and period.is_finite() and 1 <= period * TICKS_PER_MILLISECOND < 2**63:
@@ -272,6 +275,9 @@ def _default_period(section: Section) -> Decimal | None:
 
 
 def _decimal(text: str) -> Decimal | None:
+    """None for what Python alone takes for a number, too: 1_000, other digits, NaN."""
+    if not set(text) <= _OF_NUMBERS:
+        return None
     try:
         return Decimal(text.strip())
     except InvalidOperation:

@@ -88,18 +88,23 @@ def test_intervals_are_numbers_or_names(written: Any, interval: int) -> None:
     [
         (30000, "30000", 300_000_000),
         (60000.5, "60000.5", 600_005_000),
-        (1000.0, "1000.0", 10_000_000),
+        (1000.0, "1000", 10_000_000),
+        (1e3, "1000", 10_000_000),
+        (1000 / 30, "33.3333333333333", 333_333),
         ("250", "250", 2_500_000),
+        (" 250.0 ", "250.0", 2_500_000),
         (0.0001, "0.0001", 1),
     ],
 )
-def test_periods_keep_their_digits(written: Any, period: str, ticks: int) -> None:
+def test_periods_have_the_digits_that_the_service_writes(written: Any, period: str, ticks: int) -> None:
     value = loaded(value={**SERIES, "defaultPeriod": written}).value
     assert value == SampledDataValue("v", Decimal(period), ticks, "/min")
     assert str(value.period_ms) == period
 
 
-@pytest.mark.parametrize("period", [None, 0, -5, True, "", "x", "NaN", "Infinity", [], 0.00001, "1e99"])
+@pytest.mark.parametrize(
+    "period", [None, 0, -5, True, "", "x", "NaN", "Infinity", [], 0.00001, "1e99", "1_000", "１２"]
+)
 def test_a_series_needs_a_positive_period(period: Any) -> None:
     ((pointer, message),) = refused(
         text_of({"typeName": "x", "codes": [], "value": {**SERIES, "defaultPeriod": period}})
