@@ -122,7 +122,7 @@ class EventHub:
         try:
             from azure.eventhub import EventHubProducerClient
         except ImportError:
-            raise SimulationFailed("Sending to a hub needs azure-eventhub: run `pip install 'medtech[hub]'`.") from None
+            raise SimulationFailed("Sending to a hub needs azure-eventhub: run `pip install azure-eventhub`.") from None
         connection_string = os.environ.get("EVENT_HUB_CONNECTION_STRING")
         self._producer: Any
         if fully_qualified_namespace is not None:
