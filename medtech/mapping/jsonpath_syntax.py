@@ -3,7 +3,8 @@
 The dialect is what Json.NET's hand-written parser takes, so this is one too: which odd texts are paths and which are
 refused follows from how that parser goes through them, character by character, and no grammar says it as shortly.
 Where it is lenient (`(0)` for `[0]`, a name in quotes that starts with any character after a comma, a slice with more
-than two colons) a mapping that worked in the service has to go on working.
+than two colons, two comparisons with nothing between them, of which the second counts) a mapping that worked in the
+service has to go on working.
 
     path       = ["$"] *step
     step       = ".name" / "['name']" / "['a','b']" / ".*" / "[*]" / "[0]" / "[0,2]" / "[1:5:2]" / "[?(condition)]"
@@ -345,7 +346,7 @@ class _Parser:
             if character == ")":
                 break
             if character != "&" and character != "|":
-                raise self._invalid(f"{self._seen()} is not expected behind a comparison: && or || or ) is")
+                continue  # the service forgets a comparison that nothing joins to the next one
             operator = character * 2
             if not self._text.startswith(operator, self._at):
                 raise self._invalid(f"{character} is no operator: write {operator}")

@@ -116,6 +116,9 @@ SELECTIONS = [
     ("$.Body.rows[?(@.n =~ 1)].n", "[]"),
     ("$.Body.rows[?(@.k == 'a' && @.n || @.t)].t", '["10"]'),  # a && (n || t)
     ("$.Body.rows[?(@.o || @.k == 'a' && @.t == 'x')].n", "[true]"),
+    ("$.Body.rows[?(@.o == 1 @.k == 'a')].k", '["a"]'),  # a comparison that nothing joins to the next is forgotten
+    ("$.Body.rows[?(@.n == 1 && @.o == 1 @.t == 10 || @.k == 'a')].k", '["a"]'),
+    ("$.Body.rows[?(@.k == 'x''a' == @.k)].k", '["a"]'),
     ("$.Body.rows[?(@.a[1][0] == 2)].n", "[true]"),
     ("$.Body.rows[?(@..n == 7)].a[0]", "[1]"),
     ("$.Body.rows[?(@.a[?(@ == 1)])].n", "[true]"),
@@ -212,6 +215,8 @@ def test_compares_numbers(path: str, tokens: str) -> None:
         ("$.a[?(@.b ==)]", 12),
         ("$.a[?(@.b = 1)]", 10),
         ("$.a[?(@.b in [1])]", 10),
+        ("$.a[?(@.b @.c)]", 10),
+        ("$.a[?(@.b == 1 and @.c)]", 15),
         ("$.a[?(@.b & @.c)]", 10),
         ("$.a[?(@.b &&)]", 12),
         ("$.a[?(@. == 1)]", 8),
