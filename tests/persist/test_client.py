@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -140,8 +141,9 @@ class TestHeaders:
         """Gateways and servers log them; also without batch a search goes by POST."""
         for profile in ("strict", "no-batch"):
             server = Server(fhir_profile(profile))
-            with FaultProxy(server.url.removesuffix("/fhir/R4")) as proxy:
-                with FhirClient(f"{proxy.url}/fhir/R4") as client:
+            address = urlsplit(server.url)
+            with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+                with FhirClient(f"{proxy.url}{address.path}") as client:
                     (reply,) = client.exchange([Interaction("GET", "Device?identifier=secret%2C1")])
                 assert reply.verdict is Verdict.DONE
                 assert all("secret" not in request.path for request in proxy.requests)

@@ -20,8 +20,9 @@ public final class HapiServer {
   public static void main(String[] arguments) throws Exception {
     var application = new AnnotationConfigApplicationContext(TestR4Config.class);
     var settings = application.getBean(JpaStorageSettings.class);
-    // The tests write Observations of people who are not there.
+    // The tests write Observations of people who are not there, and delete people whom a Device names.
     settings.setEnforceReferentialIntegrityOnWrite(false);
+    settings.setEnforceReferentialIntegrityOnDelete(false);
 
     var fhir = new RestfulServer(application.getBean(FhirContext.class));
     var resources = application.getBean("myResourceProvidersR4", ResourceProviderFactory.class);
