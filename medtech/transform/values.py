@@ -88,8 +88,9 @@ class CodeableConceptWriter:
         self.name = value.name
         self._concept = write_concept(value.concept)
 
-    def read(self, text: str) -> str:
-        return text
+    def read(self, text: str) -> str | None:
+        """A concept with neither codes nor text is no value: FHIR has no empty objects."""
+        return text if self._concept else None
 
     def write(self, _reading: str) -> dict[str, Any]:
         return self._concept

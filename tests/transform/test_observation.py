@@ -221,6 +221,14 @@ def test_what_would_be_empty_is_left_out() -> None:
     assert "component" not in observation
 
 
+@pytest.mark.parametrize("concept", [{}, {"codes": []}, {"codes": [{}]}])
+def test_a_concept_that_says_nothing_is_no_value(concept: dict[str, Any]) -> None:
+    value = {"valueType": "CodeableConcept", "valueName": "hr", **concept}
+    mapping = mapping_of(value=value, components=[component(value)])
+    observation = create(draft_of(mapping, measured("10:00:00", hr="x")), IDENTITY, issued=0)
+    assert observation.keys().isdisjoint({"valueCodeableConcept", "component"})
+
+
 def test_spellings_of_a_type_are_not_kept_without_bound() -> None:
     mapping = mapping_of(value=QUANTITY)
     template = mapping.template("heartRate")
