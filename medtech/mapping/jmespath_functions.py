@@ -227,9 +227,15 @@ def _insert_string(text: str, addition: str, position: int) -> str:
     for place, string in enumerate((text, addition), 1):
         if is_date(string):
             raise wrong_type("insertString", place, STRING, string)
-    if not 0 <= position <= len(text):
+    # Positions count UTF-16 units; most texts have as many as characters.
+    units = text.encode("utf-16-le", "surrogatepass") if not text.isascii() else b""
+    if not 0 <= position <= (len(units) // 2 or len(text)):
         raise EvaluationFailed("fails in insertString(): argument 3 is a position outside of the text")
-    return Text(text[:position] + addition + text[position:])
+    if len(units) <= 2 * len(text):
+        return Text(text[:position] + addition + text[position:])
+    inserted = units[: 2 * position] + addition.encode("utf-16-le", "surrogatepass") + units[2 * position :]
+    # A character that is cut in half becomes two U+FFFD when .NET writes it.
+    return Text(inserted.decode("utf-16-le", "replace"))
 
 
 @function("to_string", ANY)
