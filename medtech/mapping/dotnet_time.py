@@ -189,30 +189,34 @@ _MONTH_NUMBERS = {name: n for n, full in enumerate(_MONTHS, 1) for name in (full
 _MONTH_NAMES = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DAY_NAMES = "|".join(name for full in _DAYS for name in (full, full[:3]))
 
+# A name or a designator ends where no letter follows.
+_HALF = r"(?:am|pm)(?![a-z])"
 _TIME = (
-    r"(?P<hour>[0-9]{1,2})(?:\s*:\s*(?P<minute>[0-9]{1,2})(?:\s*:\s*(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]+)?)?"
-    r"(?:\s*(?P<half>am|pm))?|\s*(?P<half_alone>am|pm))"
+    r"(?P<hour>[0-9]{1,2})(?:\s*:\s*(?P<minute>[0-9]{1,2})(?:\s*:\s*(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]*)?)?"
+    rf"(?:\s*(?P<half>{_HALF}))?|\s*(?P<half_alone>{_HALF}))"
 )
-_ISO_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>\.[0-9]+)?)?"
+_ISO_TIME = r"(?P<hour>[0-9]{2})\s*:\s*(?P<minute>[0-9]{2})(?:\s*:\s*(?P<second>[0-9]{2})(?P<fraction>\.[0-9]+)?)?"
 _OFFSET = r"(?P<sign>[+-])(?P<zone>[0-9]{1,2}:[0-9]{1,2}|[0-9]{1,4})"
-_ZONE = rf"(?:\s*(?:z|gmt|(?:gmt)?{_OFFSET}))?"
-_SEPARATOR = r"\s*[/.,-]\s*|\s+"
+_ZONE = rf"(?:\s*(?:(?P<utc>z|gmt)|{_OFFSET}))?"
+_SEPARATOR = r"(?:\s*[/.,-]\s*|\s+)"
 _DATE = (
-    rf"(?:(?P<weekday>{_DAY_NAMES})(?:\s*,\s*|\s+))?"
+    rf"(?:(?P<weekday>{_DAY_NAMES})(?![a-z])(?:\s*,\s*|\s+)?)?"
     r"(?:"
-    rf"(?P<first>[0-9]{{1,4}})(?P<gap>{_SEPARATOR})(?P<second_number>[0-9]{{1,4}})(?:(?P=gap)(?P<third>[0-9]{{1,4}}))?"
-    rf"|(?P<before>[0-9]{{1,4}})(?:{_SEPARATOR})(?P<name>{_MONTH_NAMES})\.?(?:(?:{_SEPARATOR})(?P<after>[0-9]{{1,4}}))?"
-    rf"|(?P<name_first>{_MONTH_NAMES})\.?(?:{_SEPARATOR})(?P<one>[0-9]{{1,4}})(?:(?:{_SEPARATOR})(?P<two>[0-9]{{1,4}}))?"
+    rf"(?P<first>[0-9]{{1,4}}){_SEPARATOR}(?P<second_number>[0-9]{{1,4}})(?:{_SEPARATOR}(?P<third>[0-9]{{1,4}}))?"
+    rf"|(?P<before>[0-9]{{1,4}}){_SEPARATOR}?(?P<name>{_MONTH_NAMES})(?![a-z])"
+    rf"(?:{_SEPARATOR}?(?P<after>[0-9]{{1,4}}))?"
+    rf"|(?P<name_first>{_MONTH_NAMES})(?![a-z]){_SEPARATOR}?(?P<one>[0-9]{{1,4}})"
+    rf"(?:{_SEPARATOR}(?P<two>[0-9]{{1,4}}))?"
     r")"
 )
-_ISO_DATE = r"(?P<first>[0-9]{3,4})(?P<gap>[/-])(?P<second_number>[0-9]{1,2})(?P=gap)(?P<third>[0-9]{1,2})"
+_ISO_DATE = rf"(?P<first>[0-9]{{3,4}}){_SEPARATOR}(?P<second_number>[0-9]{{1,2}}){_SEPARATOR}(?P<third>[0-9]{{1,2}})"
 _MOMENTS = tuple(
     re.compile(rf"\s*{form}\s*\x00*", re.IGNORECASE | re.ASCII)
     for form in (
-        rf"{_ISO_DATE}t{_ISO_TIME}(?:\s*(?:z|{_OFFSET}))?",
-        rf"{_DATE}(?:\s*,\s*|\s+){_TIME}{_ZONE}",
-        rf"{_DATE}{_ZONE}",
-        rf"{_TIME}(?:\s*,\s*|\s+){_DATE}(?:\s*(?:z|gmt))?",
+        rf"{_ISO_DATE}\s*t\s*{_ISO_TIME}(?:\s*(?:z|{_OFFSET}))?",
+        rf"{_DATE}(?:\s*,\s*|\s+){_TIME}{_ZONE}[\s.,]*",
+        rf"{_DATE}{_ZONE}[\s.,]*",
+        rf"{_TIME}(?:\s*,\s*|\s+){_DATE}{_ZONE}[\s.,]*",
     )
 )
 _TIME_ALONE = re.compile(rf"\s*{_TIME}{_ZONE}\s*\x00*", re.IGNORECASE | re.ASCII)
@@ -251,10 +255,11 @@ _Parts = dict[str, str | None]
 def _day_ticks(parts: _Parts) -> int | None:
     """The day's first tick; None where the numbers are no day, or the day has no year."""
     named = parts.get("name") or parts.get("name_first")
-    if parts.get("zone") and "hour" not in parts and not (parts["third"] or parts["after"] or parts["two"]):
-        return None  # 2019-02-05:00 is no February with an offset
+    whole = parts["third"] or parts["after"] or parts["two"]
+    if not whole and ("hour" in parts or parts["utc"] or parts["sign"] == "-"):
+        return None  # 2019-02 is a day, but no time can follow, and 2019-02-05:00 is no February with an offset
     if named is None:
-        ticks = _numeric_day(parts["first"] or "", parts["gap"] or "", parts["second_number"] or "", parts["third"])
+        ticks = _numeric_day(parts["first"] or "", parts["second_number"] or "", parts["third"])
     else:
         ticks = _named_day(
             _MONTH_NUMBERS[named.lower()], parts["before"] or parts["one"] or "", parts["after"] or parts["two"]
@@ -273,20 +278,16 @@ def _named_day(month: int, first: str, second: str | None) -> int | None:
     return _civil_ticks(_year(year), month, int(day)) if len(day) <= 2 else None
 
 
-def _numeric_day(first: str, gap: str, second: str, third: str | None) -> int | None:
+def _numeric_day(first: str, second: str, third: str | None) -> int | None:
     """Year first where the first number has more than two digits, else month, day, year."""
     if third is None:
-        # 2019-02 and 02/2019 are the month's first day. 1.2345 and 1,234 are numbers.
-        if "." in gap or "," in gap:
-            return None
+        # 2019-02 and 02/2019 are the month's first day; .NET takes 1.2019 and 1,2019 for one too.
         year, month = (first, second) if len(first) > 2 else (second, first)
         return _civil_ticks(int(year), int(month), 1) if len(year) > 2 and len(month) <= 2 else None
     if len(second) > 2:
         return None
     if len(first) > 2:
         return _civil_ticks(int(first), int(second), int(third)) if len(third) <= 2 else None
-    if "." in gap and len(third) <= 2:
-        return None
     return _civil_ticks(_year(third), int(first), int(second))
 
 
