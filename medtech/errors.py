@@ -36,7 +36,9 @@ positions, device ids, FHIR ids and line numbers, never a patient, encounter or 
 it goes to logs.
 """
 
+import traceback
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 
@@ -195,6 +197,13 @@ class CorrelationIdNotDefined(IncompatibleData):
 
 class UnexpectedFault(MedTechError):
     """A fault of the app itself, met on one message: the message is kept, its neighbours go on."""
+
+    @classmethod
+    def of(cls, error: Exception, doing: str) -> "UnexpectedFault":
+        """Tells type and place of `error`; its own text may hold a part of the message."""
+        fault = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(fault.filename).name}:{fault.lineno}"
+        return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. Report it, then replay.")
 
 
 class BufferCorrupt(MedTechError):

@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -20,7 +21,7 @@ from medtech import ticks
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
-from medtech.errors import MedTechError, Unavailable
+from medtech.errors import MedTechError, Unavailable, UnexpectedFault
 from medtech.group.buffer import Buffer, Row
 from medtech.group.groups import group_measurements
 from medtech.group.lease import ShardLease
@@ -110,8 +111,10 @@ class Flush:
 
     def _flush_shards(self, shards: Sequence[int], mapping: FhirMapping, deadline: float, tally: Tally) -> None:
         with ThreadPoolExecutor(min(len(shards), _SHARDS_AT_ONCE), thread_name_prefix="flush") as pool:
-            for of_shard in pool.map(lambda shard: self._flush_shard(shard, mapping, deadline), shards):
-                tally.add(of_shard)
+            # In a copy of this context each: the worker tells by it which invocation a log line belongs to.
+            flushes = [pool.submit(copy_context().run, self._flush_shard, shard, mapping, deadline) for shard in shards]
+            for of_shard in flushes:
+                tally.add(of_shard.result())
 
     def _flush_shard(self, shard: int, mapping: FhirMapping, deadline: float) -> Tally:
         tally = Tally()
@@ -179,10 +182,14 @@ class _WindowFlush:
         drafts: list[tuple[IdentityKey, ObservationDraft]] = []
         for group in group_measurements(chain.from_iterable(row.measurements for row in rows)):
             key = IdentityKey(group.device_id, group.patient_id, group.encounter_id)
-            conversion = convert(self._mapping, group)
+            try:
+                conversion = convert(self._mapping, group)
+            except Exception as error:  # noqa: BLE001 - one group must not hold up its shard for good
+                self._bury(group.measurements, UnexpectedFault.of(error, "converting a group"))
+                continue
             drafts += ((key, draft) for draft in conversion.drafts)
-            for error, measurement in conversion.failures:
-                self._bury([measurement], error)
+            for failure in conversion.failures:
+                self._bury([failure.measurement], failure.error)
         identities = self._flush.identities.resolve(key for key, _ in drafts)
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
@@ -199,8 +206,9 @@ class _WindowFlush:
         try:
             draft = fold(drafts)
             draft.check()
-        except MedTechError as error:
-            self._bury(chain.from_iterable(draft.measurements for draft in drafts), error)
+        except Exception as error:  # noqa: BLE001 - as above
+            known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
+            self._bury(chain.from_iterable(draft.measurements for draft in drafts), known)
             return None
         self._tally.superseded += draft.superseded
         self._tally.other_encounters += sum(other != identity for other, _ in members)
@@ -224,6 +232,9 @@ class _WindowFlush:
                 self._waiting.update(measurements)
             else:
                 self._give_up(measurements, outcome.error)
+            # One resource that a server cannot take must not hold up the windows after it; only an outage does.
+            if outcome.server_away and isinstance(outcome.error, Unavailable):
+                self._tally.outages.append(outcome.error)
 
     def _finds_another_identity(self, write: ObservationWrite) -> bool:
         """Whether the cached identity was out of date. If it was, the next flush writes, or says what is missing."""
@@ -234,12 +245,11 @@ class _WindowFlush:
 
     def _give_up(self, measurements: Iterable[Measurement], error: MedTechError) -> None:
         """For now, when something outside is away; else for good."""
-        if not isinstance(error, Unavailable):
+        if isinstance(error, Unavailable):
+            self._waiting.update(measurements)
+            self._tally.errors[error.name, error.stage] += 1
+        else:
             self._bury(measurements, error)
-            return
-        self._waiting.update(measurements)
-        if error.blocks:
-            self._tally.outages.append(error)
 
     def _bury(self, measurements: Iterable[Measurement], error: MedTechError) -> None:
         for measurement in measurements:

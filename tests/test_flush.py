@@ -1,5 +1,6 @@
 """The flush between a real Azurite and a real FHIR server: what is written, what stays, what is buried."""
 
+import importlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -16,17 +17,29 @@ from medtech.flush import Flush, Tally
 from medtech.group import windows
 from medtech.group.buffer import TABLE, Buffer, segment_rows
 from medtech.group.lease import ShardLease
-from medtech.mapping.fhir import FhirMapping
+from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.identity import IdentityResolver
 from medtech.persist.observations import ObservationWriter, Operation
 from medtech.settings import ResolutionType, Settings
 from medtech.storage import Storage, split_payload
+from medtech.transform.fhir_json import dump_resource
 from tests.faults import Answer, FaultProxy, ProxiedRequest, writes
 from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points
 
 HUB = "0a1b2c3d"
+
+TWO_BLANKS = """
+{"templateType": "CollectionFhir", "template": [
+    {"templateType": "CodeValueFhir", "template": {"typeName": "series", "periodInterval": 60, "codes": [],
+        "value": {"valueName": "value", "valueType": "SampledData", "defaultPeriod": 60000, "unit": "/min"}}},
+    {"templateType": "CodeValueFhir", "template": {"typeName": "refused", "codes": [{"code": "a  b", "system": "s"}],
+        "value": {"valueName": "value", "valueType": "Quantity", "unit": "/min"}}}
+]}
+"""
+"""Two blanks in a row make no FHIR code: the server refuses what the second template makes."""
+
 NOW = HOUR + 3600 * ticks.TICKS_PER_SECOND
 
 
@@ -207,6 +220,7 @@ def test_a_bad_reading_is_buried_and_the_good_ones_written(run: Run, server: Ser
 
 def test_what_the_server_refuses_is_buried_with_its_reason(run: Run, server: Server) -> None:
     of = known(server)
+    run.mapping = load_fhir_mapping(TWO_BLANKS)
     run.store([measured(of, 0, type_name="refused"), measured(of, 0)])
     assert run.run().observations == {Operation.CREATED: 1}
     [summary] = run.dead_letters.summaries()
@@ -262,6 +276,61 @@ def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir:
         proxy.clear()
         assert run.run().waiting == 0
         assert len(run.observations(stuck)) == 1
+
+
+def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    of, stuck = known(server), known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(stuck, 0), measured(of, 0)])
+        run.store([measured(of, 1, "61", enqueued=HOUR + 10 * MINUTE)])
+
+        def fail(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+            bundle = json.loads(request.body)
+            others = [entry for entry in bundle["entry"] if stuck.patient not in str(entry["resource"])]
+            entries = iter(server.batch(others)["entry"]) if others else iter(())
+            answered = [
+                next(entries) if entry in others else {"response": {"status": "500"}} for entry in bundle["entry"]
+            ]
+            body = dump_resource({"resourceType": "Bundle", "type": "batch-response", "entry": answered})
+            return Answer(200, [("content-type", "application/fhir+json")], body)
+
+        proxy.rule(fail, writes, times=None)
+        tally = run.run()
+        assert (tally.windows, tally.waiting, tally.outages) == (2, 1, [])
+        [observation] = run.observations(of)
+        assert points(observation) == {0: "60", 1: "61"}
+
+
+@pytest.mark.parametrize(
+    "where", ["medtech.flush.convert", "medtech.flush.fold", "medtech.persist.observations.create"]
+)
+def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
+    run: Run, server: Server, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    of, unlucky = known(server), known(server)
+    run.store([measured(of, 0), measured(unlucky, 0)])
+    module, _, name = where.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+
+    def faulty(*arguments: Any) -> Any:
+        if unlucky.device in str(arguments) or (
+            name == "fold" and unlucky.device == arguments[0][0].measurements[0].device_id
+        ):
+            raise KeyError("secret reading")
+        return function(*arguments)
+
+    # A fault of ours that a real part cannot be made to show.
+    monkeypatch.setattr(where, faulty)
+    with caplog.at_level(logging.DEBUG):
+        assert run.run().observations == {Operation.CREATED: 1}
+    assert [summary.error for summary in run.dead_letters.summaries()] == ["UnexpectedFault"]
+    assert all("secret" not in summary.message for summary in run.dead_letters.summaries())
+    assert "secret" not in caplog.text
+    assert run.left() == []
 
 
 def test_two_devices_texts_of_one_device_fold_into_one_write(run: Run, server: Server) -> None:

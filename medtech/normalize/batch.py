@@ -1,8 +1,6 @@
 """Events to measurements: a pure function of a batch and a loaded device mapping."""
 
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from medtech.errors import MedTechError, TemplateNotFound, UnexpectedFault
@@ -60,10 +58,5 @@ def _normalize(event: DeviceEvent, mapping: Normalizer | None) -> Normalized:
         # Says nothing about this message; the batch comes again.
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the neighbours from being stored
-        fault = traceback.extract_tb(error.__traceback__)[-1]
-        # The error's own text may hold a part of the message, so only its type and place are told.
-        place = f"{Path(fault.filename).name}:{fault.lineno}"
-        unexpected = UnexpectedFault(
-            f"{type(error).__name__} at {place} while normalizing a message: a fault of the app."
-        )
+        unexpected = UnexpectedFault.of(error, "normalizing a message")
         return Normalized([], [failure_of_event(unexpected)])

@@ -18,6 +18,7 @@ from medtech.errors import (
     MedTechError,
     MultipleResourceFound,
     ResourceRefused,
+    UnexpectedFault,
 )
 from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor
@@ -239,6 +240,10 @@ class ObservationWriter:
                 resource = self._merged(attempt, current, earlier)
             except MedTechError as error:
                 outcomes.append(attempt.settled(error=error))
+                continue
+            except Exception as error:  # noqa: BLE001 - one Observation must not hold up its shard for good
+                fault = UnexpectedFault.of(error, f"merging into Observation/{attempt.id}")
+                outcomes.append(attempt.settled(error=fault))
                 continue
             if resource is None:
                 outcomes.append(attempt.settled(attempt.operation or Operation.NO_OPERATION))
