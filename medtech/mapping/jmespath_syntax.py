@@ -5,6 +5,7 @@ The package accepts what its own specification leaves out (arguments without com
 here and there is the same, so a mapping that loads means the same in both.
 """
 
+from json import JSONDecoder
 from typing import Any
 
 from jmespath import ast
@@ -14,7 +15,7 @@ from jmespath.parser import Parser
 
 from medtech.mapping.document import Text
 from medtech.mapping.expression import ExpressionInvalid
-from medtech.mapping.json_reader import LocatedSyntaxError, Reader
+from medtech.mapping.json_reader import Reader
 
 Syntax = dict[str, Any]
 """A node of the package's syntax tree: `type`, `children` and, for some types, `value`; functions have a `start`."""
@@ -78,16 +79,22 @@ class _Lexer(Lexer):  # type: ignore[misc]
 
     def _consume_literal(self) -> dict[str, Any]:
         start = self._position
-        reader = Reader(self._consume_until("`").replace("\\`", "`"))
+        text = self._consume_until("`").replace("\\`", "`")
+        # A literal is held to JSON as it is written, and then read as the message is.
         try:
-            if reader.at_end():
-                raise LexerError(start, "`", "an empty literal")
-            value = reader.read()
-            if not reader.at_end():
-                raise LexerError(start, "`", "a literal of more than one JSON value")
-        except LocatedSyntaxError as error:
-            raise LexerError(start, "`", f"a literal that is no JSON ({error.message})") from None
+            _STRICT_JSON.decode(text)
+            value = Reader(text).read()
+        except ValueError as error:
+            raise LexerError(start, "`", f"a literal that is no JSON ({error})") from None
         return {"type": "literal", "value": value, "start": start, "end": self._position}
+
+
+def _refuse_name(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+_STRICT_JSON = JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse_name)
+"""Only asked whether it can read a text: no number is made of any length of digits."""
 
 
 class _Parser(Parser):  # type: ignore[misc]
