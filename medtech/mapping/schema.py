@@ -232,11 +232,16 @@ def text_of(node: Node) -> str | None:
 
 
 def is_blank(text: str) -> bool:
-    """Is there nothing in it but what .NET counts as white space?
+    """Is there nothing in it but white space?"""
+    return not trimmed(text)
+
+
+def trimmed(text: str) -> str:
+    """Without what .NET counts as white space at both ends.
 
     Python counts the separators U+001C to U+001F too, .NET does not.
     """
-    return not text.strip(_WHITE_SPACE)
+    return text.strip(_WHITE_SPACE)
 
 
 _WHITE_SPACE = (

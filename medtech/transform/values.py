@@ -19,7 +19,7 @@ from medtech.mapping.fhir import (
     StringValue,
     Value,
 )
-from medtech.mapping.schema import is_blank
+from medtech.mapping.schema import trimmed
 from medtech.transform import decimals
 from medtech.transform.identifier import SYSTEM
 
@@ -69,8 +69,11 @@ class StringWriter:
         self.name = value.name
 
     def read(self, text: str) -> str | None:
-        """A blank text is no value: FHIR has no empty strings (SPEC divergence 16)."""
-        return None if is_blank(text) else text
+        """Without blanks around it, as the connector's FHIR client sends texts and servers give them back.
+
+        A blank text is no value: FHIR has no empty strings (SPEC divergence 16).
+        """
+        return trimmed(text) or None
 
     def write(self, reading: str) -> str:
         return reading

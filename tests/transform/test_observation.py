@@ -142,6 +142,13 @@ def test_of_equal_times_the_first_stands_value_by_value() -> None:
     assert draft.superseded == 1
 
 
+def test_a_text_is_written_without_blanks_around_it() -> None:
+    observation = create(
+        draft_of(mapping_of(value=STRING), measured("10:00:00", hr="\u00a0at  rest\n")), IDENTITY, issued=0
+    )
+    assert observation["valueString"] == "at  rest"
+
+
 def test_a_blank_text_is_no_value() -> None:
     observation = create(
         draft_of(mapping_of(value=STRING), measured("10:00:00", hr="sitting"), measured("10:00:01", hr=" ")),
