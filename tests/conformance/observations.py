@@ -1,4 +1,4 @@
-"""Measurement groups and Observations in the form that the vectors hold them."""
+"""Measurements, measurement groups and Observations in the form that the vectors hold them."""
 
 from typing import Any
 
@@ -61,4 +61,17 @@ def described(draft: ObservationDraft) -> dict[str, Any]:
         "identifier": observation["identifier"][0]["value"],
         "id": observation["id"],
         "observation": written(observation),
+    }
+
+
+def described_measurement(measurement: Measurement) -> dict[str, Any]:
+    """A measurement as `normalize`, `pipeline` and `validate` describe it."""
+    return {
+        "type": measurement.type,
+        "deviceId": measurement.device_id,
+        "occurrenceTimeUtc": format_iso(measurement.occurrence_time),
+        "patientId": measurement.patient_id,
+        "encounterId": measurement.encounter_id,
+        "correlationId": measurement.correlation_id,
+        "properties": [list(each) for each in measurement.properties],
     }

@@ -12,7 +12,7 @@ from medtech.mapping import jmespath, jsonpath, template_reader
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent, Normalized
 from tests.conformance.compare import difference
-from tests.conformance.suites.normalize import as_expected
+from tests.conformance.observations import described_measurement
 from tests.conformance.vectors import read
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
@@ -210,7 +210,7 @@ def test_published_mappings_give_the_measurements_that_their_messages_hold() -> 
             mapping.normalize(_event(event["Body"].encode(), event["Properties"], event["SystemProperties"]))
             for event in vector["events"]
         ]
-        measurements = [as_expected(each) for outcome in outcomes for each in outcome.measurements]
+        measurements = [described_measurement(each) for outcome in outcomes for each in outcome.measurements]
         assert difference(vector["expected"]["measurements"], measurements) is None, vector["name"]
         assert [outcome.failures for outcome in outcomes] == [[] for _ in outcomes]
 

@@ -1,13 +1,12 @@
 """A mapping and a message: the measurements in order, and how many of its templates and matches fail."""
 
-import json
 from typing import Any
 
-from medtech import ticks
 from medtech.errors import MappingInvalid
 from medtech.mapping.device import load_device_mapping
-from medtech.model import DeviceEvent, Measurement
+from medtech.model import DeviceEvent
 from tests.conformance.compare import difference
+from tests.conformance.observations import described_measurement, mapping_text
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error", "errors"})
@@ -16,7 +15,7 @@ NOT_COMPARED = frozenset({"error", "errors"})
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     try:
-        measurements, failures = load_device_mapping(json.dumps(vector["mapping"])).normalize(_event(vector["event"]))
+        measurements, failures = load_device_mapping(mapping_text(vector["mapping"])).normalize(_event(vector["event"]))
     except MappingInvalid as error:
         return None if "error" in expected else f"mapping refused: {error}"
     if "error" in expected:
@@ -25,7 +24,9 @@ def check(vector: Vector) -> str | None:
     if len(failures) != len(expected["errors"]):
         texts = "; ".join(str(failure.error) for failure in failures)
         return f"expected {len(expected['errors'])} errors, got {len(failures)}: {texts}"
-    return difference(expected["measurements"], [as_expected(each) for each in measurements], "$.measurements")
+    return difference(
+        expected["measurements"], [described_measurement(each) for each in measurements], "$.measurements"
+    )
 
 
 def _event(event: dict[str, Any]) -> DeviceEvent:
@@ -38,16 +39,3 @@ def _event(event: dict[str, Any]) -> DeviceEvent:
         partition="0",
         sequence_number=0,
     )
-
-
-def as_expected(measurement: Measurement) -> dict[str, Any]:
-    """A measurement as the vectors write it."""
-    return {
-        "type": measurement.type,
-        "occurrenceTimeUtc": ticks.format_iso(measurement.occurrence_time),
-        "deviceId": measurement.device_id,
-        "patientId": measurement.patient_id,
-        "encounterId": measurement.encounter_id,
-        "correlationId": measurement.correlation_id,
-        "properties": [list(each) for each in measurement.properties],
-    }

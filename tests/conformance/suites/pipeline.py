@@ -7,10 +7,9 @@ from medtech.group.groups import group_measurements
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup
-from medtech.ticks import format_iso
 from medtech.transform.observation import convert
 from tests.conformance.compare import difference
-from tests.conformance.observations import described, mapping_text, ticks_of
+from tests.conformance.observations import described, described_measurement, mapping_text, ticks_of
 from tests.conformance.vectors import Vector
 
 NOT_ORDERED = frozenset({"observations"})
@@ -31,7 +30,7 @@ def check(vector: Vector) -> str | None:
         measurements += normalized.measurements
         failures += [index for _ in normalized.failures]
     actual = {
-        "measurements": [_described_measurement(measurement) for measurement in measurements],
+        "measurements": [described_measurement(measurement) for measurement in measurements],
         "groups": [],
     }
     for group in group_measurements(measurements):
@@ -54,18 +53,6 @@ def _event(vector: dict[str, Any], index: int) -> DeviceEvent:
         partition="0",
         sequence_number=index,
     )
-
-
-def _described_measurement(measurement: Measurement) -> dict[str, Any]:
-    return {
-        "type": measurement.type,
-        "deviceId": measurement.device_id,
-        "occurrenceTimeUtc": format_iso(measurement.occurrence_time),
-        "patientId": measurement.patient_id,
-        "encounterId": measurement.encounter_id,
-        "correlationId": measurement.correlation_id,
-        "properties": [list(each) for each in measurement.properties],
-    }
 
 
 def _described_group(group: MeasurementGroup, observations: list[dict[str, Any]]) -> dict[str, Any]:

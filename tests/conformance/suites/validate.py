@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from medtech.errors import Stage
-from medtech.model import DeviceEvent, Measurement
-from medtech.ticks import format_iso
+from medtech.model import DeviceEvent
 from medtech.validation.finding import Finding, Level
 from medtech.validation.validator import DeviceResult, read_mappings, try_messages
 from tests.conformance.compare import difference
-from tests.conformance.observations import written
+from tests.conformance.observations import described_measurement, written
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"message", "position"})
@@ -23,7 +22,7 @@ Noted = tuple[Level, Stage, int]
 
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
-    events = [_event(event, number) for number, event in enumerate(vector["events"])]
+    events = [_event(event, number) for number, event in enumerate(vector["events"] or [])]
     mappings = read_mappings(vector["device"], vector["fhir"])
     results = try_messages(mappings, events, aggregate=vector["aggregate"], issued=0)
     if found := _unlike(expected["template"], mappings.findings, "$.template"):
@@ -51,21 +50,9 @@ def _unlike(expected: list[dict[str, Any]], findings: Iterable[Finding], path: s
 
 def _described(result: DeviceResult) -> dict[str, Any]:
     return {
-        "measurements": [_described_measurement(measurement) for measurement in result.measurements],
+        "measurements": [described_measurement(measurement) for measurement in result.measurements],
         "observations": [written(observation) for observation in result.observations],
         "aggregatedCount": result.aggregated_count,
-    }
-
-
-def _described_measurement(measurement: Measurement) -> dict[str, Any]:
-    return {
-        "type": measurement.type,
-        "deviceId": measurement.device_id,
-        "occurrenceTimeUtc": format_iso(measurement.occurrence_time),
-        "patientId": measurement.patient_id,
-        "encounterId": measurement.encounter_id,
-        "correlationId": measurement.correlation_id,
-        "properties": [list(each) for each in measurement.properties],
     }
 
 
