@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from medtech.errors import ErrorType
 from medtech.mapping.document import Node
-from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of
+from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of, trimmed
 from medtech.ticks import TICKS_PER_MILLISECOND
 
 _KIND = "CollectionFhir"
@@ -188,12 +188,18 @@ def _code(section: Section) -> Code:
 
 
 def _code_of_value(section: Section) -> Code:
-    return Code(section.text("system"), section.text("code"), section.text("display"))
+    return Code(_written(section, "system"), _written(section, "code"), _written(section, "display"))
+
+
+def _written(section: Section, name: str) -> str | None:
+    """A text that goes into Observations: without blanks around it, as the service's FHIR client sends it."""
+    text = section.text(name)
+    return None if text is None else trimmed(text)
 
 
 def _concept(section: Section) -> Concept:
     section.refuse_others("text", "codes")
-    return Concept(section.text("text"), tuple(_code(code) for code in _sections(section, "codes")))
+    return Concept(_written(section, "text"), tuple(_code(code) for code in _sections(section, "codes")))
 
 
 def _component(section: Section) -> Component | None:
@@ -220,18 +226,18 @@ def _value(node: Node, issues: Issues) -> Value | None:
             return None
         case "sampleddata":
             period_ms = _default_period(section)
-            unit = section.text("unit")
+            unit = _written(section, "unit")
             if name is None or period_ms is None:
                 return None
             return SampledDataValue(name, period_ms, int(period_ms * TICKS_PER_MILLISECOND), unit)
         case "quantity":
-            unit, code, system = section.text("unit"), section.text("code"), section.text("system")
+            unit, code, system = _written(section, "unit"), _written(section, "code"), _written(section, "system")
             return None if name is None else QuantityValue(name, unit, code, system)
         case "string":
             return None if name is None else StringValue(name)
         case _:
             codes = tuple(_code_of_value(code) for code in _sections(section, "codes"))
-            concept = Concept(section.text("text"), codes)
+            concept = Concept(_written(section, "text"), codes)
             return None if name is None else CodeableConceptValue(name, concept)
 
 

@@ -57,6 +57,19 @@ def test_every_part_of_a_template_is_read() -> None:
     assert template.components[0].value == StringValue("n")
 
 
+def test_texts_for_observations_lose_the_blanks_around_them() -> None:
+    template = loaded(
+        codes=[{"system": " s", "code": "c\n", "display": "a  d\u00a0"}],
+        category=[{"text": " V "}],
+        value={"valueType": "Quantity", "valueName": "v", "unit": " ", "code": " c", "system": "s "},
+        components=[{"codes": [], "value": {**SERIES, "unit": "/min "}}],
+    )
+    assert template.codes == (Code("s", "c", "a  d"),)
+    assert template.category == (Concept("V", ()),)
+    assert template.value == QuantityValue("v", "", "c", "s")
+    assert template.components[0].value.unit == "/min"
+
+
 def test_what_is_absent_has_the_services_defaults() -> None:
     template = loaded()
     assert template.interval is Interval.SINGLE
