@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from medtech import ticks
-from medtech.mapping.document import NoReading, Text, is_date, json_text, text_reading, type_name
+from medtech.mapping.document import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
 from medtech.mapping.dotnet_number import INT64_MAX, INT64_MIN, parse_double, parse_int64
 from medtech.mapping.expression import EvaluationFailed
 from medtech.mapping.jmespath_comparison import equal, text_of
@@ -408,9 +408,19 @@ def _sort(array: list[Any]) -> list[Any]:
 def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
     keys = [expression(element) for element in array]
     if _same("sort_by", keys, NUMBER, STRING) is STRING:
-        keys = [text_of(key) for key in keys]
+        keys = _ordered_as_texts(keys)
     order = sorted(range(len(array)), key=keys.__getitem__)
     return [array[place] for place in order]
+
+
+def _ordered_as_texts(keys: list[str]) -> list[Any]:
+    """What puts strings in the order of sort_by: dates by time, texts by code unit, never one against the other."""
+    dates = sum(map(is_date, keys))
+    if 0 < dates < len(keys):
+        raise EvaluationFailed("fails in sort_by(): the expression gives both dates and other strings")
+    if dates:
+        return [time_reading(key) for key in keys]
+    return [text_of(key).encode("utf-16-be", "surrogatepass") for key in keys]
 
 
 def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:
