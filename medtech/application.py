@@ -18,6 +18,7 @@ import azure.functions as func
 from medtech import ticks
 
 if TYPE_CHECKING:
+    from medtech.dead_letter.expiry import Expiry
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush import Flush
     from medtech.group.buffer import Buffer
@@ -70,6 +71,13 @@ def dead_letters() -> DeadLetters:
     from medtech.dead_letter.store import DeadLetters
 
     return DeadLetters(storage())
+
+
+@_once
+def expiry() -> Expiry:
+    from medtech.dead_letter.expiry import Expiry
+
+    return Expiry(dead_letters(), settings().dead_letter_days)
 
 
 @_once
@@ -141,8 +149,9 @@ def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
 
 
 def flush() -> None:
-    """The windows that are due, to the FHIR server."""
+    """The windows that are due, to the FHIR server; then what is too old among the dead letters goes."""
     flusher().run()
+    expiry().run(ticks.now())
 
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:

@@ -6,7 +6,6 @@
     ├── SettingInvalid              a setting is absent or unusable
     ├── IncompatibleData            a message or a measurement that a template cannot read
     │   ├── NotSupported            a body that is no JSON
-    │   ├── PoisonMessage           a message that took the worker down again and again
     │   ├── MeasurementTooLarge     a measurement that no row of the buffer can hold
     │   ├── NoTemplateMatched       a message that no template takes (kept only if KEEP_UNMATCHED)
     │   ├── DeviceIdentityNotDefined
@@ -160,10 +159,6 @@ class IncompatibleData(MedTechError):
 
 class NotSupported(IncompatibleData):
     """A message in a format that is not supported: its body is no JSON."""
-
-
-class PoisonMessage(IncompatibleData):
-    """A message during whose processing the worker died again and again."""
 
 
 class MeasurementTooLarge(IncompatibleData):

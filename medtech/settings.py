@@ -1,7 +1,8 @@
 """Every setting of the app, once: name, type, unit, default and meaning.
 
-Names are the environment's (app settings in Azure, `Values` in local.settings.json). What scaling reads stays in
-host.json, since the platform's scale controller sees that file only. `docs/settings.md` is for people; a test
+Names are the environment's (app settings in Azure, `Values` in local.settings.json). What triggers and connections
+need (hub, consumer group, schedule, storage) is read where they are declared, as Functions wants it; what scaling reads
+stays in host.json, since the platform's scale controller sees that file only. `docs/settings.md` is for people; a test
 compares it with this file.
 """
 
@@ -34,9 +35,6 @@ class Settings(BaseSettings):
     """The settings in force; read once per process."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    event_hub_name: str = ""
-    event_hub_consumer_group: str = "$Default"
 
     device_mapping: str = "mappings/deviceMapping.json"
     fhir_mapping: str = "mappings/fhirDestinationMapping.json"

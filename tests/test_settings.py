@@ -10,8 +10,14 @@ from medtech.settings import ResolutionType, Settings, load
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
-# Read by the Functions host or by the storage client, not by Settings.
-OF_THE_PLATFORM = {"EventHubConnection", "BufferStorage", "FLUSH_SCHEDULE"}
+# Read by the Functions host, by the declaration of a trigger or by the storage client, not by Settings.
+OF_THE_PLATFORM = {
+    "EventHubConnection",
+    "EVENT_HUB_NAME",
+    "EVENT_HUB_CONSUMER_GROUP",
+    "BufferStorage",
+    "FLUSH_SCHEDULE",
+}
 
 
 def documented() -> dict[str, str]:

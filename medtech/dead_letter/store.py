@@ -95,6 +95,26 @@ class DeadLetters:
         for entity in self._table.query("kind ne ''", select=_SUMMARY):
             yield Summary(*(entity[name] for name in _SUMMARY))
 
+    def expire(self, now: int, days: int) -> int:
+        """Deletes letters that were last written more than `days` days before `now` (ticks); gives how many."""
+        oldest = now - days * ticks.TICKS_PER_DAY
+        # A letter is never written before the day in its key, so later days need not be looked at.
+        condition = (
+            f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~' and last_time lt '{ticks.format_iso(oldest)}'"
+        )
+        expired = 0
+        for entity in list(self._table.query(condition, select=["PartitionKey", "RowKey", "entities"])):
+            partition_key, row_key = entity["PartitionKey"], entity["RowKey"]
+            keys = [row_key, *(_continuation_key(row_key, n) for n in range(1, entity["entities"]))]
+            deletions = [Operation("delete", {"PartitionKey": partition_key, "RowKey": key}) for key in keys]
+            try:
+                # All entities of a letter or none: what is left of it would be found by nobody.
+                self._table.transact([deletions[0]._replace(etag=entity["etag"]), *deletions[1:]])
+            except OperationFailed:
+                continue  # written again meanwhile, or deleted by another instance
+            expired += 1
+        return expired
+
     def read(self, partition_key: str, row_key: str) -> Letter | None:
         """One letter with its content. Raises BufferCorrupt if it is damaged."""
         entity = self._table.get(partition_key, row_key)

@@ -7,6 +7,7 @@ import pytest
 
 from medtech import ticks
 from medtech.dead_letter import letter as letters
+from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import TABLE, DeadLetters
 from medtech.errors import BufferCorrupt, NotSupported, StorageUnavailable
@@ -126,3 +127,35 @@ def test_storage_that_is_away_is_told() -> None:
     connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
     with pytest.raises(StorageUnavailable):
         DeadLetters(Storage(environment={"BufferStorage": connection})).store([_letter(1)], _NOON)
+
+
+def test_letters_expire_by_the_time_they_were_last_written(dead_letters: DeadLetters, storage: Storage) -> None:
+    large = random.Random(1).randbytes(1_500_000)
+    dead_letters.store([_letter(1), _letter(2, body=large), _letter(3)], _NOON)
+    dead_letters.store([_letter(3)], _NOON + 5 * ticks.TICKS_PER_DAY)
+    dead_letters.store([_letter(4, day=9)], _NOON + 9 * ticks.TICKS_PER_DAY)
+    assert dead_letters.expire(_NOON + 30 * ticks.TICKS_PER_DAY, 30) == 0
+    assert dead_letters.expire(_NOON + 31 * ticks.TICKS_PER_DAY, 30) == 2
+    assert [int(summary.row_key[:19]) for summary in dead_letters.summaries()] == [3, 4]
+    # Nothing is left of the letter that went over several entities.
+    assert len(list(storage.table(TABLE).query("PartitionKey ne ''"))) == 2
+
+
+def test_expiry_runs_once_an_hour_and_not_at_all_for_0_days(dead_letters: DeadLetters) -> None:
+    moments = iter([0.0, 0.0, 60.0, 3600.0, 3600.0])
+    expiry = Expiry(dead_letters, 1, lambda: next(moments))
+    later = _NOON + 2 * ticks.TICKS_PER_DAY
+    dead_letters.store([_letter(1)], _NOON)
+    assert expiry.run(later) == 1
+    dead_letters.store([_letter(1)], _NOON)
+    assert expiry.run(later) == 0
+    assert Expiry(dead_letters, 0).run(later) == 0
+    assert expiry.run(later) == 1
+
+
+def test_expiry_survives_storage_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    [port] = free_ports(1)
+    connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
+    away = DeadLetters(Storage(environment={"BufferStorage": connection}))
+    assert Expiry(away, 1).run(_NOON) == 0
+    assert "could not be expired" in caplog.text
