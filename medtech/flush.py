@@ -51,7 +51,8 @@ class ShardContested(Exception):
 class Tally:
     """What became of the windows that a flush took; the figures of its log line.
 
-    `waiting` are measurements that stay in the buffer; `outages` says what holds them up.
+    `waiting` are measurements that stay in the buffer, `held_up_by` says why; `outages` are the reasons that concern
+    more than the measurements at hand, and end a shard.
     """
 
     windows: int = 0
@@ -62,6 +63,7 @@ class Tally:
     superseded: int = 0
     other_encounters: int = 0
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    held_up_by: list[Unavailable] = field(default_factory=list)
     outages: list[Unavailable] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
@@ -73,6 +75,7 @@ class Tally:
         self.superseded += other.superseded
         self.other_encounters += other.other_encounters
         self.errors += other.errors
+        self.held_up_by += other.held_up_by
         self.outages += other.outages
 
 
@@ -247,7 +250,7 @@ class _WindowFlush:
         """For now, when something outside is away; else for good."""
         if isinstance(error, Unavailable):
             self._waiting.update(measurements)
-            self._tally.errors[error.name, error.stage] += 1
+            self._tally.held_up_by.append(error)
         else:
             self._bury(measurements, error)
 
@@ -308,5 +311,6 @@ def _report(tally: Tally, seconds: float) -> None:
             seconds,
             "".join(f"; {name} ({stage}): {count}" for (name, stage), count in sorted(tally.errors.items())),
         )
-    for message in dict.fromkeys(outage.message for outage in tally.outages):
+    # One line a kind: a hundred Observations that wait for one server are one thing to mend.
+    for message in {error.name: error.message for error in (*tally.held_up_by, *tally.outages)}.values():
         _log.error("The flush is held up, nothing is lost: %s", message)
