@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from types import MappingProxyType
 
-from medtech.errors import ErrorType
+from medtech.errors import ErrorType, MappingInvalid
 from medtech.mapping.document import Node
 from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of, trimmed
 from medtech.ticks import TICKS_PER_MILLISECOND
@@ -121,8 +121,25 @@ class FhirMapping:
 def load_fhir_mapping(text: str) -> FhirMapping:
     """Reads the text of a FHIR mapping. Raises MappingInvalid with all its issues."""
     issues = Issues(ErrorType.FHIR_TEMPLATE)
-    templates: dict[str, CodeValueTemplate | None] = {}
+    templates = _read_templates(text, issues)
+    issues.raise_found()
+    return FhirMapping(templates)
+
+
+def readable_mapping(text: str) -> FhirMapping:
+    """The templates in which nothing is wrong, of a mapping that may not load: to be looked at, not to be run."""
+    try:
+        return FhirMapping(_read_templates(text, Issues(ErrorType.FHIR_TEMPLATE)))
+    except MappingInvalid:
+        return FhirMapping([])
+
+
+def _read_templates(text: str, issues: Issues) -> list[CodeValueTemplate]:
+    """The templates without a fault; all faults are in `issues`."""
+    templates: list[CodeValueTemplate] = []
+    names: set[str] = set()
     for container in read_collection(text, _KIND, issues):
+        faults_before = issues.count
         section = _template_section(container, issues)
         if section is None:
             continue
@@ -130,12 +147,12 @@ def load_fhir_mapping(text: str) -> FhirMapping:
         template = _template(section, type_name)
         if type_name is None:
             continue
-        if type_name.lower() in templates:
+        if type_name.lower() in names:
             section.fault("typeName", f"There is a template for '{type_name}' already. Join the two, or remove one.")
-            continue
-        templates[type_name.lower()] = template
-    issues.raise_found()
-    return FhirMapping(template for template in templates.values() if template is not None)
+        names.add(type_name.lower())
+        if template is not None and issues.count == faults_before:
+            templates.append(template)
+    return templates
 
 
 def _template_section(container: Container, issues: Issues) -> Section | None:

@@ -11,7 +11,7 @@ from typing import Any
 from medtech.errors import MappingInvalid, Stage
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.device import DeviceMapping, load_device_mapping, readable_templates
-from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, load_fhir_mapping
+from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, load_fhir_mapping, readable_mapping
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.observation import convert, create
 from medtech.validation.finding import Finding, Level, of_error, of_issue
@@ -46,19 +46,20 @@ def read_mappings(device_text: str | None, fhir_text: str | None) -> Mappings:
     device: DeviceMapping | None = None
     fhir: FhirMapping | None = None
     templates: Sequence[ContentTemplate] = ()
+    # Templates beside a broken one are compared as well: a mapping is mended in fewer rounds.
     if device_text is not None:
         try:
             device = load_device_mapping(device_text)
             templates = device.templates
         except MappingInvalid as invalid:
             findings += (of_issue(issue, Stage.NORMALIZATION) for issue in invalid.issues)
-            # Templates beside a broken one are still compared: a mapping is mended in fewer rounds.
             templates = readable_templates(device_text)
     if fhir_text is not None:
         try:
             fhir = load_fhir_mapping(fhir_text)
         except MappingInvalid as invalid:
             findings += (of_issue(issue, Stage.FHIR_CONVERSION) for issue in invalid.issues)
+            fhir = readable_mapping(fhir_text)
     usable = not findings
     if fhir is not None:
         findings += compare(templates, fhir)

@@ -75,6 +75,17 @@ def test_every_fault_of_a_mapping_comes_with_its_line(storage: Storage) -> None:
     assert document["deviceResults"] == []
 
 
+def test_templates_beside_a_broken_one_are_compared(storage: Storage) -> None:
+    broken = FHIR.replace('"valueType": "SampledData"', '"valueType": "Sampled"')
+    device = DEVICE.replace('"valueName": "heartRate"', '"valueName": "rate"')
+    _, document = ask(storage, {"deviceMapping": device, "fhirMapping": broken})
+    findings = document["templateResult"]["findings"]
+    assert [each["stage"] for each in findings if each["level"] == "error"] == ["FHIRConversion"]
+    warnings = [each["message"] for each in findings if each["level"] == "warning"]
+    assert any("'rate'" in warning for warning in warnings)
+    assert not any("'systolic'" in warning for warning in warnings)
+
+
 def test_a_mapping_may_be_an_object_and_a_message_an_envelope(storage: Storage) -> None:
     envelope = {"Body": MESSAGES[0], "Properties": {"a": "b"}, "SystemProperties": {}}
     as_text = {"Body": json.dumps(MESSAGES[0])}
