@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
-from dev.processes import LocalRunFailed
+from dev.processes import ROOT, LocalRunFailed
 from dev.stack import LocalStack, Ports
 
 _SHOWN_MISSING = 5
@@ -121,7 +122,7 @@ class LocalRun:
             "functions host": stack.host_url,
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
             "validate (POST)": f"{stack.host_url}/api/validate?code={stack.function_key}",
-            "more traffic": f"python -m medtech simulate --at-once --host {stack.host_url}",
+            "more traffic": f"{_python()} -m medtech simulate --at-once --host {stack.host_url}",
             "settings in force": str(stack.data_folder / "local.settings.json"),
             "logs": str(stack.log_folder),
         }
@@ -185,3 +186,9 @@ def _clock(time_text: str) -> str:
 
 def _since(started: float) -> str:
     return f"{time.monotonic() - started:.1f} s"
+
+
+def _python() -> str:
+    """This interpreter as it can be called from the project's folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
