@@ -15,8 +15,15 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
 from medtech.persist import client as client_module
-from medtech.persist.answers import Interaction, Verdict, retry_after_seconds, version_from
-from medtech.persist.client import FhirClient
+from medtech.persist.answers import (
+    MAX_OUTCOME_CHARACTERS,
+    Interaction,
+    Verdict,
+    outcome_text,
+    retry_after_seconds,
+    version_from,
+)
+from medtech.persist.client import FhirClient, matches
 from medtech.persist.credentials import EntraCredentials
 from medtech.persist.observations import Operation
 from medtech.persist.patience import Patience
@@ -134,6 +141,11 @@ class TestHeaders:
         batches = [request for request in proxy.requests if request.method == "POST"]
         assert all(request.headers["x-bundle-processing-logic"] == "parallel" for request in batches)
 
+    def test_no_answer_comes_from_a_cache(self, proxy: FaultProxy, proxied: str) -> None:
+        """HAPI keeps what a search found for a minute, and then misses what was created meanwhile."""
+        write_all(proxied, series(identity(), {0: 60}))
+        assert all(request.headers["Cache-Control"] == "no-cache" for request in proxy.requests)
+
     def test_a_client_waits_longer_than_azure_works(self) -> None:
         assert (client_module.TIMEOUT.read or 0) > 100
 
@@ -175,6 +187,20 @@ class TestPages:
         proxy.rewrite(lambda answer: answer | relative, when=reads)
         with FhirClient(proxied) as client:
             assert len(client.search("Device", [{"identifier": name}])) == 1
+
+    def test_only_what_was_searched_for_is_a_match(self) -> None:
+        wanted, plain, included = ({"resourceType": "Device", "id": each} for each in "123")
+        page = {
+            "entry": [
+                {"resource": wanted, "search": {"mode": "match"}},
+                {"resource": plain},
+                {"resource": included, "search": {"mode": "include"}},
+                {"resource": {"resourceType": "OperationOutcome"}, "search": {"mode": "outcome"}},
+                {"resource": {"resourceType": "OperationOutcome"}},
+            ]
+        }
+        assert matches(page) == [wanted, plain]
+        assert matches({}) == []
 
 
 class TestBundles:
@@ -288,6 +314,13 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 )
 def test_version(resource: Any, etag: str | None, location: str | None, version: str | None) -> None:
     assert version_from(resource, etag, location) == version
+
+
+def test_an_outcome_is_cut_to_what_a_letter_holds() -> None:
+    text = outcome_text({"resourceType": "OperationOutcome", "issue": [{"diagnostics": "x" * 100_000}]})
+    assert text is not None
+    assert text.startswith('{"resourceType":"OperationOutcome"')
+    assert len(text) == MAX_OUTCOME_CHARACTERS
 
 
 def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: str) -> None:

@@ -252,9 +252,10 @@ class TestCreate:
         assert server.versions(f"Device/{device}") == 1
 
     def test_two_patients_of_one_new_device(self, server: Server) -> None:
-        name, patients = unique("device"), sorted(unique("patient") for _ in range(2))
+        """The first of them by name, in whatever order they come: two instances decide alike."""
+        name, patients = unique("device"), sorted((unique("patient") for _ in range(2)), reverse=True)
 
-        first, second = resolve(server.url, CREATE, *(key(name, patient) for patient in patients))
+        second, first = resolve(server.url, CREATE, *(key(name, patient) for patient in patients))
 
         assert isinstance(first, ResourceIdentity)
         assert isinstance(second, PatientDeviceMismatch)
