@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.conformance.vectors import VECTORS, find_suites, run
 
-_LISTED = 25
 _WIDTH = 400
 
 
@@ -29,10 +28,8 @@ def main() -> int:
     for suite in suites:
         total, failures = run(suite, chosen.folder)
         print(f"{suite.name} {total - len(failures)}/{total}", flush=True)
-        for failure in failures[:_LISTED]:
+        for failure in failures:
             print(f"  {failure.id}: {' '.join(failure.difference.split())[:_WIDTH]}")
-        if len(failures) > _LISTED:
-            print(f"  and {len(failures) - _LISTED} more")
         passed += total - len(failures)
         failed += len(failures)
     print(f"{passed} passed, {failed} failed")

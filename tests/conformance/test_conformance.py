@@ -85,8 +85,9 @@ def test_runner_counts_and_lists_what_differs(
     assert main() == 1
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "token 1/32"
-    assert printed[1].startswith("  token-bad: $")
-    assert printed[-2:] == ["  and 6 more", "1 passed, 31 failed"]
+    assert len(printed) == 33
+    assert all(line.startswith("  token-bad: $") for line in printed[1:-1])
+    assert printed[-1] == "1 passed, 31 failed"
 
 
 def test_runner_fails_where_there_is_nothing_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
