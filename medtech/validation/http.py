@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 import azure.functions as func
+import orjson
 
 from medtech import ticks
 from medtech.errors import Stage, Unavailable
@@ -79,7 +80,7 @@ def _read(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"The request is no JSON object. {_HOW}")
     if unknown := sorted(asked.keys() - _PROPERTIES):
         raise BadRequest(
-            f"'{unknown[0][:60]}' is no property of a request; there are {', '.join(sorted(_PROPERTIES))}."
+            f"{unknown[0][:60]!a} is no property of a request; there are {', '.join(sorted(_PROPERTIES))}."
         )
     if not isinstance(asked.get("aggregate", False), bool):
         raise BadRequest("'aggregate' is neither true nor false.")
@@ -88,8 +89,11 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def _mapping_text(asked: dict[str, Any], name: str) -> str | None:
     mapping = asked.get(name)
-    if mapping is None or isinstance(mapping, str):
-        return mapping
+    if mapping is None:
+        return None
+    if isinstance(mapping, str):
+        # Half a surrogate pair is in no file of UTF-8, and in no answer.
+        return mapping.encode("utf-8", "replace").decode()
     if isinstance(mapping, dict):
         return json.dumps(mapping, indent=2)
     raise BadRequest(f"'{name}' is neither a text nor an object.")
@@ -118,6 +122,13 @@ def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any
     found = envelope.get(name)
     if found is not None and not isinstance(found, dict):
         raise BadRequest(f"Message {number}: '{name}' is no object.")
+    try:
+        orjson.dumps({"deviceResults": [{"deviceMessage": {name: found}}]})
+    except TypeError:
+        raise BadRequest(
+            f"Message {number}: '{name}' holds what no event does: an integer past 64 bits, half a surrogate pair, or "
+            "values nested hundreds deep. Send them as an event has them."
+        ) from None
     return found or {}
 
 

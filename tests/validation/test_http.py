@@ -28,6 +28,13 @@ def storage(azurite: str) -> Storage:
     return Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": azurite})
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json") -> tuple[int, Any]:
     request = func.HttpRequest(
         method="POST", url="/api/validate", body=body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -154,6 +161,10 @@ def test_storage_that_is_away_is_told_and_not_a_failure() -> None:
         ({"deviceMapping": 1}, 400, "deviceMapping"),
         ({"deviceMessages": {}}, 400, "deviceMessages"),
         ({"deviceMessages": [{"Body": 1, "Properties": []}]}, 400, "Message 0"),
+        ({"deviceMessages": [{"Body": 1, "Properties": {"n": 10**30}}]}, 400, "'Properties' holds what no event does"),
+        ({"deviceMessages": [{"Body": 1, "SystemProperties": {"n": "\ud800"}}]}, 400, "'SystemProperties' holds"),
+        ({"deviceMessages": [{"Body": 1, "Properties": nested(250)}]}, 400, "'Properties' holds"),
+        ({"\ud800": 1}, 400, "'\\ud800' is no property"),
         ({"aggregate": "yes"}, 400, "aggregate"),
     ],
 )
@@ -169,3 +180,11 @@ def test_any_body_of_a_message_gets_an_answer(storage: Storage, body: str) -> No
     assert status == 200
     assert document["deviceResults"][0]["measurements"] == []
     assert document["deviceResults"][0]["findings"]
+
+
+@pytest.mark.parametrize("place", ['"typeName": "', '"typeMatch'], ids=["a type", "a name"])
+def test_half_a_surrogate_pair_in_a_mapping_gets_an_answer(storage: Storage, place: str) -> None:
+    device = DEVICE.replace(place, f"{place}\ud800", 1)
+    status, document = ask(storage, {"deviceMapping": device, "fhirMapping": FHIR})
+    assert status == 200
+    assert any("?" in each["message"] for each in document["templateResult"]["findings"])
