@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from typing import Any
 
 from medtech import ticks
 from medtech.errors import (
@@ -253,7 +254,7 @@ class ObservationWriter:
                 raise FhirAccessDenied(
                     f"The FHIR server gave {url} without a version, so it cannot be changed safely. Turn versioning on."
                 )
-            body = dump_resource(resource)
+            body = dump_resource(_without_empties(resource))
             creates = current is None
             version = None if creates else attempt.version
             requests.append((attempt, Interaction("PUT", url, body, version, if_none_match=creates)))
@@ -328,3 +329,17 @@ def _leave(portion: Sequence[_Attempt], outcomes: list[Outcome], error: MedTechE
     outcomes.extend(
         attempt.settled(error=error, server_away=True) for attempt in portion if attempt.write not in settled
     )
+
+
+def _without_empties(element: Any) -> Any:
+    """As FHIR has it: without empty strings and objects.
+
+    Published mappings say `"unit": ""`, the service's conversion keeps it, and strict servers refuse the Observation.
+    In a list only objects go: elsewhere the place of an element counts.
+    """
+    if isinstance(element, dict):
+        kept = {name: _without_empties(each) for name, each in element.items()}
+        return {name: each for name, each in kept.items() if each not in ("", {}, [])}
+    if isinstance(element, list):
+        return [each for each in map(_without_empties, element) if each != {}]
+    return element

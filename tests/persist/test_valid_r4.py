@@ -1,8 +1,9 @@
-"""What is sent is valid R4: every kind of Observation that the mappings in this repository make.
+"""What is sent is valid R4: every kind of Observation that the mappings in this repository and the published ones make.
 
 Checked by fhir.resources (R4B, whose Observation is R4's) and by the FHIR server's own validation.
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import orjson
 import pytest
 from fhir.resources.R4B.observation import Observation
 
+from medtech.group.groups import group_measurements
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import DeviceEvent, MeasurementGroup
 from medtech.persist.observations import ObservationWrite, Operation
 from medtech.transform.fhir_json import dump_resource
-from medtech.transform.observation import convert, fold
+from medtech.transform.observation import ObservationDraft, convert, fold
+from tests.conformance.observations import mapping_text
+from tests.conformance.suites.pipeline import event_of
+from tests.conformance.test_samples import SAMPLES
+from tests.conformance.vectors import Vector, read
 from tests.persist.samples import Server, identity, series, write, write_all
 
 _MAPPINGS = Path(__file__).parents[2] / "mappings"
@@ -55,8 +61,31 @@ def test_the_start_mapping_makes_observations_of_its_samples() -> None:
 
 @pytest.mark.parametrize("of", WRITES)
 def test_observations_are_valid(server: Server, of: str) -> None:
+    _check(server, WRITES[of])
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples folder is not beside the project")
+def test_observations_of_the_published_mappings_are_valid(server: Server) -> None:
+    for vector in read("pipeline", SAMPLES):
+        _check(server, _published_mapping(vector))
+
+
+def _published_mapping(vector: Vector) -> list[ObservationWrite]:
+    device = load_device_mapping(mapping_text(vector["device"]))
+    fhir = load_fhir_mapping(mapping_text(vector["fhir"]))
+    of = identity("e1")
+    drafts: defaultdict[str, list[ObservationDraft]] = defaultdict(list)
+    for index, event in enumerate(vector["events"]):
+        for group in group_measurements(device.normalize(event_of(event, index)).measurements):
+            for draft in convert(fhir, group).drafts:
+                drafts[draft.identify(of)[1]].append(draft)
+    assert drafts
+    return [ObservationWrite(fold(meeting), of) for meeting in drafts.values()]
+
+
+def _check(server: Server, writes: list[ObservationWrite]) -> None:
     for step in (Operation.CREATED, Operation.NO_OPERATION):
-        assert [outcome.operation for outcome in write_all(server.url, *WRITES[of])] == [step] * len(WRITES[of])
-    for each in WRITES[of]:
+        assert [outcome.operation for outcome in write_all(server.url, *writes)] == [step] * len(writes)
+    for each in writes:
         stored: dict[str, Any] = server.observation(each)
         Observation.model_validate_json(dump_resource(stored))

@@ -23,7 +23,7 @@ def check(vector: Vector) -> str | None:
     failures: list[int] = []
     for index, event in enumerate(vector["events"]):
         try:
-            normalized = device.normalize(_event(event, index))
+            normalized = device.normalize(event_of(event, index))
         except MedTechError:
             failures.append(index)
             continue
@@ -43,7 +43,7 @@ def check(vector: Vector) -> str | None:
     return difference(wanted, actual) or _difference_of_failures(expected["errors"], failures)
 
 
-def _event(vector: dict[str, Any], index: int) -> DeviceEvent:
+def event_of(vector: dict[str, Any], index: int) -> DeviceEvent:
     return DeviceEvent(
         vector["Body"].encode(),
         vector["Properties"],
