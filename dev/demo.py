@@ -132,10 +132,10 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
 
 
 def observations(fhir_url: str) -> list[Written]:
-    """Every Observation of the server, with the names of its patient and device."""
+    """Every Observation of the server that the app wrote, with the names of its patient and device."""
     people = {each["id"]: _name(each) for each in _search(f"{fhir_url}/Patient")}
-    devices = {each["id"]: each["identifier"][0]["value"] for each in _search(f"{fhir_url}/Device")}
-    return [_written(each, people, devices) for each in _search(f"{fhir_url}/Observation")]
+    devices = {each["id"]: _identifier(each) for each in _search(f"{fhir_url}/Device")}
+    return [_written(each, people, devices) for each in _search(f"{fhir_url}/Observation") if _is_of_the_app(each)]
 
 
 def _search(address: str) -> Iterator[dict[str, Any]]:
@@ -150,7 +150,8 @@ def _search(address: str) -> Iterator[dict[str, Any]]:
 
 
 def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[str, str]) -> Written:
-    device_id = devices[observation["device"]["reference"].rpartition("/")[2]]
+    device, patient = (observation[name]["reference"].rpartition("/")[2] for name in ("device", "subject"))
+    device_id = devices.get(device, device)
     type_name = _own_code(observation)
     period = observation["effectivePeriod"]
     start = ticks.from_datetime(datetime.fromisoformat(period["start"]))
@@ -164,7 +165,7 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         texts += _samples(part)
         unit = _unit(part) or unit
     return Written(
-        patient=people[observation["subject"]["reference"].rpartition("/")[2]],
+        patient=people.get(patient, patient),
         device_id=device_id,
         type=type_name,
         start=period["start"],
@@ -172,6 +173,11 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         value=f"{' / '.join(texts)} {unit}",
         readings=frozenset(simulate.Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
+
+
+def _is_of_the_app(observation: dict[str, Any]) -> bool:
+    """The server outlives a run, and others may write to it what has neither device nor period."""
+    return any(identifier.get("system") == _TYPE_SYSTEM for identifier in observation.get("identifier", []))
 
 
 def _own_code(part: dict[str, Any]) -> str:
@@ -212,6 +218,11 @@ def _as_stored(reading: simulate.Reading) -> simulate.Reading:
 def _name(patient: dict[str, Any]) -> str:
     name = patient.get("name", [{}])[0]
     return " ".join([*name.get("given", []), name.get("family", "")]).strip()
+
+
+def _identifier(device: dict[str, Any]) -> str:
+    """What readings name the device by; its FHIR id if somebody put it there without an identifier."""
+    return next((each["value"] for each in device.get("identifier", []) if "value" in each), device["id"])
 
 
 def _count(letters: DeadLetters) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import httpx
 
-from dev.demo import QUICK_SETTINGS, play, put_people_and_devices
+from dev.demo import QUICK_SETTINGS, observations, play, put_people_and_devices
 from dev.processes import ROOT
 from dev.stack import LocalStack
+from tests.fhir_server import FhirServer
 
 LAST_LINE = re.compile(r"demo: 120 messages, (\d+) readings -> (\d+) observations, 0 dead letters")
 
@@ -38,6 +39,22 @@ def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
     assert {reading.device_id for reading in outcome.missing} == {"device-03"}
     assert len(outcome.missing) == outcome.dead_letters
     assert "device-03" not in {written.device_id for written in outcome.written}
+
+
+def test_what_others_wrote_to_the_fhir_server_is_passed_over() -> None:
+    server = FhirServer()
+    server.start()
+    try:
+        for kind, content in (
+            ("Device", {}),
+            ("Observation", {"status": "final", "code": {"text": "note"}, "valueString": "well"}),
+        ):
+            resource = {"resourceType": kind, "id": "foreign", **content}
+            headers = {"content-type": "application/fhir+json"}
+            httpx.put(f"{server.url}/{kind}/foreign", json=resource, headers=headers).raise_for_status()
+        assert observations(server.url) == []
+    finally:
+        server.stop()
 
 
 def test_a_used_port_is_one_clear_sentence(tmp_path: Path) -> None:
