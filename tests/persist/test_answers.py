@@ -102,6 +102,14 @@ class TestEntryOfACreate:
         assert outcome.error is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
+    def test_410_is_read_and_created_again(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
+        proxy.rule(_refuses_entries(410), when=writes)
+
+        (outcome,), waits = run(proxied, series(identity(), {0: 60}))
+
+        assert outcome.operation is Operation.CREATED
+        assert len(waits) == 1
+
     @pytest.mark.parametrize("status", [408, 423, 424, 425, 429, 500, 502, 503, 504])
     def test_unknown_answers_are_waited_for_and_read_again(
         self, server: Server, proxy: FaultProxy, proxied: str, status: int
@@ -363,6 +371,16 @@ class TestCrash:
                 write_all(_through(proxy, any_server.url), series(of, mine), pause=kill)
 
         (outcome,) = write_all(any_server.url, series(of, mine, check_history=True))
+
+        assert outcome.error is None
+        assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
+
+    def test_a_creation_whose_answer_is_lost_is_mended_by_the_same_flush(self, any_server: Server) -> None:
+        of = identity()
+        any_server.add_people(of)
+        with FaultProxy(_origin(any_server.url)) as proxy:
+            proxy.rule(_after_another_writer(any_server, series(of, {1: 61})), when=writes)
+            (outcome,), _ = run(_through(proxy, any_server.url), series(of, {0: 60}))
 
         assert outcome.error is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}

@@ -18,7 +18,9 @@ from medtech.persist import client as client_module
 from medtech.persist.answers import (
     MAX_OUTCOME_CHARACTERS,
     Interaction,
+    Reply,
     Verdict,
+    has_predecessor,
     outcome_text,
     retry_after_seconds,
     version_from,
@@ -314,6 +316,23 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 )
 def test_version(resource: Any, etag: str | None, location: str | None, version: str | None) -> None:
     assert version_from(resource, etag, location) == version
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "creates", "overwrote"),
+    [
+        (201, "1", True, False),
+        (201, "2", True, True),
+        (201, "0a1b-c", True, False),
+        (201, None, True, False),
+        (200, "1", True, True),
+        (200, None, True, True),
+        (200, "2", False, False),
+    ],
+)
+def test_whether_a_create_went_over_a_version(status: int, version: str | None, creates: bool, overwrote: bool) -> None:
+    interaction = Interaction("PUT", "Observation/o", b"{}", None if creates else "1", if_none_match=creates)
+    assert has_predecessor(Reply(interaction, status, version=version)) is overwrote
 
 
 def test_an_outcome_is_cut_to_what_a_letter_holds() -> None:

@@ -366,6 +366,21 @@ class TestCreate:
         assert server.get(f"Patient/{found.patient}")["name"] == [{"family": "Edited"}]
         server.close()
 
+    def test_what_was_written_since_is_not_put_back_over(self, fhir_profile: Any) -> None:
+        server = Server(fhir_profile("no-if-none-match"))
+        name, patient_name = unique("device"), unique("patient")
+        patient_id = Identifier("", patient_name).resource_id()
+        patient = {"resourceType": "Patient", "id": patient_id, "identifier": [{"value": patient_name}]}
+        with FaultProxy(server.url.removesuffix("/fhir/R4")) as proxy:
+            for family in ("Edited", "Edited since"):
+                edited = patient | {"name": [{"family": family}]}
+                proxy.before_forwarding(lambda request, edited=edited: server.put(edited), when=writes)
+            (found,) = resolve(f"{proxy.url}/fhir/R4", CREATE, key(name, patient_name))
+
+        assert isinstance(found, ResourceIdentity)
+        assert server.get(f"Patient/{patient_id}")["name"] == [{"family": "Edited since"}]
+        server.close()
+
     @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "duplicate"])
     def test_faults_while_creating(self, server: Server, proxy: FaultProxy, proxied: str, fault: str) -> None:
         name, patient_name = unique("device"), unique("patient")
