@@ -1,7 +1,7 @@
 """Demo patients and devices, two minutes of their traffic, and the proof that every reading arrived.
 
 What was sent is compared with what the FHIR server holds, reading by reading: device, type, time and values. An
-Observation is read as any client would: a Quantity at its period's start, a SampledData slot by slot.
+Observation is read as any client would: a Quantity in the second of its period's start, a SampledData slot by slot.
 """
 
 import json
@@ -154,7 +154,7 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
     device_id = devices.get(device, device)
     type_name = _own_code(observation)
     period = observation["effectivePeriod"]
-    start = ticks.from_datetime(datetime.fromisoformat(period["start"]))
+    start = ticks.floor(ticks.from_datetime(datetime.fromisoformat(period["start"])), ticks.TICKS_PER_SECOND)
     parts = [(type_name, observation), *((_own_code(part), part) for part in observation.get("component", []))]
     values: dict[int, list[tuple[str, Decimal]]] = {}
     texts = []
@@ -209,10 +209,12 @@ def _unit(part: dict[str, Any]) -> str | None:
 
 
 def _as_stored(reading: simulate.Reading) -> simulate.Reading:
-    """A step count is stored in its minute's slot; the other readings at their own time."""
-    if reading.type == "steps":
-        return reading._replace(time=ticks.floor(reading.time, ticks.TICKS_PER_MINUTE))
-    return reading
+    """A step count is stored in its minute's slot, any other reading in the one Observation of its second.
+
+    Which may be there already, with an earlier start, when a run begins within two minutes of the one before.
+    """
+    slot = ticks.TICKS_PER_MINUTE if reading.type == "steps" else ticks.TICKS_PER_SECOND
+    return reading._replace(time=ticks.floor(reading.time, slot))
 
 
 def _name(patient: dict[str, Any]) -> str:

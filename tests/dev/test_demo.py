@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from dev.demo import QUICK_SETTINGS, observations, play, put_people_and_devices
 from dev.processes import ROOT
 from dev.stack import LocalStack
+from medtech import ticks
 from tests.fhir_server import FhirServer
 
 LAST_LINE = re.compile(r"demo: 120 messages, (\d+) readings -> (\d+) observations, 0 dead letters")
@@ -39,6 +41,18 @@ def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
     assert {reading.device_id for reading in outcome.missing} == {"device-03"}
     assert len(outcome.missing) == outcome.dead_letters
     assert "device-03" not in {written.device_id for written in outcome.written}
+
+
+def test_a_second_run_within_the_minutes_of_the_first_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalStack(tmp_path, settings=QUICK_SETTINGS) as stack:
+        put_people_and_devices(stack.fhir_url)
+        started = ticks.now()
+        for moment in (started, started + 3 * ticks.TICKS_PER_SECOND // 10):
+            monkeypatch.setattr(ticks, "now", lambda moment=moment: moment)
+            outcome = play(stack, lambda _found, _sent: None)
+            assert (outcome.missing, outcome.dead_letters) == (set(), 0)
 
 
 def test_what_others_wrote_to_the_fhir_server_is_passed_over() -> None:
