@@ -1,6 +1,6 @@
 # make run   everything set up and started, real device traffic, the Observations it became; Ctrl-C ends it
 # make test  everything set up, every check and test
-# Needs Python, Node.js 20 and make. The rest is in docs/develop.md.
+# Needs Python 3.13 (or uv), Node.js 20 or newer and make. The rest is in docs/develop.md.
 
 PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)

@@ -63,6 +63,8 @@ def send_traffic(
         disable=not console.is_terminal,
     )
     try:
+        if fully_qualified_namespace is not None and event_hub is None:
+            raise simulate.SimulationFailed("A namespace alone names no hub: add --event-hub NAME.")
         destination = (
             simulate.LocalHost(host) if event_hub is None else simulate.EventHub(event_hub, fully_qualified_namespace)
         )

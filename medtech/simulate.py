@@ -9,6 +9,7 @@ import heapq
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
@@ -122,7 +123,10 @@ class EventHub:
         try:
             from azure.eventhub import EventHubProducerClient
         except ImportError:
-            raise SimulationFailed("Sending to a hub needs azure-eventhub: run `pip install azure-eventhub`.") from None
+            raise SimulationFailed(
+                f"Sending to a hub needs azure-eventhub: run `{sys.executable} -m pip install azure-eventhub`, or, where "
+                f"uv made the environment, `uv pip install --python {sys.executable} azure-eventhub`."
+            ) from None
         connection_string = os.environ.get("EVENT_HUB_CONNECTION_STRING")
         self._producer: Any
         if fully_qualified_namespace is not None:

@@ -124,7 +124,15 @@ def test_a_hub_without_the_optional_package_is_one_clear_sentence(monkeypatch: p
     monkeypatch.setitem(sys.modules, "azure.eventhub", None)
     result = CliRunner().invoke(app, ["simulate", "--event-hub", "devicedata"])
     assert result.exit_code == 1
-    assert "pip install azure-eventhub" in result.stderr
+    assert f"{sys.executable} -m pip install azure-eventhub" in result.stderr
+    assert f"uv pip install --python {sys.executable} azure-eventhub" in result.stderr
+
+
+def test_a_namespace_without_a_hub_is_refused() -> None:
+    """It would else send to the local host, to which nobody meant to send."""
+    result = CliRunner().invoke(app, ["simulate", "--fully-qualified-namespace", "ns.servicebus.windows.net"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "--event-hub" in result.stderr
 
 
 class Producer:
