@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from medtech.errors import FhirAccessDenied, MultipleResourceFound, ObservationW
 from medtech.persist.observations import Operation
 from medtech.settings import ObservationLookup
 from medtech.transform.identifier import SYSTEM
+from tests.faults import FaultProxy, reads
 from tests.persist.samples import (
     Server,
     identity,
@@ -120,6 +122,24 @@ def test_readings_of_before_a_deletion_do_not_come_back_from_the_history(server:
     assert points(server.observation(first)) == {1: "61", 2: "62"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("final", "amended"), ("amended", "amended"), ("corrected", "corrected")]
+)
+def test_status_tells_that_something_came_back_from_the_history(server: Server, before: str, after: str) -> None:
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    stored = server.observation(first)
+    overwritten = {**stored["valueSampledData"], "data": stored["valueSampledData"]["data"].replace("60 E", "E 61")}
+    server.put({**stored, "status": before, "valueSampledData": overwritten})
+
+    (outcome,) = write_all(server.url, series(of, {1: 61}, check_history=True))
+
+    assert outcome.operation is Operation.UPDATED
+    assert server.observation(first)["status"] == after
+    assert points(server.observation(first)) == {0: "60", 1: "61"}
+
+
 def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
     of = identity()
     first = series(of, {0: 60})
@@ -200,6 +220,12 @@ class TestLookupByIdentifier:
         assert outcome.operation is Operation.UPDATED
         assert points(server.observation(wanted)) == {0: "60", 1: "61"}
 
+    def test_searches_ask_for_large_pages(self, proxy: FaultProxy, proxied: str) -> None:
+        write_all(proxied, series(identity(), {0: 60}), lookup=ObservationLookup.IDENTIFIER)
+
+        [search] = [request for request in proxy.requests if request.path.endswith("/_search")]
+        assert b"_count=100" in search.body
+
     def test_two_with_one_identifier_are_an_error(self, server: Server) -> None:
         of = identity()
         first = series(of, {0: 60})
@@ -216,6 +242,25 @@ def test_a_server_that_would_lose_data_is_refused(fhir_profile: Callable[[str], 
     outcomes = write_all(fhir_profile(profile), series(identity(), {0: 60}), series(identity(), {0: 60}))
 
     assert all(isinstance(outcome.error, FhirAccessDenied) for outcome in outcomes)
+
+
+def test_what_is_given_without_a_version_is_not_changed(server: Server, proxy: FaultProxy, proxied: str) -> None:
+    def without_versions(answer: Any) -> Any:
+        for entry in answer["entry"]:
+            entry["response"] = {"status": entry["response"]["status"]}
+            del entry["resource"]["meta"]
+        return answer
+
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    proxy.rewrite(without_versions, when=reads)
+
+    (outcome,) = write_all(proxied, series(of, {1: 61}))
+
+    assert isinstance(outcome.error, FhirAccessDenied)
+    assert "Turn versioning on" in outcome.error.message
+    assert points(server.observation(first)) == {0: "60"}
 
 
 def test_creates_are_announced_before_they_are_sent(server: Server) -> None:
