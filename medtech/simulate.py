@@ -124,8 +124,8 @@ class EventHub:
             from azure.eventhub import EventHubProducerClient
         except ImportError:
             raise SimulationFailed(
-                f"Sending to a hub needs azure-eventhub: run `{sys.executable} -m pip install azure-eventhub`, or, where "
-                f"uv made the environment, `uv pip install --python {sys.executable} azure-eventhub`."
+                f"Sending to a hub needs azure-eventhub: run `{sys.executable} -m pip install azure-eventhub`, or, "
+                f"where uv made the environment, `uv pip install --python {sys.executable} azure-eventhub`."
             ) from None
         connection_string = os.environ.get("EVENT_HUB_CONNECTION_STRING")
         self._producer: Any
