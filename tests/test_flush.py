@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -25,8 +26,8 @@ from medtech.persist.observations import ObservationWriter, Operation
 from medtech.settings import ResolutionType, Settings
 from medtech.storage import Storage, split_payload
 from medtech.transform.fhir_json import dump_resource
-from tests.faults import Answer, FaultProxy, ProxiedRequest, writes
-from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points
+from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, writes
+from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, write_all
 
 HUB = "0a1b2c3d"
 
@@ -433,6 +434,34 @@ def test_a_device_that_was_replaced_is_found_anew(run: Run, server: Server, monk
     monkeypatch.setattr(ObservationWriter, "write", write)
     assert run.run().observations == {Operation.CREATED: 1}
     assert len(run.observations(moved)) == 1
+
+
+def test_a_creation_that_was_not_seen_answered_is_checked_at_the_next_flush(
+    make_run: MakeRun, fhir_profile: Callable[[str], str]
+) -> None:
+    """It went over another writer's, on a server that ignores If-None-Match; then the server was away."""
+    server = Server(fhir_profile("no-if-none-match"))
+    of, address = known(server), urlsplit(server.url)
+    away = threading.Event()
+
+    def over_another_writers(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+        write_all(server.url, series(of, {1: 61}))
+        forward()
+        away.set()
+        raise Cut
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0)])
+        proxy.answer(503, when=lambda request: away.is_set(), times=None)
+        proxy.rule(over_another_writers, writes)
+        assert run.run().waiting == 1
+        proxy.clear()
+        assert run.run().waiting == 0
+
+    [observation] = [entry["resource"] for entry in server.get(f"Observation?subject=Patient/{of.patient}")["entry"]]
+    assert points(observation) == {0: "60", 1: "61"}
+    server.close()
 
 
 def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:

@@ -140,6 +140,20 @@ def test_status_tells_that_something_came_back_from_the_history(server: Server, 
     assert points(server.observation(first)) == {0: "60", 1: "61"}
 
 
+def test_a_long_history_is_read_to_its_end(server: Server) -> None:
+    of = identity()
+    first = series(of, {0: 60})
+    write_all(server.url, first)
+    stored = server.observation(first)
+    overwritten = {**stored["valueSampledData"], "data": stored["valueSampledData"]["data"].replace("60 E", "E 61")}
+    for number in range(25):
+        server.put({**stored, "valueSampledData": overwritten, "note": [{"text": f"edit {number}"}]})
+
+    write_all(server.url, series(of, {1: 61}, check_history=True))
+
+    assert points(server.observation(first)) == {0: "60", 1: "61"}
+
+
 def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
     of = identity()
     first = series(of, {0: 60})
