@@ -21,6 +21,7 @@ OLDEST_NODE = 20
 
 
 def main():
+    check_node()  # before minutes of installing
     make_environment()
     install_npm_parts()
 
@@ -53,7 +54,6 @@ def install_npm_parts():
     """`dev/node_modules`: Azurite and the FHIR server's parts."""
     stamp = NPM_FOLDER / "node_modules" / ".installed"
     digest = digest_of(NPM_LOCK)
-    check_node()
     if read(stamp) == digest:
         return
     say("Installing the local servers from npm …")
