@@ -27,7 +27,7 @@ from medtech.settings import ResolutionType, Settings
 from medtech.storage import Storage, split_payload
 from medtech.transform.fhir_json import dump_resource
 from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, writes
-from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, write_all
+from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, unique, write_all
 
 HUB = "0a1b2c3d"
 
@@ -462,6 +462,39 @@ def test_a_creation_that_was_not_seen_answered_is_checked_at_the_next_flush(
     [observation] = [entry["resource"] for entry in server.get(f"Observation?subject=Patient/{of.patient}")["entry"]]
     assert points(observation) == {0: "60", 1: "61"}
     server.close()
+
+
+def test_a_superseded_single_value_is_counted(run: Run, server: Server) -> None:
+    of = known(server)
+    first = measured(of, 0, "1", "spot")
+    within_the_second = measured(of, 1, "2", "spot")._replace(occurrence_time=first.occurrence_time + 1)
+    run.store([first, within_the_second])
+
+    tally = run.run()
+
+    assert (tally.measurements, tally.superseded) == (2, 1)
+    [observation] = run.observations(of)
+    assert observation["valueQuantity"]["value"] == 2
+
+
+def test_readings_of_another_encounter_are_counted(run: Run, server: Server) -> None:
+    """Those that meet in one write, and those that meet what is stored."""
+    of = known(server)
+    visits = [unique("visit") for _ in range(2)]
+    for visit in visits:
+        content = {"status": "finished", "class": {"code": "AMB"}}
+        server.put({"resourceType": "Encounter", "id": visit, "identifier": [{"value": visit}], **content})
+    run.store([measured(of, minute, encounter_id=visit) for minute, visit in enumerate(visits)])
+    assert run.run().other_encounters == 1
+    [observation] = run.observations(of)
+    stored = observation["encounter"]["reference"].removeprefix("Encounter/")
+
+    run.store([measured(of, 2, encounter_id=next(visit for visit in visits if visit != stored))])
+
+    assert run.run().other_encounters == 1
+    [observation] = run.observations(of)
+    assert observation["encounter"]["reference"] == f"Encounter/{stored}"
+    assert points(observation) == {0: "60", 1: "60", 2: "60"}
 
 
 def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:
