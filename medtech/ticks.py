@@ -31,11 +31,6 @@ def from_unix_seconds(seconds: float) -> int:
     return _UNIX_EPOCH + round(seconds * TICKS_PER_SECOND)
 
 
-def to_unix_seconds(ticks: int) -> float:
-    """Unix time in seconds, rounded to what a float holds."""
-    return (ticks - _UNIX_EPOCH) / TICKS_PER_SECOND
-
-
 def from_datetime(value: datetime) -> int:
     """Ticks of a `datetime`; a naive one is UTC (Event Hubs metadata comes without a zone)."""
     if value.tzinfo is not None:
