@@ -36,6 +36,7 @@ from medtech.transform.observation import ObservationDraft, create
 
 IDENTIFIERS_PER_SEARCH = 50
 _READ = (Verdict.DONE, Verdict.ABSENT)
+_EMPTIES = (b'""', b"{}", b"[]")
 
 
 class Operation(StrEnum):
@@ -254,7 +255,7 @@ class ObservationWriter:
                 raise FhirAccessDenied(
                     f"The FHIR server gave {url} without a version, so it cannot be changed safely. Turn versioning on."
                 )
-            body = dump_resource(_without_empties(resource))
+            body = _as_sent(resource)
             creates = current is None
             version = None if creates else attempt.version
             requests.append((attempt, Interaction("PUT", url, body, version, if_none_match=creates)))
@@ -331,12 +332,18 @@ def _leave(portion: Sequence[_Attempt], outcomes: list[Outcome], error: MedTechE
     )
 
 
-def _without_empties(element: Any) -> Any:
+def _as_sent(resource: Resource) -> bytes:
     """As FHIR has it: without empty strings and objects.
 
     Published mappings say `"unit": ""`, the service's conversion keeps it, and strict servers refuse the Observation.
-    In a list only objects go: elsewhere the place of an element counts.
     """
+    body = dump_resource(resource)
+    # Most have none, and are not walked.
+    return dump_resource(_without_empties(resource)) if any(empty in body for empty in _EMPTIES) else body
+
+
+def _without_empties(element: Any) -> Any:
+    """In a list only objects go: elsewhere the place of an element counts."""
     if isinstance(element, dict):
         kept = {name: _without_empties(each) for name, each in element.items()}
         return {name: each for name, each in kept.items() if each not in ("", {}, [])}
