@@ -12,12 +12,24 @@ from dev.processes import ROOT, LocalRunFailed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+LAST_PORT = 65_535
+
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder for everything that the run keeps.")]
-HostPort = Annotated[int | None, typer.Option(help="Port of the functions host. Default: a free one.")]
-FhirPort = Annotated[int | None, typer.Option(help="Port of the FHIR server. Default: a free one.")]
-BlobPort = Annotated[int | None, typer.Option(help="Port of Azurite's blobs. Default: a free one.")]
-QueuePort = Annotated[int | None, typer.Option(help="Port of Azurite's queues. Default: a free one.")]
-TablePort = Annotated[int | None, typer.Option(help="Port of Azurite's tables. Default: a free one.")]
+HostPort = Annotated[
+    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of the functions host. Default: a free one.")
+]
+FhirPort = Annotated[
+    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of the FHIR server. Default: a free one.")
+]
+BlobPort = Annotated[
+    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's blobs. Default: a free one.")
+]
+QueuePort = Annotated[
+    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's queues. Default: a free one.")
+]
+TablePort = Annotated[
+    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's tables. Default: a free one.")
+]
 
 
 @app.callback()
@@ -28,7 +40,7 @@ def main() -> None:
 @app.command()
 def host(
     app_directory: Annotated[Path, typer.Option("--app", help="Folder with function_app.py and host.json.")] = ROOT,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 7071,
+    port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="Port on 127.0.0.1; 0 takes a free one.")] = 7071,
     data: Annotated[Path, typer.Option(help="Folder for hub, checkpoints and keys.")] = ROOT / ".local" / "host",
     settings: Annotated[Path | None, typer.Option(help="Default: local.settings.json of the app.")] = None,
     partitions: Annotated[int, typer.Option(min=1, max=32, help="Partitions of a new hub.")] = 4,

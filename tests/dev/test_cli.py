@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from dev.cli import read_settings
+from dev.cli import app, read_settings
 from dev.demo import QUICK_SETTINGS
 from dev.local_run import local_settings
 from dev.processes import LocalRunFailed
@@ -40,3 +41,10 @@ def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
         "WINDOW_SECONDS": "9",
     }
     assert local_settings(settings) == QUICK_SETTINGS | {"FHIR_MAPPING": "mine.json", "WINDOW_SECONDS": "9"}
+
+
+@pytest.mark.parametrize("arguments", [["host", "--port", "65536"], ["run", "--fhir-port", "0"]])
+def test_a_number_that_is_no_port_is_refused(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert arguments[1] in result.stderr
