@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,8 +15,8 @@ import pytest
 from medtech import ticks
 from medtech.dead_letter.store import DeadLetters
 from medtech.errors import FhirServerUnavailable, MedTechError
-from medtech.flush import Flush, Tally
-from medtech.group import windows
+from medtech.flush import BUDGET_SECONDS, Flush, Tally
+from medtech.group import lease, windows
 from medtech.group.buffer import TABLE, Buffer, segment_rows
 from medtech.group.lease import ShardLease
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
@@ -26,7 +27,7 @@ from medtech.persist.observations import ObservationWriter, Operation
 from medtech.settings import ResolutionType, Settings
 from medtech.storage import Storage, split_payload
 from medtech.transform.fhir_json import dump_resource
-from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, writes
+from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, reads, writes
 from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, unique, write_all
 
 HUB = "0a1b2c3d"
@@ -405,6 +406,48 @@ def test_a_shard_that_another_flushes_is_left_to_it(run: Run, server: Server) ->
         assert run.run().windows == 0
         assert len(run.left()) == 1
     assert run.run().windows == 1
+
+
+def test_after_a_lost_lease_nothing_is_written(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    with monkeypatch.context() as ended_at_once:
+        ended_at_once.setattr(lease, "_MARGIN_SECONDS", float(lease.LEASE_SECONDS))
+        assert run.run().observations == {}
+    assert run.observations(of) == []
+    assert run.run().observations == {Operation.CREATED: 1}
+
+
+def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, address = known(server), urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0), measured(of, 1)])
+
+        def settle_one(request: ProxiedRequest) -> None:
+            [window] = run.buffer.due_windows(0, NOW, 300, 15)
+            [row] = [row for rows in run.buffer.read(0, window, 1 << 30) for row in rows]
+            run.buffer.replace(row, row.measurements[1:])
+
+        proxy.before_forwarding(settle_one, when=reads)
+        assert run.run().observations == {}
+    assert run.observations(of) == []
+    assert len(run.left()) == 1
+
+
+def test_a_flush_begins_no_window_after_its_time(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, address = known(server), urlsplit(fhir)
+    seconds = [0.0]
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.flush = replace(run.flush, monotonic=lambda: seconds[-1])
+        run.store([measured(of, 0)])
+        run.store([measured(of, 1, enqueued=HOUR + 10 * MINUTE)])
+        proxy.before_forwarding(lambda request: seconds.append(BUDGET_SECONDS + 1), when=writes)
+        assert run.run().windows == 1
+        assert len(run.left()) == 1
+        assert run.run().windows == 1
+        assert run.left() == []
 
 
 def test_a_device_that_was_replaced_is_found_anew(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
