@@ -345,7 +345,11 @@ def _only(kind: str, candidates: Sequence[Resource]) -> Resource | MedTechError 
 
 def _unsettled(client: FhirClient, reply: Reply, what: str) -> MedTechError:
     if reply.verdict is Verdict.REFUSED:
-        return ResourceRefused(f"The FHIR server refused {what} with {reply.status}.", outcome=reply.outcome)
+        return ResourceRefused(
+            f"The FHIR server refused {what} with {reply.status}. Its reason is kept with the dead letter; mend the "
+            "server's rules, then replay.",
+            outcome=reply.outcome,
+        )
     if reply.verdict in (Verdict.CONFLICT, Verdict.DONE):
         return FhirConflict(f"Others kept changing {what}; it is tried again at the next flush.")
     return client.unavailable(reply)

@@ -224,9 +224,10 @@ class ObservationWriter:
             ids = [key for key, each in by_value.get(identifier.value, {}).items() if identifier.is_on(each)]
             if len(ids) > 1:
                 names = ", ".join(f"Observation/{each}" for each in ids[:5])
-                outcomes.append(
-                    attempt.settled(error=MultipleResourceFound(f"Several Observations have one identifier: {names}."))
+                error = MultipleResourceFound(
+                    f"{len(ids)} Observations have one identifier: {names}. Leave it on one of them, then replay."
                 )
+                outcomes.append(attempt.settled(error=error))
                 continue
             attempt.id = ids[0] if ids else attempt.id
             found.append(attempt)

@@ -20,6 +20,7 @@ from medtech.errors import (
     PatientDeviceMismatch,
     PatientIdentityNotDefined,
     PatientNotFound,
+    ResourceRefused,
 )
 from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
@@ -493,6 +494,18 @@ class TestOutages:
         found = resolve(proxied, LOOKUP, *(key(name) for name in names))
 
         assert found == [ResourceIdentity(device, "p1", None) for device in devices]
+
+    @pytest.mark.parametrize("mode", [LOOKUP, CREATE])
+    def test_a_refusal_keeps_the_servers_reason(self, proxy: FaultProxy, proxied: str, mode: ResolutionType) -> None:
+        outcome = b'{"resourceType": "OperationOutcome", "issue": [{"diagnostics": "no such index"}]}'
+        proxy.answer(422, outcome, when=reads if mode is LOOKUP else writes, times=None)
+
+        (error,) = resolve(proxied, mode, key(unique("device"), unique("patient")))
+
+        assert isinstance(error, ResourceRefused)
+        assert "no such index" in (error.outcome or "")
+        assert "no such index" not in error.message
+        assert "replay" in error.message
 
     def test_one_search_that_never_succeeds_does_not_stop_its_neighbours(
         self, server: Server, proxy: FaultProxy, proxied: str

@@ -249,6 +249,8 @@ class TestLookupByIdentifier:
         (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
 
         assert isinstance(outcome.error, MultipleResourceFound)
+        assert f"Observation/{resource_id(first)}" in outcome.error.message
+        assert "Leave it on one of them" in outcome.error.message
 
 
 @pytest.mark.parametrize("profile", ["no-versions", "no-update-create"])
