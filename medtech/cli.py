@@ -65,6 +65,10 @@ def send_traffic(
     try:
         if fully_qualified_namespace is not None and event_hub is None:
             raise simulate.SimulationFailed("A namespace alone names no hub: add --event-hub NAME.")
+        if count == 0:
+            raise simulate.SimulationFailed(
+                f"At {rate} messages a minute no message falls into {duration} seconds: raise --rate or --duration."
+            )
         destination = (
             simulate.LocalHost(host) if event_hub is None else simulate.EventHub(event_hub, fully_qualified_namespace)
         )

@@ -135,6 +135,12 @@ def test_a_namespace_without_a_hub_is_refused() -> None:
     assert "--event-hub" in result.stderr
 
 
+def test_a_duration_without_a_message_is_refused() -> None:
+    result = CliRunner().invoke(app, ["simulate", "--at-once", "--rate", "2", "--duration", "29"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "--duration" in result.stderr
+
+
 class Producer:
     """Stands for azure-eventhub's client: keeps what is sent, or refuses it."""
 
