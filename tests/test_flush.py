@@ -24,6 +24,7 @@ from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.identity import IdentityResolver
 from medtech.persist.observations import ObservationWriter, Operation
+from medtech.persist.references import Identifier
 from medtech.settings import ResolutionType, Settings
 from medtech.storage import Storage, split_payload
 from medtech.transform.fhir_json import dump_resource
@@ -48,7 +49,14 @@ NOW = HOUR + 3600 * ticks.TICKS_PER_SECOND
 class Run:
     """A buffer, a flush over it, and the server that it writes to."""
 
-    def __init__(self, storage: Storage, server: Server, url: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        server: Server,
+        url: str,
+        resolution: ResolutionType = ResolutionType.LOOKUP,
+        **settings: Any,
+    ) -> None:
         self.storage = storage
         self.server = server
         self.settings = Settings(**settings)
@@ -62,7 +70,7 @@ class Run:
             buffer=self.buffer,
             dead_letters=self.dead_letters,
             fhir_mapping=lambda: self.mapping,
-            identities=IdentityResolver(self.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None),
+            identities=IdentityResolver(self.client, resolution, "", 3600, pause=lambda seconds: None),
             writer=ObservationWriter(self.client, pause=lambda seconds: None),
             settings=self.settings,
             clock=lambda: NOW,
@@ -549,3 +557,39 @@ def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:
     run.store(readings)
     assert run.run().observations == {Operation.NO_OPERATION: 2}
     assert {observation["meta"]["versionId"] for observation in run.observations(of)} == versions
+
+
+def test_a_patient_edited_by_hand_that_the_search_misses_is_left_alone(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    of = identity()
+    patient = Identifier.of("", of.patient)
+    edited = {
+        "resourceType": "Patient",
+        "id": patient.resource_id(),
+        "identifier": [patient.element(), {"system": "urn:ward", "value": "7"}],
+        "name": [{"family": "Edited by hand"}],
+    }
+    before = server.put(edited)["meta"]["versionId"]
+    address = urlsplit(fhir)
+
+    hidden: list[Any] = []
+
+    def hide(bundle: Any) -> Any:
+        for entry in bundle.get("entry", []):
+            found = entry.get("resource", {})
+            if found.get("type") == "searchset":
+                hidden.extend(found.pop("entry", []))
+        return bundle
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        proxy.rewrite(hide, reads, times=None)
+        run = make_run(f"{proxy.url}{address.path}", resolution=ResolutionType.CREATE)
+        run.store([measured(of, 0, patient_id=of.patient)])
+        assert run.run().observations == {Operation.CREATED: 1}
+
+    assert [entry["resource"]["id"] for entry in hidden] == [patient.resource_id()]
+    after = server.get(f"Patient/{patient.resource_id()}")
+    assert (after["meta"]["versionId"], after["name"]) == (before, edited["name"])
+    [observation] = server.get(f"Observation?subject=Patient/{patient.resource_id()}")["entry"]
+    assert points(observation["resource"]) == {0: "60"}
