@@ -208,7 +208,6 @@ class _WindowFlush:
         drafts = [draft for _, draft in members]
         try:
             draft = fold(drafts)
-            draft.check()
         except Exception as error:  # noqa: BLE001 - as above
             known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
             self._bury(chain.from_iterable(draft.measurements for draft in drafts), known)

@@ -354,6 +354,20 @@ def test_two_devices_texts_of_one_device_fold_into_one_write(run: Run, server: S
     assert points(observation) == {0: "60", 1: "61"}
 
 
+def test_groups_that_together_last_too_long_are_buried(run: Run, server: Server) -> None:
+    """Each is a session of one moment; in the one Observation that both belong to lie twenty years."""
+    of, neighbour = known(server), known(server)
+    device = server.get(f"Device/{of.device}")
+    server.put(device | {"identifier": [*device["identifier"], {"value": f"{of.device}-alias"}]})
+    alias = ResourceIdentity(f"{of.device}-alias", of.patient, None)
+    session = {"type_name": "session", "correlation_id": "walk"}
+    twenty_years = 20 * 365 * 24 * 60
+    run.store([measured(of, 0, **session), measured(alias, twenty_years, **session), measured(neighbour, 0)])
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.letters() == ["PeriodTooLong", "PeriodTooLong"]
+    assert run.left() == []
+
+
 def test_a_large_window_goes_in_passes_and_no_group_is_split(make_run: MakeRun, server: Server, fhir: str) -> None:
     devices = [known(server) for _ in range(6)]
     run = make_run(fhir, flush_portion_mb=1)
