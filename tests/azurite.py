@@ -4,7 +4,6 @@ The fixture `azurite` gives one server to the whole run, as a connection string;
 opens it, emptied before the test. A test that takes the server away starts its own with `Azurite`.
 """
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +17,7 @@ from medtech.storage import Storage
 
 def free_ports(count: int) -> list[int]:
     """TCP ports of the loopback address that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
+    return processes.choose_ports({str(number): None for number in range(count)})
 
 
 class Azurite:

@@ -14,9 +14,8 @@ from medtech.persist.client import FhirClient
 from medtech.ticks import TICKS_PER_MILLISECOND
 from medtech.transform.effective import StoredPeriod, read_effective
 from medtech.transform.identifier import SYSTEM
+from medtech.transform.merge import WITHDRAWN
 from medtech.transform.sampled_data import NO_SAMPLE, Layout, lay_out_anew
-
-_WITHDRAWN = ("entered-in-error", "cancelled")
 
 
 def read_earlier(client: FhirClient, reply: Reply, version: str | None) -> list[Resource]:
@@ -43,7 +42,7 @@ def absorb(current: Resource, earlier: Iterable[Resource]) -> Resource:
     an Observation whose period cannot be read, PeriodTooLong.
     """
     for version in earlier:
-        if version.get("status") not in _WITHDRAWN:
+        if version.get("status") not in WITHDRAWN:
             current = _absorb(current, version)
     return current
 

@@ -18,7 +18,8 @@ from medtech.transform.pattern import Pattern, Target
 from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
 
-_WITHDRAWN = ("entered-in-error", "cancelled")
+WITHDRAWN = ("entered-in-error", "cancelled")
+"""The states of an Observation that somebody took back: nothing is merged into it, nor taken from it."""
 
 
 class Merged(NamedTuple):
@@ -106,7 +107,7 @@ def _check_owner(stored: Json, identity: ResourceIdentity, where: str) -> None:
     if stored.get("resourceType") != "Observation":
         raise ObservationMismatch(f"{where} is no Observation. Look at what answers under the FHIR server's address.")
     status = stored.get("status")
-    if status in _WITHDRAWN:
+    if status in WITHDRAWN:
         raise ObservationWithdrawn(
             f"{where} is {status}: readings are not merged into it. Delete it or mend its status, then replay the dead "
             "letter."
