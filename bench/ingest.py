@@ -18,8 +18,8 @@ from statistics import median
 from typing import Any
 
 from bench import calibrate, workloads
-from medtech import ticks
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.group.buffer import Buffer
 from medtech.ingest.batch import process
 from medtech.ingest.events import read_events

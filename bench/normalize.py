@@ -6,7 +6,7 @@ from typing import Any
 
 from bench import workloads
 from bench.frame import HERE, REFERENCE, Workload, measure, report
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent
 

@@ -2,9 +2,9 @@
 
 from bench import workloads
 from bench.frame import HERE, REFERENCE, Workload
+from medtech.dotnet.ticks import TICKS_PER_SECOND
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
-from medtech.ticks import TICKS_PER_SECOND
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.merge import merge

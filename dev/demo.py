@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import httpx
 
 from dev.stack import LocalStack
-from medtech import simulate, ticks
+from medtech.command import simulate
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.storage import Storage
 
 MESSAGES_A_MINUTE = 6

@@ -1,3 +1,3 @@
-from medtech.cli import app
+from medtech.command.line import app
 
 app(prog_name="python -m medtech")

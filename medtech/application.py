@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
 
-from medtech import ticks
+from medtech.dotnet import ticks
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
     from medtech.dead_letter.store import DeadLetters
-    from medtech.flush import Flush
+    from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
     from medtech.mapping.device import DeviceMapping
     from medtech.mapping.fhir import FhirMapping
-    from medtech.mapping_store import MappingStore
+    from medtech.mapping.in_force import MappingStore
     from medtech.settings import Settings
     from medtech.storage import Storage
 
@@ -83,7 +83,7 @@ def expiry() -> Expiry:
 @_once
 def device_mapping() -> MappingStore[DeviceMapping]:
     from medtech.mapping.device import load_device_mapping
-    from medtech.mapping_store import MappingStore
+    from medtech.mapping.in_force import MappingStore
 
     return MappingStore("device", settings().device_mapping, load_device_mapping, storage())
 
@@ -91,14 +91,14 @@ def device_mapping() -> MappingStore[DeviceMapping]:
 @_once
 def fhir_mapping() -> MappingStore[FhirMapping]:
     from medtech.mapping.fhir import load_fhir_mapping
-    from medtech.mapping_store import MappingStore
+    from medtech.mapping.in_force import MappingStore
 
     return MappingStore("fhir", settings().fhir_mapping, load_fhir_mapping, storage())
 
 
 @_once
 def flusher() -> Flush:
-    from medtech.flush import Flush
+    from medtech.flush.run import Flush
     from medtech.persist.client import FhirClient
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter

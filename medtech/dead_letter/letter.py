@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, MedTechError
 from medtech.model import DeviceEvent, Measurement
 

@@ -6,9 +6,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from medtech import ticks
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable
 from medtech.storage import (
     PAYLOAD_BYTES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, MedTechError, Unavailable
 from medtech.group import segment, windows
 from medtech.group.segment import Packed

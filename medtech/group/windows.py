@@ -7,7 +7,7 @@ and so overwrites itself.
 from datetime import datetime
 from zlib import crc32
 
-from medtech import ticks
+from medtech.dotnet import ticks
 
 SHARD_DIGITS = 3
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import azure.functions as func
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import Unavailable
 from medtech.model import DeviceEvent
 

@@ -21,7 +21,7 @@ class Lookup:
 class Evaluation:
     """Any other expression: a function of (document, matched token) to the one token found, or None.
 
-    Raises EvaluationFailed where it fails or finds several.
+    Raises what `expression.FAILED` names, where it fails or finds several.
     """
 
     evaluate: Callable[[Any, Any], Any]

@@ -6,9 +6,10 @@ Loading compiles everything; nothing is parsed per message. One walk of a messag
 
 from typing import Any
 
+from medtech.dotnet.json_body import NotJson, parse_body
 from medtech.errors import ErrorType, MappingInvalid, NotSupported
 from medtech.mapping.content_template import ContentTemplate
-from medtech.mapping.document import message_document, parse_body
+from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
 from medtech.mapping.matching import Failed, Matcher, Scan, Search
 from medtech.mapping.schema import Issues, read_collection
@@ -38,8 +39,8 @@ class DeviceMapping:
         failures: list[NormalizationFailure] = []
         try:
             parsed = parse_body(body)
-        except NotSupported as error:
-            failures.append(NormalizationFailure(error, -1, -1))
+        except NotJson as error:
+            failures.append(NormalizationFailure(NotSupported(str(error)), -1, -1))
             return Normalized(measurements, failures)
         matcher = self._matcher
         # Metadata is brought into the document's form only where something of it may be read.

@@ -1,24 +1,24 @@
-"""What the two expression languages, JSONPath and JMESPath, have in common: how they fail."""
+"""The two languages as a mapping uses them: what an expression sees beside the message, and how it fails on one."""
+
+from typing import Final
+
+from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
+from medtech.jsonpath.errors import PathFailed, PathInvalid
+
+MATCHED_TOKEN: Final = "matchedToken"
+"""The name under which the expressions of CalculatedContent see the token that the template matched."""
 
 
-class ExpressionInvalid(ValueError):
-    """An expression that does not parse, found when the mapping is loaded.
+class SeveralTokens(ValueError):
+    """A path found several tokens where one is needed."""
 
-    `position` counts characters of the expression from 0: where the text stops making sense.
-    """
-
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.position = position
+    def __init__(self) -> None:
+        super().__init__("finds several values where one is needed")
 
 
-class EvaluationFailed(ValueError):
-    """An expression that a message made fail.
+INVALID: Final = (PathInvalid, ExpressionInvalid)
+"""What an expression raises that does not parse; each has a `message` and a `position`."""
 
-    The message names the function, the argument and the types, never a value: it goes to logs.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+EvaluationFailed = PathFailed | ExpressionFailed | SeveralTokens
+FAILED: Final = (PathFailed, ExpressionFailed, SeveralTokens)
+"""What an expression raises that fails on a message; none tells a value."""

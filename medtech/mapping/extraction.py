@@ -10,10 +10,10 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from medtech.dotnet.times import utc_ticks
+from medtech.dotnet.tokens import NoReading, text_reading, time_reading
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, NoValue
-from medtech.mapping.document import NoReading, text_reading, time_reading
-from medtech.mapping.dotnet_time import utc_ticks
-from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.expression import FAILED
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
 
@@ -39,7 +39,7 @@ class _Writer:
         self._before: list[str] = []
         self._each: list[str] = []
         self._constants: dict[str, Any] = {
-            "FAILURES": (NoReading, EvaluationFailed, NoValue),
+            "FAILURES": (NoReading, *FAILED, NoValue),
             "Measurement": Measurement,
             "NoReading": NoReading,
             "NoValue": NoValue,

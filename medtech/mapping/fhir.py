@@ -11,10 +11,10 @@ from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from types import MappingProxyType
 
+from medtech.dotnet.json_reader import Node
+from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
 from medtech.errors import ErrorType, MappingInvalid
-from medtech.mapping.document import Node
 from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of, trimmed
-from medtech.ticks import TICKS_PER_MILLISECOND
 
 _KIND = "CollectionFhir"
 _TEMPLATE_KIND = "CodeValueFhir"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.expression import FAILED, EvaluationFailed
 
 Matches = dict[int, list[Any]]
 """The tokens found, by template, in the order of the document; a template that found none is left out."""
@@ -21,7 +21,7 @@ Failed = dict[int, EvaluationFailed]
 """Templates whose type match expression fails on the message."""
 
 Condition = Callable[[Any, Any], bool]
-"""(candidate, document): whether the filter takes it; raises EvaluationFailed."""
+"""(candidate, document): whether the filter takes it; raises what FAILED names."""
 
 _MOST_IN_A_ROW = 8
 """So many sets of names are tried one after the other; more are looked up by the properties that an object has."""
@@ -41,7 +41,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Any other type match expression: document to tokens. Raises EvaluationFailed."""
+    """Any other type match expression: document to tokens. Raises what FAILED names."""
 
     template: int
     find: Callable[[Any], list[Any]]
@@ -82,7 +82,7 @@ class Matcher:
         for search in self._searches:
             try:
                 tokens = search.find(document)
-            except EvaluationFailed as error:
+            except FAILED as error:
                 failed[search.template] = error
             else:
                 if tokens:
@@ -177,7 +177,7 @@ def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Failed], 
             return False
         try:
             return condition(candidate, document)
-        except EvaluationFailed as error:
+        except FAILED as error:
             failed[template] = error
             return False
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
+from medtech.dotnet.tokens import text_reading
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue
-from medtech.mapping.document import LocatedSyntaxError, Node, parse_located, text_reading
 
 _SUFFIX = "template"
 
@@ -226,9 +227,12 @@ def text_of(node: Node) -> str | None:
     value = node.value
     if isinstance(value, str):
         return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        # Of any length: a mapping's own text is read as text, not converted from a 64-bit number.
+        return str(value)
     if isinstance(value, Decimal):
         value = float(value)
-    return text_reading(value) if isinstance(value, bool | int | float) else None
+    return text_reading(value) if isinstance(value, bool | float) else None
 
 
 def is_blank(text: str) -> bool:

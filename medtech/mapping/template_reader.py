@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from medtech.dotnet.json_reader import Node
+from medtech.jmespath.expression import Expression, compile_expression
+from medtech.jsonpath.path import Path, compile_path
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
-from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
-from medtech.mapping.jmespath import Expression, compile_expression
-from medtech.mapping.json_reader import Node
-from medtech.mapping.jsonpath import MATCHED_TOKEN, Path, compile_path
+from medtech.mapping.expression import INVALID, MATCHED_TOKEN, SeveralTokens
 from medtech.mapping.matching import Scan, Search
 from medtech.mapping.schema import Container, Issues, Section, describe, is_blank, shortened
 
@@ -133,9 +133,9 @@ class _TemplateReader:
             return None
         origin = Origin("typeMatchExpression", written.text, written.node.line, written.node.position)
         if written.language == _JMESPATH:
-            expression = self._compiled(written, compile_expression)
+            expression = self._compiled(written, compile_expression, None)
             return None if expression is None else (origin, Search(self._index, expression.tokens))
-        path = self._compiled(written, compile_path)
+        path = self._compiled(written, compile_path, None)
         return None if path is None else (origin, _jsonpath_finder(self._index, path))
 
     def _required_or_fixed(self, name: str, fixed: str | None) -> Field | None:
@@ -198,15 +198,17 @@ class _TemplateReader:
     def _field(self, name: str, written: _Written, *, required: bool) -> Field | None:
         origin = Origin(name, written.text, written.node.line, written.node.position)
         if written.language == _JMESPATH:
-            expression = self._compiled(written, compile_expression)
+            expression = self._compiled(written, compile_expression, MATCHED_TOKEN)
             return None if expression is None else Field(origin, _jmespath_source(expression), required)
-        path = self._compiled(written, compile_path)
+        path = self._compiled(written, compile_path, MATCHED_TOKEN if self._kind.on_document else None)
         return None if path is None else Field(origin, self._jsonpath_source(path), required)
 
-    def _compiled(self, written: _Written, compile_text: Callable[[str], _Compiled]) -> _Compiled | None:
+    def _compiled(
+        self, written: _Written, compile_text: Callable[[str, str | None], _Compiled], further_name: str | None
+    ) -> _Compiled | None:
         try:
-            return compile_text(written.text)
-        except ExpressionInvalid as error:
+            return compile_text(written.text, further_name)
+        except INVALID as error:
             language = next(name for name, number in _LANGUAGES.items() if number == written.language)
             self._section.issues.add_at_name(
                 written.node,
@@ -231,7 +233,7 @@ def _document_lookup(names: tuple[str, ...]) -> Lookup:
 
 def _only(tokens: list[Any]) -> Any:
     if len(tokens) > 1:
-        raise EvaluationFailed("finds several values where one is needed")
+        raise SeveralTokens
     return tokens[0] if tokens else None
 
 

@@ -9,9 +9,9 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Any, NamedTuple, TypeGuard
 
+from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
 from medtech.persist.answers import Reply, Resource, version_from
 from medtech.persist.client import FhirClient
-from medtech.ticks import TICKS_PER_MILLISECOND
 from medtech.transform.effective import StoredPeriod, read_effective
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.merge import WITHDRAWN

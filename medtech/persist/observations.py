@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import (
     FhirAccessDenied,
     FhirConflict,

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from hashlib import sha256
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.model import ResourceIdentity
 
 SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"

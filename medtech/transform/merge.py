@@ -8,7 +8,7 @@ whatever form the server gave it back. Merging twice is merging once. Source: SP
 
 from typing import Any, NamedTuple
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
 from medtech.transform.effective import read_effective

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from medtech import ticks
+from medtech.dotnet import ticks
+from medtech.dotnet.decimals import NotANumber
 from medtech.errors import (
     ConversionError,
     CorrelationIdNotDefined,
@@ -24,7 +25,6 @@ from medtech.mapping.fhir import CodeValueTemplate, FhirMapping
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform import sampled_data
-from medtech.transform.decimals import NotANumber
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
 from medtech.transform.pattern import Pattern, pattern_of
 from medtech.transform.sampled_data import Layout

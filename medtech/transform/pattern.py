@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from medtech.dotnet.ticks import TICKS_PER_MINUTE
 from medtech.mapping.fhir import CodeValueTemplate, Interval
-from medtech.ticks import TICKS_PER_MINUTE
 from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import NamedTuple
 
+from medtech.dotnet.decimals import MAX_DIGITS, NotANumber, parse, plain
 from medtech.errors import PeriodTooLong
-from medtech.transform.decimals import MAX_DIGITS, NotANumber, parse, plain, same_sample
+from medtech.transform.data_point import same_sample
 
 NO_SAMPLE = "E"
 

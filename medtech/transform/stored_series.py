@@ -7,10 +7,10 @@ ConversionError, which names the Observation and what to mend. Source: SPEC sect
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from medtech.dotnet.decimals import NotANumber
+from medtech.dotnet.ticks import MAX_TICKS, TICKS_PER_MILLISECOND
 from medtech.errors import ConversionError, UnitMismatch
-from medtech.ticks import MAX_TICKS, TICKS_PER_MILLISECOND
 from medtech.transform import sampled_data
-from medtech.transform.decimals import NotANumber
 from medtech.transform.sampled_data import Layout, Sample
 from medtech.transform.values import SampledDataWriter, same_number
 

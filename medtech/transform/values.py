@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from medtech.dotnet import decimals
 from medtech.mapping.fhir import (
     Code,
     CodeableConceptValue,
@@ -20,7 +21,7 @@ from medtech.mapping.fhir import (
     Value,
 )
 from medtech.mapping.schema import trimmed
-from medtech.transform import decimals
+from medtech.transform import data_point
 from medtech.transform.identifier import SYSTEM
 
 
@@ -28,7 +29,7 @@ class SampledDataWriter:
     """A series; its readings are data points. All the others keep one reading, the latest."""
 
     property = "valueSampledData"
-    read = staticmethod(decimals.sample)
+    read = staticmethod(data_point.sample)
 
     def __init__(self, value: SampledDataValue) -> None:
         self.name = value.name

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import azure.functions as func
 import orjson
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import Stage, Unavailable
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping
-from medtech.mapping_store import MappingState, MappingStore
+from medtech.mapping.in_force import MappingState, MappingStore
 from medtech.model import DeviceEvent, Measurement
 from medtech.transform.fhir_json import dump_resource
 from medtech.validation.finding import Finding, Level, of_issue

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from medtech.dotnet.ticks import format_iso
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
-from medtech.ticks import format_iso
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource
 from medtech.transform.observation import ObservationDraft, create

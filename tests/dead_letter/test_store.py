@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from medtech import ticks
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import TABLE, DeadLetters
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, NotSupported, StorageUnavailable
 from medtech.model import DeviceEvent
 from medtech.storage import Storage

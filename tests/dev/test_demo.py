@@ -12,7 +12,7 @@ import pytest
 from dev.demo import QUICK_SETTINGS, observations, play, put_people_and_devices
 from dev.processes import ROOT
 from dev.stack import LocalStack
-from medtech import ticks
+from medtech.dotnet import ticks
 from tests.fhir_server import FhirServer
 
 LAST_LINE = re.compile(r"demo: 120 messages, (\d+) readings -> (\d+) observations, 0 dead letters")

@@ -8,7 +8,7 @@ import pytest
 
 from dev.processes import ROOT
 from dev.stack import LocalStack
-from medtech import mapping_store
+from medtech.mapping import in_force
 from medtech.model import DeviceEvent
 from medtech.storage import Operation, Storage
 from tests.end_to_end.ward import QUIET, Ward, pulse
@@ -41,7 +41,7 @@ class Mapped:
         """Removes what the app remembers of mappings, as in a storage account that is new."""
         self.ward.stack.host.stop()
         storage = Storage(environment={"BufferStorage": self.ward.stack.storage_connection_string})
-        table = storage.table(mapping_store.TABLE)
+        table = storage.table(in_force.TABLE)
         for entity in list(table.query("PartitionKey ne ''", select=["PartitionKey", "RowKey"])):
             table.change([Operation("delete", {name: entity[name] for name in ("PartitionKey", "RowKey")})])
         storage.close()

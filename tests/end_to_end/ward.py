@@ -25,9 +25,9 @@ from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from dev.hub import Position
 from dev.stack import LocalStack
-from medtech import ticks
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.group import lease
 from medtech.group.buffer import Buffer
 from medtech.model import DeviceEvent, Measurement

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable, Unavailable
 from medtech.group import segment, windows
 from medtech.group.buffer import TABLE, Buffer, Row, SegmentRow, segment_rows

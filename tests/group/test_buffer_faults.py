@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dev.processes import STORAGE_ACCOUNT
-from medtech import ticks
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.errors import NotSupported, StorageUnavailable
 from medtech.group import windows
 from medtech.group.buffer import Buffer, Row, segment_rows

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.group import windows
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from medtech import ticks
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.group.buffer import Buffer
 from medtech.ingest.batch import process
 from medtech.ingest.events import read_events

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medtech import ticks
 from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
 from medtech.errors import (
     CorrelationIdNotDefined,
     DeviceIdentityNotDefined,

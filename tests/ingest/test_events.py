@@ -3,7 +3,7 @@
 import azure.functions as func
 import pytest
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.errors import Unavailable
 from medtech.ingest.events import hub_name, read_events
 from tests.ingest.delivery import Sent, deliver

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtech.errors import MappingInvalid, MappingIssue, Stage
@@ -140,6 +140,7 @@ _KINDS = st.sampled_from(["CalculatedContent", "JsonPathContent", "IotJsonPathCo
 
 
 @given(_KINDS | _JSON, st.dictionaries(_NAMES, _JSON))
+@example(2**63, {})
 def test_any_template_loads_or_is_refused_with_places(kind: Any, changes: dict[str, Any]) -> None:
     text = json.dumps(
         {

@@ -5,9 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.tokens import NoReading, Text, text_reading, time_reading
+from medtech.jmespath.errors import ExpressionFailed
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
-from medtech.mapping.document import NoReading, Text, text_reading, time_reading
-from medtech.mapping.expression import EvaluationFailed
+from medtech.mapping.expression import FAILED
 from medtech.mapping.extraction import compile_extraction
 from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
@@ -59,7 +60,7 @@ def _sources(draw: st.DrawFn) -> Lookup | Evaluation:
 
 
 def _fails(document: Any, token: Any) -> Any:
-    raise EvaluationFailed("fails")
+    raise ExpressionFailed("fails")
 
 
 @st.composite
@@ -161,7 +162,7 @@ def test_written_function_equals_reading_field_by_field(
     for match, matched in enumerate(tokens):
         try:
             expected.append(_measurement(template, document, matched, match))
-        except (NoReading, EvaluationFailed, _Unreadable):
+        except (NoReading, *FAILED, _Unreadable):
             failed.append((3, match))
     only_objects = all(type(token) is dict for token in tokens)
     for matches_objects in {only_objects, False}:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtech.mapping.expression import EvaluationFailed
-from medtech.mapping.jsonpath import compile_path
+from medtech.jsonpath.errors import PathFailed
+from medtech.jsonpath.path import compile_path
 from medtech.mapping.matching import Failed, Matcher, Scan, Search
 
 _NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
@@ -57,7 +57,7 @@ def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: li
     def condition(candidate: Any, document: Any) -> bool:
         asked.append(candidate)
         if candidate["a"] == 2:
-            raise EvaluationFailed("takes too long")
+            raise PathFailed("takes too long")
         return True
 
     sets = tuple(frozenset((name,)) for name in {"a", *names})
@@ -72,7 +72,7 @@ def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: li
 
 def test_a_search_that_fails_leaves_the_others() -> None:
     def fail(document: Any) -> list[Any]:
-        raise EvaluationFailed("fails")
+        raise PathFailed("fails")
 
     failed: Failed = {}
     matcher = Matcher([Search(0, fail), Search(1, lambda document: [document["Body"]])])

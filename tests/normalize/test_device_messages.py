@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from medtech import ticks
-from medtech.mapping import jmespath, jsonpath, template_reader
+from medtech.dotnet import ticks
+from medtech.jmespath import expression
+from medtech.jsonpath import path as jsonpath
+from medtech.mapping import template_reader
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent, Normalized
 from tests.conformance.compare import difference
@@ -186,7 +188,7 @@ def nothing_may_be_parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
     for module, names in [
         (template_reader, ("compile_path", "compile_expression")),
         (jsonpath, ("parse_path", "compile_path", "_compile_steps", "_compile_condition")),
-        (jmespath, ("parse", "compile_expression", "_Compiler")),
+        (expression, ("parse", "compile_expression", "_Compiler")),
     ]:
         for name in names:
             monkeypatch.setattr(module, name, refuse)

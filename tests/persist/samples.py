@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import orjson
 
-from medtech import ticks
+from medtech.dotnet import ticks
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.client import FhirClient

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from medtech.dotnet.ticks import TICKS_PER_SECOND
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
-from medtech.ticks import TICKS_PER_SECOND
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.observation import ObservationDraft, convert

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from medtech.dotnet.ticks import format_iso
 from medtech.errors import ConversionError
-from medtech.ticks import format_iso
 from medtech.transform.effective import read_effective
 
 WHOLE = ("2022-03-12T10:00:00.0000000Z", "2022-03-12T10:00:59.9999999Z", "2022-03-12T10:00:59.9999999Z")

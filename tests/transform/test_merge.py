@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.ticks import format_iso
 from medtech.errors import (
     ConversionError,
     FhirResourceError,
@@ -17,7 +18,6 @@ from medtech.errors import (
     UnitMismatch,
 )
 from medtech.model import Measurement, ResourceIdentity
-from medtech.ticks import format_iso
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.merge import merge
 from medtech.transform.observation import ObservationDraft, convert, create

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.decimals import NotANumber
 from medtech.errors import PeriodTooLong
-from medtech.transform.decimals import NotANumber
 from medtech.transform.sampled_data import MAX_TEXT, Layout, build, lay_out_anew, reckon, splice
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from medtech.mapping.document import json_text, parse_body
-from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
-from medtech.mapping.jmespath import Expression, compile_expression
+from medtech.dotnet.json_body import parse_body
+from medtech.dotnet.tokens import json_text
+from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
+from medtech.jmespath.expression import Expression, compile_expression
 from tests.conformance.compare import difference, parse_exact
 from tests.conformance.vectors import Vector
 
@@ -17,7 +18,7 @@ def check(vector: Vector) -> str | None:
     try:
         expression = compile_expression(vector["expr"])
         tokens = expression.tokens(document)
-    except (ExpressionInvalid, EvaluationFailed) as error:
+    except (ExpressionInvalid, ExpressionFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
         return "answered where an error is expected"
@@ -28,7 +29,7 @@ def check(vector: Vector) -> str | None:
 def _single_difference(expected: dict[str, Any], expression: Expression, document: Any) -> str | None:
     try:
         single = expression.single(document)
-    except EvaluationFailed as error:
+    except ExpressionFailed as error:
         return None if "singleError" in expected else f"as one value failed: {error}"
     if "singleError" in expected:
         return "as one value answered where an error is expected"

@@ -1,8 +1,9 @@
 """JSONPath on a document: the tokens it selects, in order, or that it is refused."""
 
-from medtech.mapping.document import json_text, parse_body
-from medtech.mapping.expression import EvaluationFailed, ExpressionInvalid
-from medtech.mapping.jsonpath import compile_path
+from medtech.dotnet.json_body import parse_body
+from medtech.dotnet.tokens import json_text
+from medtech.jsonpath.errors import PathFailed, PathInvalid
+from medtech.jsonpath.path import compile_path
 from tests.conformance.compare import difference, parse_exact
 from tests.conformance.vectors import Vector
 
@@ -13,7 +14,7 @@ def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     try:
         tokens = compile_path(vector["expr"]).find(parse_body(vector["doc"].encode()))
-    except (ExpressionInvalid, EvaluationFailed) as error:
+    except (PathInvalid, PathFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
         return f"answered where {expected['error']['chain'][-1]} is expected"

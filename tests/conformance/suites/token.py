@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from medtech.mapping.document import NoReading, is_date, parse_body, text_reading, time_reading
-from medtech.ticks import format_iso
+from medtech.dotnet.json_body import parse_body
+from medtech.dotnet.ticks import format_iso
+from medtech.dotnet.tokens import NoReading, is_date, text_reading, time_reading
 from tests.conformance.compare import difference
 from tests.conformance.vectors import Vector
 

@@ -1,0 +1,83 @@
+"""The body of a message as plain Python values: strict JSON fast, everything else that Json.NET takes tolerantly."""
+
+import codecs
+import re
+from typing import Any
+
+import orjson
+
+from medtech.dotnet.json_reader import MAX_DEPTH, LocatedSyntaxError, Reader
+
+
+class NotJson(ValueError):
+    """A body that the service would not read; the message says what is wrong with it and how to send it instead."""
+
+
+def parse_body(body: bytes) -> Any:
+    """The JSON of a message body; raises NotJson where the service would find none.
+
+    An empty body is null, a byte order mark is skipped. Text behind the first value is ignored; a second value is
+    an error, because it would be lost.
+    """
+    if not body:
+        return None
+    if body[0] == 0xEF and body.startswith(codecs.BOM_UTF8):
+        body = body[3:]
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parse_tolerantly(body)
+    # orjson makes floats of integers past 64 bits. Looking for 19 digits in a row this way costs 0.1 us (`in` instead
+    # of `find` would first try the needle as a number, and take three times as long).
+    if body.translate(_DIGITS_AS_ZERO).find(_NINETEEN_DIGITS) >= 0 and _LONG_INTEGER.search(body):
+        return _parse_tolerantly(body)
+    if len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+_DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_NINETEEN_DIGITS = b"0" * 19
+_LONG_INTEGER = re.compile(rb"(?:\A|[\s\[,:])-?[0-9]{19}")
+_WIDE_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def _parse_tolerantly(body: bytes) -> Any:
+    encoding = next((name for mark, name in _WIDE_MARKS if body.startswith(mark)), "utf-8")
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise NotJson(
+            f"The message body is not {encoding.upper()} (byte {error.start}): send it as JSON in UTF-8."
+        ) from None
+    reader = Reader(text)
+    try:
+        value = reader.read()
+    except LocatedSyntaxError as error:
+        raise NotJson(
+            f"The message body is no JSON: line {error.line}, position {error.position}: {error.message}."
+        ) from None
+    try:
+        reader.read()
+    except LocatedSyntaxError:
+        return value
+    raise NotJson("The message body holds more than one JSON value: send an array, or one message for each.")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return
+    raise NotJson(f"The message body is nested more than {MAX_DEPTH} deep.")

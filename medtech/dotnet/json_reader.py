@@ -1,0 +1,285 @@
+"""JSON as Json.NET's text reader takes it, which is more than JSON: single quotes, comments, names without quotes, NaN,
+Infinity, undefined, octal and hexadecimal integers, a comma before a closing bracket, empty array elements.
+
+One reader for two uses. A message body that strict JSON refuses becomes plain Python values; the text of a mapping
+becomes Nodes that know their place, so that an error can point at its line. It keeps its own stack: the depth of a
+document never becomes the depth of Python's.
+"""
+
+import math
+import re
+from bisect import bisect_right
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from medtech.dotnet.numbers import INT64_MAX
+
+MAX_DEPTH = 512
+"""Deeper documents are refused, so that whoever walks one may recurse. The service reads any depth."""
+
+_MAX_INTEGER_LENGTH = 380
+"""Json.NET refuses longer integers."""
+
+
+class LocatedSyntaxError(ValueError):
+    """A text that the service's reader refuses. `line` counts from 1, `position` as Json.NET does."""
+
+    def __init__(self, message: str, line: int, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.position = position
+
+
+class Node:
+    """A JSON value with its place.
+
+    `line` counts from 1; `position` is how many characters of the line are read when the value is known, as
+    Json.NET's IJsonLineInfo counts: behind the opening bracket of an object or array, behind the last character of
+    anything else. `name_line` and `name_position` are the place behind the colon of the property that holds the
+    value, -1 where none does. `pointer` is its JSON pointer (RFC 6901).
+    """
+
+    __slots__ = ("line", "name_line", "name_position", "pointer", "position", "value")
+
+    def __init__(
+        self,
+        value: "dict[str, Node] | list[Node] | str | int | Decimal | float | bool | None",
+        line: int,
+        position: int,
+        pointer: str,
+        name_line: int = -1,
+        name_position: int = -1,
+    ) -> None:
+        self.value = value
+        self.line = line
+        self.position = position
+        self.pointer = pointer
+        self.name_line = name_line
+        self.name_position = name_position
+
+
+# .NET's white space is Python's without the four information separators; NUL is skipped like it.
+_BLANK = r"\x00\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BLANKS = re.compile(rf"[{_BLANK}]*")
+_COMMENT = re.compile(r"/(?:/[^\r\n]*|\*.*?\*/)", re.DOTALL)
+_STRING = {
+    '"': re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL),
+    "'": re.compile(r"'([^'\\]*+(?:\\.[^'\\]*+)*+)'", re.DOTALL),
+}
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
+_NAME = re.compile(r"[\w$]++")
+_NUMBER = re.compile(rf"[-+a-fA-FxX.0-9]++(?=[{_BLANK},}}\])/]|\Z)")
+_WORD = re.compile(rf"(?:true|false|null|undefined|NaN|Infinity|-Infinity)(?=[{_BLANK},}}\]]|/[/*]|\Z)")
+_WORDS = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "undefined": None,
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
+}
+_INTEGER = re.compile(r"-?[0-9]+")
+# Possessive: giving digits back cannot help, and trying to would take the square of their number.
+_FRACTION = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
+_HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+_OCTAL = re.compile(r"0[0-7]+")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class Reader:
+    """Reads the JSON values of a text, one at each `read`.
+
+    `located` chooses Nodes, with fractions as exact Decimals, over plain values, with fractions as floats.
+    """
+
+    def __init__(self, text: str, *, located: bool = False) -> None:
+        self._text = text
+        self._at = 0
+        self._located = located
+        self._line_starts: list[int] = []
+
+    def read(self) -> Any:
+        """The value at the current place; raises LocatedSyntaxError."""
+        root: Any = None
+        containers: list[Any] = []
+        pointers: list[str] = []
+        name, name_at = "", -1
+        self._skip()
+        while True:
+            value = self._opening_or_scalar(inside=bool(containers))
+            held = value
+            if self._located:
+                pointer = self._pointer(containers, pointers, name)
+                held = Node(value, *self._place(self._at), pointer, *self._place(name_at))
+            if not containers:
+                root = held
+            elif type(containers[-1]) is dict:
+                containers[-1][name] = held
+            else:
+                containers[-1].append(held)
+            opened = type(value) is dict or type(value) is list
+            if opened:
+                if len(containers) == MAX_DEPTH:
+                    raise self.error(f"it is nested more than {MAX_DEPTH} deep")
+                containers.append(value)
+                if self._located:
+                    pointers.append(held.pointer)
+            if not self._go_to_next_value(containers, pointers, opened):
+                return root
+            if type(containers[-1]) is dict:
+                name = self._name()
+                name_at = self._at
+                self._skip()
+            else:
+                name_at = -1
+
+    def at_end(self) -> bool:
+        """Whether nothing but blanks and comments is left."""
+        self._skip()
+        return self._at == len(self._text)
+
+    def _go_to_next_value(self, containers: list[Any], pointers: list[str], fresh: bool) -> bool:
+        """Past brackets and commas to where the next value (or name) starts; False when the outermost one is closed.
+
+        A comma leaves a container as `fresh` as its opening bracket does: it may be closed right away.
+        """
+        while containers:
+            self._skip()
+            is_object = type(containers[-1]) is dict
+            character = self._text[self._at : self._at + 1]
+            if character == ("}" if is_object else "]"):
+                self._at += 1
+                containers.pop()
+                if self._located:
+                    pointers.pop()
+                fresh = False
+            elif fresh:
+                return True
+            elif character == ",":
+                self._at += 1
+                fresh = True
+            else:
+                raise self.error(f"a comma or {'}' if is_object else ']'} is missing")
+        return False
+
+    def _opening_or_scalar(self, *, inside: bool) -> Any:
+        text, at = self._text, self._at
+        character = text[at : at + 1]
+        if character == "{" or character == "[":
+            self._at += 1
+            return {} if character == "{" else []
+        if character == '"' or character == "'":
+            return self._string(character)
+        if character == "," and inside:
+            return None  # an empty place, which the service reads as undefined; the comma is still to come
+        word = _WORD.match(text, at)
+        if word is not None:
+            self._at = word.end()
+            return _WORDS[word[0]]
+        number = _NUMBER.match(text, at)
+        if number is None or character in "+abcdefABCDEFxX":
+            raise self.error("a value is missing")
+        value = self._number(number[0])
+        self._at = number.end()
+        return value
+
+    def _number(self, text: str) -> int | float | Decimal:
+        if len(text) > 1 and text[0] == "0" and text[1] not in ".eE":
+            if _HEXADECIMAL.fullmatch(text) or _OCTAL.fullmatch(text):
+                number = int(text, 16 if text[1] in "xX" else 8)
+                if number < 2**64:
+                    return number if number <= INT64_MAX else number - 2**64
+        elif _INTEGER.fullmatch(text):
+            if len(text) <= _MAX_INTEGER_LENGTH:
+                return int(text)
+        elif _FRACTION.fullmatch(text):
+            if not self._located:
+                return float(text)
+            try:
+                return Decimal(text)
+            except InvalidOperation:
+                return float(text)
+        raise self.error("a number is malformed or too long")
+
+    def _string(self, quote: str) -> str:
+        found = _STRING[quote].match(self._text, self._at)
+        if found is None:
+            raise self.error("a string is not closed")
+        content = found[1]
+        if "\\" in content:
+            content = _ESCAPE.sub(self._unescaped, content)
+            if _SURROGATE.search(content):
+                # Two escapes may make one character; a half alone becomes the replacement character.
+                content = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        self._at = found.end()
+        return content
+
+    def _unescaped(self, found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return chr(int(found[1], 16))
+        character = _ESCAPED.get(found[2])
+        if character is None:
+            raise self.error("a string has an unknown escape")
+        return character
+
+    def _name(self) -> str:
+        text, at = self._text, self._at
+        character = text[at : at + 1]
+        if character == '"' or character == "'":
+            name = self._string(character)
+        else:
+            found = _NAME.match(text, at)
+            if found is None:
+                raise self.error("a property name is missing")
+            name = found[0]
+            self._at = found.end()
+        blanks = _BLANKS.match(text, self._at)
+        self._at = blanks.end() if blanks else self._at
+        if not text.startswith(":", self._at):
+            raise self.error("a colon is missing behind a property name")
+        self._at += 1
+        return name
+
+    def _skip(self) -> None:
+        text = self._text
+        while True:
+            blanks = _BLANKS.match(text, self._at)
+            self._at = blanks.end() if blanks else self._at
+            if not text.startswith("/", self._at):
+                return
+            comment = _COMMENT.match(text, self._at)
+            if comment is None:
+                raise self.error("a comment is malformed or not closed")
+            self._at = comment.end()
+
+    def _pointer(self, containers: list[Any], pointers: list[str], name: str) -> str:
+        if not containers:
+            return ""
+        container = containers[-1]
+        key = name.replace("~", "~0").replace("/", "~1") if type(container) is dict else str(len(container))
+        return f"{pointers[-1]}/{key}"
+
+    def _place(self, at: int) -> tuple[int, int]:
+        if at < 0:
+            return -1, -1
+        if not self._line_starts:
+            self._line_starts = [0, *(found.end() for found in _LINE_END.finditer(self._text))]
+        line = bisect_right(self._line_starts, at)
+        return line, at - self._line_starts[line - 1]
+
+    def error(self, message: str) -> LocatedSyntaxError:
+        """`message`, at the current place."""
+        return LocatedSyntaxError(message, *self._place(self._at))
+
+
+def parse_located(text: str) -> Node:
+    """The text of a mapping, every value with its line and position; raises LocatedSyntaxError."""
+    reader = Reader(text.removeprefix("\ufeff"), located=True)
+    node: Node = reader.read()
+    if not reader.at_end():
+        raise reader.error("text follows the end of the mapping")
+    return node

@@ -1,0 +1,160 @@
+"""The tokens of a message and their readings, as Json.NET and .NET have them.
+
+The connector reads a message with Json.NET, which turns every string that looks like a date into one, and a *value*
+is the text that .NET makes of a token. Both are done here lazily: a body becomes plain Python values (orjson's), a
+string stays a string, and it becomes a date only when an expression asks for its text or time reading.
+
+    Json.NET's types    Python
+    Object, Array       dict, list
+    String, Date        str (`is_date` tells), or Text where it is never a date
+    Integer             int (past 64 bits too)
+    Float               float
+    Boolean, Null       bool, None (also of `undefined` and of empty places)
+"""
+
+import re
+from typing import Any
+
+from medtech.dotnet import times
+from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, format_double
+from medtech.dotnet.times import NoDate, json_date, utc_ticks
+
+
+class Text(str):
+    """A string of Properties or SystemProperties: it stays a text, whatever it looks like."""
+
+    __slots__ = ()
+
+
+class NoReading(ValueError):
+    """A token that has no such reading; the message names its type, never its value."""
+
+
+def is_date(token: Any) -> bool:
+    """Whether Json.NET would have made a date of this string."""
+    return type(token) is str and _may_be_date(token) and json_date(token) is not None
+
+
+def _may_be_date(text: str) -> bool:
+    return len(text) >= 9 and (text[10:11] == "T" or text[0] == "/")
+
+
+def text_reading(token: Any) -> str | None:
+    """A token as a value: the text that .NET makes of it, None for null; raises NoReading.
+
+    A date reads as `MM/dd/yyyy HH:mm:ss` in UTC, a fraction in its shortest form, `true` as `True`. An object, an
+    array and an integer past 64 bits have no text reading.
+    """
+    kind = type(token)
+    if kind is str:
+        if len(token) >= 9 and (token[10:11] == "T" or token[0] == "/"):
+            moment = json_date(token)
+            if moment is not None:
+                return times.format_invariant(moment.ticks)
+        return token  # type: ignore[no-any-return]
+    if kind is int:
+        if INT64_MIN <= token <= INT64_MAX:
+            return str(token)
+        raise NoReading("an integer past 64 bits has no text reading")
+    if kind is float:
+        return format_double(token)
+    if token is None:
+        return None
+    if kind is bool:
+        return "True" if token else "False"
+    if kind is Text:
+        return str(token)
+    raise NoReading(f"{type_name(token)} has no text reading")
+
+
+def time_reading(token: Any) -> int:
+    """A token as a time, in UTC ticks; raises NoReading.
+
+    A date of the message reads as itself, another text as .NET's invariant culture parses it; numbers have no time
+    reading, and neither has null.
+    """
+    if not isinstance(token, str):
+        raise NoReading(f"{type_name(token)} has no time reading")
+    ticks = utc_ticks(token)
+    if ticks is not None:
+        return ticks
+    if type(token) is str and _may_be_date(token):
+        moment = json_date(token)
+        if moment is not None:
+            return moment.ticks
+    try:
+        return times.parse(token)
+    except NoDate as error:
+        raise NoReading(f"the text is no time: {error}") from None
+
+
+def type_name(token: Any) -> str:
+    """Json.NET's name of the token's type, with its article, for error messages."""
+    if isinstance(token, str):
+        return "a date" if is_date(token) else "a string"
+    if isinstance(token, bool):
+        return "a boolean"
+    return next((name for kind, name in _TYPE_NAMES if isinstance(token, kind)), "null")
+
+
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (dict, "an object"),
+    (list, "an array"),
+    (int, "an integer"),
+    (float, "a fraction"),
+)
+
+
+def json_text(token: Any) -> str:
+    """Compact JSON as Json.NET writes it: a date in ISO form, its fraction without trailing zeros."""
+    pieces: list[str] = []
+    _write(token, pieces)
+    return "".join(pieces)
+
+
+def _write(token: Any, pieces: list[str]) -> None:
+    if isinstance(token, str):
+        moment = json_date(token) if type(token) is str and _may_be_date(token) else None
+        pieces.append(_quoted(token) if moment is None else f'"{times.format_iso(moment)}"')
+    elif isinstance(token, bool):
+        pieces.append("true" if token else "false")
+    elif token is None:
+        pieces.append("null")
+    elif isinstance(token, float):
+        pieces.append(_json_double(token))
+    elif isinstance(token, dict):
+        separator = "{"
+        for name, value in token.items():
+            pieces.append(f"{separator}{_quoted(name)}:")
+            _write(value, pieces)
+            separator = ","
+        pieces.append("}" if token else "{}")
+    elif isinstance(token, list):
+        separator = "["
+        for value in token:
+            pieces.append(separator)
+            _write(value, pieces)
+            separator = ","
+        pieces.append("]" if token else "[]")
+    else:
+        pieces.append(str(token))
+
+
+def _json_double(value: float) -> str:
+    text = format_double(value)
+    if text[-1] in "Ny":
+        return f'"{text}"'  # NaN and the infinities
+    return text if "." in text or "E" in text else f"{text}.0"
+
+
+_ESCAPED = re.compile('["\\\\\x00-\x1f\x85\u2028\u2029]')
+_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
+def _quoted(text: str) -> str:
+    return f'"{_ESCAPED.sub(_escape, text)}"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"

@@ -1,0 +1,140 @@
+"""A JMESPath syntax tree as chains of steps.
+
+The package's tree nests a projection around what follows it, and drops the parentheses. JmesPath.Net applies steps from
+left to right, whatever stands before them; so a chain is read off the tree in that order.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from medtech.jmespath.syntax import Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """`@` in front of a selection: that is a step then, which null ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A function, `[a, b]` or `{a: b}`: evaluated on the element, whatever that is."""
+
+    node: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """`[*]`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """`*`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """`[start:stop:step]`"""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+    def of(self, array: list[Any]) -> list[Any]:
+        """Unlike Python's, a start outside of the array is not moved to its end: the steps are counted from there."""
+        step = self.step or 1
+        start, stop, _ = slice(self.start, self.stop, step).indices(len(array))
+        if self.start is not None:
+            wanted = self.start if self.start >= 0 else self.start + len(array)
+            start += (wanted - start) % step
+        return array[start:stop:step] if step > 0 else [array[place] for place in range(start, stop, step)]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    condition: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """`[]`"""
+
+
+Step = Field | Index | Current | Select | Elements | Members | Cut | Filter | Flatten
+
+PROJECTING = (Elements, Members, Cut, Filter)
+_SELECTORS = ("function_expression", "multi_select_list", "multi_select_dict")
+
+
+def chain(node: Syntax) -> tuple[Syntax | None, list[Step]]:
+    """What a chain starts from (None: the current node) and its steps from left to right."""
+    kind, children = node["type"], node["children"]
+    if kind in ("current", "identity"):
+        return None, []
+    if kind == "field":
+        return None, [Field(node["value"])]
+    if kind in _SELECTORS:
+        return None, [Select(node)]
+    if kind in ("subexpression", "index_expression"):
+        base, steps = chain(children[0])
+        if children[0]["type"] == "current" and children[1]["type"] in _SELECTORS:
+            steps = [Current()]
+        for child in children[1:]:
+            steps += [_bracket(child)] if child["type"] in ("index", "slice") else chain(child)[1]
+        return base, steps
+    if kind == "flatten":
+        base, steps = chain(children[0])
+        return base, [*steps, Flatten()]
+    if kind in ("projection", "value_projection", "filter_projection"):
+        base, steps = chain(children[0])
+        if kind == "value_projection":
+            steps = [*steps, Members()]
+        elif kind == "filter_projection":
+            steps = [*steps, Filter(children[2])]
+        elif not _projects_itself(children[0]):
+            steps = [*steps, Elements()]
+        return base, steps + chain(children[1])[1]
+    return node, []
+
+
+def _bracket(node: Syntax) -> Step:
+    return Index(node["value"]) if node["type"] == "index" else Cut(*node["children"])
+
+
+def _projects_itself(left: Syntax) -> bool:
+    """The parser puts `[]` and slices to the left of a projection node; `[*]` is the node itself."""
+    if left["type"] == "flatten":
+        return True
+    return bool(left["type"] == "index_expression" and left["children"][-1]["type"] == "slice")
+
+
+WHOLE_ROOT: Final = "@"
+"""Stands for the root itself among the names of its properties; one of this name is taken for the whole, too."""
+
+
+def root_names(node: Syntax) -> frozenset[str]:
+    """The properties of the root that the expression reads; WHOLE_ROOT if it needs the root itself."""
+    base, steps = chain(node)
+    if base is not None:
+        if base["type"] == "pipe":
+            return root_names(base["children"][0])
+        return frozenset[str]().union(*map(root_names, base["children"]))
+    first = steps[0] if steps else None
+    if isinstance(first, Select):
+        children = [
+            child["children"][0] if child["type"] == "key_val_pair" else child for child in first.node["children"]
+        ]
+        return frozenset[str]().union(*(root_names(child) for child in children if child["type"] != "expref"))
+    if isinstance(first, Field) and first.name != WHOLE_ROOT:
+        return frozenset({first.name})
+    return frozenset({WHOLE_ROOT})

@@ -1,0 +1,437 @@
+"""JMESPath as the service reads it (JmesPath.Net), compiled to closures.
+
+An expression is parsed once, when its mapping is loaded (`compile_expression`), and then only run. JmesPath.Net carries
+a projection through an expression as a value of its own kind; what follows from that is kept here:
+
+- A chain of steps (`.name`, `[0]`, `[*]`, `.{...}`) is applied from left to right; behind a projection each step is
+  applied to every element, and parentheses do not end it. A pipe, `[]`, an argument or an operand does: it sees an
+  array.
+- Null ends a chain: `missing.{a: b}` is null, though `{a: b}` of null is an object.
+- What a step does not find is left out of a projection; a null that stands in the document stays in it, and the next
+  step sees that null.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from medtech.jmespath.chain import (
+    PROJECTING,
+    WHOLE_ROOT,
+    Current,
+    Cut,
+    Elements,
+    Field,
+    Filter,
+    Flatten,
+    Index,
+    Members,
+    Select,
+    Step,
+    chain,
+    root_names,
+)
+from medtech.jmespath.comparison import COMPARATORS, truth
+from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
+from medtech.jmespath.functions import EXPRESSION, FUNCTIONS, Evaluate, Function, wrong_type
+from medtech.jmespath.syntax import Syntax, nested_too_deep, parse
+
+
+class Expression:
+    """A compiled expression.
+
+    `names` are its property names from the root when it is nothing but names (`Body.deviceId`), else None.
+    """
+
+    __slots__ = ("_from_further", "_from_root", "_further_name", "names", "text")
+
+    def __init__(self, text: str, tree: Syntax, further_name: str | None = None) -> None:
+        base, steps = chain(tree)
+        is_names = base is None and all(isinstance(step, Field) for step in steps)
+        self.text = text
+        self.names = tuple(step.name for step in steps if isinstance(step, Field)) if is_names else None
+        seen = root_names(tree)
+        self._further_name = further_name if further_name in seen or WHOLE_ROOT in seen else None
+        self._from_root = _Compiler().raw(tree, at_root=True)
+        # Nearly every value is read from the further name alone: then its value is where evaluation starts.
+        starts_there = further_name is not None and seen == {further_name}
+        self._from_further = _Compiler(further_name).raw(tree, at_root=True) if starts_there else None
+
+    def search(self, document: Any, further: Any = None) -> Any:
+        """What the expression gives in `document`: a token, a `Projection`, or None; raises ExpressionFailed.
+
+        `further` is the value of the further name, if the expression was compiled with one; `document` is then an
+        object.
+        """
+        try:
+            if self._further_name is None:
+                result = self._from_root(document)
+            elif self._from_further is not None:
+                result = self._from_further(further)
+            else:
+                # The document itself is shared, not copied: only its few outermost entries are.
+                result = self._from_root({**document, self._further_name: further})
+        except OverflowError:
+            raise ExpressionFailed("fails: an integer is too large to be reckoned with as a fraction") from None
+        return result
+
+    def tokens(self, document: Any, further: Any = None) -> list[Any]:
+        """What the expression selects: the elements of a projection, else the one token, or none for null."""
+        result = self.search(document, further)
+        if type(result) is Projection:
+            return [_settled(element) for element in result]
+        return [] if result is None else [result]
+
+    def single(self, document: Any, further: Any = None) -> Any:
+        """The result read as one token, None if there is none; raises ExpressionFailed for several.
+
+        A projection is then an array, even of one element.
+        """
+        result = self.search(document, further)
+        if type(result) is not Projection:
+            return result
+        if len(result) > 1:
+            raise ExpressionFailed(f"finds {len(result)} tokens where one is needed")
+        return _settled(result)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def compile_expression(text: str, further_name: str | None = None) -> Expression:
+    """An expression; raises ExpressionInvalid with the position of what is wrong.
+
+    `further_name` is one that the root has after those of the document; each evaluation gives its value.
+    """
+    try:
+        return Expression(text, parse(text), further_name)
+    except RecursionError:
+        raise nested_too_deep() from None
+
+
+class Projection(list[Any]):
+    """An array that further steps apply to element by element."""
+
+    __slots__ = ()
+
+
+NOTHING: Final = object()
+"""What a step answers for an element of a projection that it leaves out."""
+
+
+def _settled(value: Any) -> Any:
+    """A value outside of projections: those in it are arrays."""
+    if type(value) is Projection:
+        return [_settled(element) for element in value]
+    return value
+
+
+class _Compiler:
+    """Makes closures of one argument, the current node.
+
+    A *settled* closure gives a token. A *raw* one may also give a Projection, for the steps that go on with it.
+    `dropped_name` is left out at the root: the closure then starts from the value of that name.
+    """
+
+    def __init__(self, dropped_name: str | None = None) -> None:
+        self._dropped_name = dropped_name
+
+    def raw(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        return self._compile(node, at_root, raw=True)
+
+    def settled(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        return self._compile(node, at_root, raw=False)
+
+    def _compile(self, node: Syntax, at_root: bool, *, raw: bool) -> Evaluate:
+        base, steps = chain(node)
+        if base is not None:
+            start = getattr(self, f"_{base['type']}")(base, at_root, raw or bool(steps))
+            return self._steps_behind(start, steps, raw) if steps else start
+        if at_root and self._dropped_name is not None and steps and steps[0] == Field(self._dropped_name):
+            return self._steps(steps[1:], False, raw)
+        return self._steps(steps, at_root, raw)
+
+    # Steps
+
+    def _steps(self, steps: list[Step], at_root: bool, raw: bool) -> Evaluate:
+        """The steps from the current node on; a flattening takes all that was found before it."""
+        for place in range(len(steps) - 1, -1, -1):
+            if isinstance(steps[place], Flatten):
+                source = self._steps(steps[:place], at_root, False)
+                return _project(_flattening(source), self._step(steps[place + 1 :], mapped=True, raw=raw), raw, None)
+        return self._step(steps, mapped=False, raw=raw, at_root=at_root) or _identity
+
+    def _steps_behind(self, start: Evaluate, steps: list[Step], raw: bool) -> Evaluate:
+        """The steps behind an operator in parentheses, which may give a projection."""
+        flattened = next((place for place, step in enumerate(steps) if isinstance(step, Flatten)), len(steps))
+        straight = self._steps(steps[:flattened], False, True)
+        mapped = self._step(steps[:flattened], mapped=True, raw=True)
+
+        def evaluate(value: Any) -> Any:
+            found = start(value)
+            if type(found) is Projection:
+                return found if mapped is None else _mapped_deep(found, mapped)
+            return None if found is None else straight(found)
+
+        if flattened == len(steps):
+            return evaluate if raw else lambda value: _settled(evaluate(value))
+        rest = self._steps(steps[flattened:], False, raw)
+        return lambda value: rest(_settled(evaluate(value)))
+
+    def _step(self, steps: list[Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
+        """The first step, and through it all others; None for no steps.
+
+        `mapped`: for one element of a projection, where NOTHING leaves the element out.
+        """
+        if not steps:
+            return None
+        step = steps[0]
+        end = NOTHING if mapped else None
+        rest = self._step(steps[1:], mapped=mapped or isinstance(step, PROJECTING), raw=raw)
+        if isinstance(step, Field):
+            return _field(step.name, rest, end)
+        if isinstance(step, Index):
+            return _index(step.place, rest, end)
+        if isinstance(step, Current):
+            return lambda value: None if value is None or rest is None else rest(value)
+        if isinstance(step, Select):
+            return _selection(getattr(self, f"_{step.node['type']}")(step.node, at_root, raw), rest, end)
+        return _project(self._projected(step), rest, raw, end)
+
+    def _projected(self, step: Step) -> Callable[[Any], Any]:
+        """The elements that a step projects, None where it does not apply."""
+        if isinstance(step, Elements):
+            return lambda value: value if type(value) is list else None
+        if isinstance(step, Members):
+            return lambda value: list(value.values()) if type(value) is dict else None
+        if isinstance(step, Cut):
+            cut = step.of
+            return lambda value: cut(value) if type(value) is list else None
+        assert isinstance(step, Filter)
+        holds = self.condition(step.condition)
+        return lambda value: [element for element in value if holds(element)] if type(value) is list else None
+
+    # What a chain may start from, or select
+
+    def _literal(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        return _constant(node["value"])
+
+    def _pipe(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left = self.settled(node["children"][0], at_root=at_root)
+        right = self._compile(node["children"][1], False, raw=raw)
+        return lambda value: right(left(value))
+
+    def _or_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
+
+        def either(value: Any) -> Any:
+            found = left(value)
+            return found if truth(found) else right(value)
+
+        return either
+
+    def _and_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
+
+        def both(value: Any) -> Any:
+            found = left(value)
+            return right(value) if truth(found) else found
+
+        return both
+
+    def _not_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        holds = self.condition(node["children"][0], at_root=at_root)
+        return lambda value: not holds(value)
+
+    def _comparator(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        left, right = (self.settled(child, at_root=at_root) for child in node["children"])
+        compare = COMPARATORS[node["value"]]
+        return lambda value: compare(left(value), right(value))
+
+    def _multi_select_list(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        elements = [self.settled(child, at_root=at_root) for child in node["children"]]
+        return lambda value: [element(value) for element in elements]
+
+    def _multi_select_dict(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        members = [(child["value"], self.settled(child["children"][0], at_root=at_root)) for child in node["children"]]
+        return lambda value: {name: member(value) for name, member in members}
+
+    def _function_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        name, arguments = node["value"], node["children"]
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise ExpressionInvalid(f"there is no function '{name}'", node["start"])
+        wanted = len(function.parameters)
+        if len(arguments) < wanted or (len(arguments) > wanted and not function.variadic):
+            least = "at least " if function.variadic else ""
+            raise ExpressionInvalid(
+                f"{name}() takes {least}{wanted} argument{'s' if wanted > 1 else ''}, not {len(arguments)}",
+                node["start"],
+            )
+        compiled = []
+        for place, argument in enumerate(arguments):
+            parameter = function.parameters[min(place, wanted - 1)]
+            if (parameter is EXPRESSION) != (argument["type"] == "expref"):
+                needed = "must be an expression (&...)" if parameter is EXPRESSION else "must be no expression (&...)"
+                raise ExpressionInvalid(f"argument {place + 1} of {name}() {needed}", node["start"])
+            if parameter is EXPRESSION:
+                compiled.append(_constant(self.settled(argument["children"][0])))
+            else:
+                compiled.append(self.settled(argument, at_root=at_root))
+        last = arguments[-1]
+        return _call(function, compiled, last["value"] if last["type"] == "literal" else _NO_CONSTANT)
+
+    def condition(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
+        """The truth of a node, without making its value where that is not needed."""
+        kind = node["type"]
+        if kind == "and_expression" or kind == "or_expression":
+            left, right = (self.condition(child, at_root=at_root) for child in node["children"])
+            if kind == "and_expression":
+                return lambda value: left(value) and right(value)
+            return lambda value: left(value) or right(value)
+        evaluate = self.settled(node, at_root=at_root)
+        if kind == "not_expression" or kind == "comparator":
+            return evaluate
+        return lambda value: truth(evaluate(value))
+
+
+_NO_CONSTANT: Final = object()
+
+
+def _constant(value: Any) -> Evaluate:
+    return lambda _: value
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+# In each of these `end` is what ends the chain where the step finds nothing: NOTHING in a projection, else null, which
+# then also ends it where it is found.
+
+
+def _field(name: str, rest: Evaluate | None, end: Any) -> Evaluate:
+    if rest is None:
+        return lambda value: value.get(name, end) if type(value) is dict else end
+
+    def field(value: Any) -> Any:
+        found = value.get(name, end) if type(value) is dict else end
+        return end if found is end else rest(found)
+
+    return field
+
+
+def _index(place: int, rest: Evaluate | None, end: Any) -> Evaluate:
+    def index(value: Any) -> Any:
+        if type(value) is not list or not -len(value) <= place < len(value):
+            return end
+        found = value[place]
+        return found if rest is None or found is end else rest(found)
+
+    return index
+
+
+def _selection(select: Evaluate, rest: Evaluate | None, end: Any) -> Evaluate:
+    if rest is None and end is None:
+        return select
+
+    def selection(value: Any) -> Any:
+        found = select(value)
+        if found is None:
+            return end
+        return found if rest is None else rest(found)
+
+    return selection
+
+
+def _project(elements: Evaluate, rest: Evaluate | None, raw: bool, end: Any) -> Evaluate:
+    """The projection of `elements`, each through `rest`; an array where it is settled."""
+
+    def project(value: Any) -> Any:
+        found = elements(value)
+        if found is None:
+            return end
+        if rest is not None:
+            found = [result for element in found if (result := rest(element)) is not NOTHING]
+        return Projection(found) if raw else found
+
+    return project
+
+
+def _mapped_deep(projection: Projection, rest: Evaluate) -> Projection:
+    return Projection(
+        result
+        for element in projection
+        if (result := _mapped_deep(element, rest) if type(element) is Projection else rest(element)) is not NOTHING
+    )
+
+
+def _flattening(source: Evaluate) -> Evaluate:
+    def flatten(value: Any) -> Any:
+        found = source(value)
+        if type(found) is not list:
+            return None
+        flat: list[Any] = []
+        for element in found:
+            if type(element) is list:
+                flat += element
+            else:
+                flat.append(element)
+        return flat
+
+    return flatten
+
+
+def _call(function: Function, arguments: list[Evaluate], constant: Any) -> Evaluate:
+    """The call of a function on checked arguments; one and two arguments, nearly all calls, without a loop.
+
+    `constant` is the last argument where that is a literal: the number to multiply by, the text to start with.
+    """
+    call, name = function.call, function.name
+    parameters = [function.parameters[min(place, len(function.parameters) - 1)] for place in range(len(arguments))]
+    if len(arguments) == 1:
+        (argument,), (parameter,) = arguments, parameters
+        types = parameter.types
+        if types is None:
+            return lambda value: call(argument(value))
+
+        def call_one(value: Any) -> Any:
+            given = argument(value)
+            if type(given) not in types:
+                raise wrong_type(name, 1, parameter, given)
+            return call(given)
+
+        return call_one
+    if len(arguments) == 2 and parameters[0].types and parameters[1].types:
+        first, second = arguments
+        left_types, right_types = parameters[0].types, parameters[1].types
+
+        def call_with_constant(value: Any) -> Any:
+            left = first(value)
+            if type(left) not in left_types:
+                raise wrong_type(name, 1, parameters[0], left)
+            return call(left, constant)
+
+        if type(constant) in right_types:
+            return call_with_constant
+
+        def call_two(value: Any) -> Any:
+            left, right = first(value), second(value)
+            if type(left) not in left_types:
+                raise wrong_type(name, 1, parameters[0], left)
+            if type(right) not in right_types:
+                raise wrong_type(name, 2, parameters[1], right)
+            return call(left, right)
+
+        return call_two
+
+    def call_many(value: Any) -> Any:
+        given = [argument(value) for argument in arguments]
+        for place, (parameter, item) in enumerate(zip(parameters, given, strict=True), 1):
+            if parameter.types is not None and type(item) not in parameter.types:
+                raise wrong_type(name, place, parameter, item)
+        return call(*given)
+
+    return call_many

@@ -1,0 +1,435 @@
+"""The functions of JMESPath: the specification's as JmesPath.Net has them, and the service's own eight.
+
+A function is added by writing it here with `@function(name, parameters...)`; nothing else registers it. What it gets
+is checked against the parameters first. Integers and fractions are distinct types (.NET's long and double). A string
+that looks like a date is a date, which functions see by its text reading; a string that a function makes is a `Text`,
+which never becomes a date.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from medtech.dotnet import ticks
+from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
+from medtech.jmespath.comparison import equal, text_of
+from medtech.jmespath.errors import ExpressionFailed
+
+Evaluate = Callable[[Any], Any]
+
+
+class Parameter(NamedTuple):
+    """What an argument may be: its words for messages, and the Python types (None: any)."""
+
+    description: str
+    types: frozenset[type] | None
+
+
+ANY = Parameter("anything", None)
+NUMBER = Parameter("a number", frozenset({int, float}))
+INTEGER = Parameter("an integer", frozenset({int}))
+STRING = Parameter("a string", frozenset({str, Text}))
+BOOLEAN = Parameter("a boolean", frozenset({bool}))
+NULL = Parameter("a null", frozenset({type(None)}))
+ARRAY = Parameter("an array", frozenset({list}))
+OBJECT = Parameter("an object", frozenset({dict}))
+ARRAY_OR_STRING = Parameter("an array or a string", frozenset({list, str, Text}))
+MEASURABLE = Parameter("an object, an array or a string", frozenset({dict, list, str, Text}))
+EXPRESSION = Parameter("an expression (&...)", None)
+
+
+class Function(NamedTuple):
+    """`variadic`: the last parameter may be repeated."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    variadic: bool
+    call: Callable[..., Any]
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+_Implementation = Callable[..., Any]
+
+
+def function(name: str, *parameters: Parameter, variadic: bool = False) -> Callable[[_Implementation], _Implementation]:
+    """Registers the decorated function under the name that expressions use."""
+
+    def register(call: _Implementation) -> _Implementation:
+        FUNCTIONS[name] = Function(name, parameters, variadic, call)
+        return call
+
+    return register
+
+
+def wrong_type(name: str, position: int, parameter: Parameter, value: Any) -> ExpressionFailed:
+    """The failure of an argument; positions count from 1."""
+    return ExpressionFailed(
+        f"fails in {name}(): argument {position} must be {parameter.description}, not {type_name(value)}"
+    )
+
+
+# --- Numbers ------------------------------------------------------------------------------------------------------
+
+
+def _long(name: str, number: int) -> int:
+    if INT64_MIN <= number <= INT64_MAX:
+        return number
+    raise ExpressionFailed(f"fails in {name}(): the result does not fit in an integer of 64 bits")
+
+
+def _rounded_long(name: str, number: float) -> int:
+    if math.isfinite(number):
+        return _long(name, round(number))
+    raise ExpressionFailed(f"fails in {name}(): the result is no integer of 64 bits")
+
+
+@function("add", NUMBER, NUMBER)
+def _add(left: float, right: float) -> float:
+    result = left + right
+    return result if type(result) is float else _long("add", int(result))
+
+
+@function("subtract", NUMBER, NUMBER)
+def _subtract(left: float, right: float) -> float:
+    result = left - right
+    return result if type(result) is float else _long("subtract", int(result))
+
+
+@function("multiply", NUMBER, NUMBER)
+def _multiply(left: float, right: float) -> float:
+    result = left * right
+    return result if type(result) is float else _long("multiply", int(result))
+
+
+@function("divide", NUMBER, NUMBER)
+def _divide(left: float, right: float) -> float:
+    if not right:
+        raise ExpressionFailed("fails in divide(): a number cannot be divided by zero")
+    if type(left) is int and type(right) is int and not left % right:
+        return _long("divide", left // right)
+    return float(left) / float(right)
+
+
+@function("pow", NUMBER, NUMBER)
+def _pow(base: float, exponent: float) -> float:
+    if exponent < 0 and not base:
+        raise ExpressionFailed("fails in pow(): zero has no negative power")
+    # Even of integers .NET takes the power of doubles.
+    try:
+        result = math.pow(base, exponent)
+    except OverflowError:
+        result = -math.inf if base < 0 and exponent % 2 else math.inf
+    except ValueError:
+        result = math.nan
+    whole = type(base) is int and type(exponent) is int and exponent >= 0
+    return _rounded_long("pow", result) if whole else result
+
+
+@function("abs", NUMBER)
+def _abs(number: float) -> float:
+    return abs(number) if type(number) is float else _long("abs", abs(int(number)))
+
+
+@function("ceil", NUMBER)
+def _ceil(number: float) -> int:
+    return _rounded_long("ceil", float(math.ceil(number)) if math.isfinite(number) else number)
+
+
+@function("floor", NUMBER)
+def _floor(number: float) -> int:
+    return _rounded_long("floor", float(math.floor(number)) if math.isfinite(number) else number)
+
+
+@function("avg", ARRAY)
+def _avg(array: list[Any]) -> float | None:
+    _same("avg", array, NUMBER)
+    return float(_total(array)) / len(array) if array else None
+
+
+@function("sum", ARRAY)
+def _sum(array: list[Any]) -> float:
+    _same("sum", array, NUMBER)
+    total = _total(array)
+    if type(total) is int:
+        return _long("sum", total)
+    # A sum of fractions that comes out whole is an integer.
+    return int(total) if total % 1 == 0 and INT64_MIN <= total < INT64_MAX else total
+
+
+def _total(array: list[Any]) -> float:
+    if all(type(number) is int for number in array):
+        return int(sum(array))
+    total = 0.0
+    for number in array:  # one by one as .NET does; Python's sum() keeps track of what rounding lost
+        total += float(number)
+    return total
+
+
+@function("to_number", ANY)
+def _to_number(value: Any) -> float | None:
+    shape = type(value)
+    if shape is int or shape is float:
+        return value  # type: ignore[no-any-return]
+    if shape is not str and shape is not Text:
+        return None
+    if value.isascii() and value.isdigit() and len(value) < _CERTAINLY_LONG:
+        return int(value)
+    text = text_of(value)
+    whole = parse_int64(text)
+    if whole is not None:
+        return whole
+    # A fraction takes neither sign nor exponent nor blanks (.NET's AllowDecimalPoint); names such as NaN it does.
+    return parse_double(text) if _PLAIN_FRACTION.fullmatch(text) or not _DIGIT.search(text) else None
+
+
+_CERTAINLY_LONG = 19
+_PLAIN_FRACTION = re.compile(r"[0-9]*+(?:\.[0-9]*+)?")
+_DIGIT = re.compile("[0-9]")
+
+
+# --- Strings ------------------------------------------------------------------------------------------------------
+
+
+@function("contains", ARRAY_OR_STRING, ANY)
+def _contains(subject: Any, search: Any) -> bool:
+    if type(subject) is list:
+        return any(equal(element, search) for element in subject)
+    try:
+        searched = text_reading(search)
+    except NoReading:
+        searched = None
+    if searched is None:
+        raise wrong_type("contains", 2, STRING, search)
+    return searched in text_of(subject)
+
+
+@function("starts_with", STRING, STRING)
+def _starts_with(text: str, prefix: str) -> bool:
+    return text_of(text).startswith(text_of(prefix))
+
+
+@function("ends_with", STRING, STRING)
+def _ends_with(text: str, suffix: str) -> bool:
+    return text_of(text).endswith(text_of(suffix))
+
+
+@function("join", STRING, ARRAY)
+def _join(glue: str, texts: list[Any]) -> str:
+    _same("join", texts, STRING)
+    return Text(text_of(glue).join(map(text_of, texts)))
+
+
+@function("insertString", STRING, STRING, INTEGER)
+def _insert_string(text: str, addition: str, position: int) -> str:
+    for place, string in enumerate((text, addition), 1):
+        if is_date(string):
+            raise wrong_type("insertString", place, STRING, string)
+    # Positions count UTF-16 units; most texts have as many as characters.
+    units = text.encode("utf-16-le", "surrogatepass") if not text.isascii() else b""
+    if not 0 <= position <= (len(units) // 2 or len(text)):
+        raise ExpressionFailed("fails in insertString(): argument 3 is a position outside of the text")
+    if len(units) <= 2 * len(text):
+        return Text(text[:position] + addition + text[position:])
+    inserted = units[: 2 * position] + addition.encode("utf-16-le", "surrogatepass") + units[2 * position :]
+    # A character that is cut in half becomes two U+FFFD when .NET writes it.
+    return Text(inserted.decode("utf-16-le", "replace"))
+
+
+@function("to_string", ANY)
+def _to_string(value: Any) -> str:
+    # A date stays one: as a value it reads as such, inside JSON it is ISO.
+    return value if isinstance(value, str) else Text(json_text(value))
+
+
+@function("type", ANY)
+def _type(value: Any) -> str:
+    if isinstance(value, str):
+        return Text("string")
+    return _TYPES[type(value)]
+
+
+_TYPES: dict[type, Text] = {
+    int: Text("number"),
+    float: Text("number"),
+    bool: Text("boolean"),
+    list: Text("array"),
+    dict: Text("object"),
+    type(None): Text("null"),
+}
+
+
+@function("fromUnixTimestamp", INTEGER)
+def _from_unix_timestamp(seconds: int) -> str:
+    return _date("fromUnixTimestamp", seconds, ticks.TICKS_PER_SECOND)
+
+
+@function("fromUnixTimestampMs", INTEGER)
+def _from_unix_timestamp_ms(milliseconds: int) -> str:
+    return _date("fromUnixTimestampMs", milliseconds, ticks.TICKS_PER_MILLISECOND)
+
+
+_UNIX_EPOCH = ticks.from_unix_seconds(0)
+
+
+def _date(name: str, units: int, unit_ticks: int) -> str:
+    """A date, so a plain `str`: its readings are those of a date in the message."""
+    moment = _UNIX_EPOCH + units * unit_ticks
+    if not 0 <= moment <= ticks.MAX_TICKS:
+        raise ExpressionFailed(f"fails in {name}(): argument 1 lies outside of the years 1 to 9999")
+    text = ticks.format_iso(moment)
+    return text[:-1].rstrip("0").rstrip(".") + "Z"
+
+
+# --- Arrays and objects -------------------------------------------------------------------------------------------
+
+
+@function("length", MEASURABLE)
+def _length(value: Any) -> int:
+    return len(text_of(value) if isinstance(value, str) else value)
+
+
+@function("reverse", ARRAY_OR_STRING)
+def _reverse(value: Any) -> Any:
+    return Text(text_of(value)[::-1]) if isinstance(value, str) else value[::-1]
+
+
+@function("keys", OBJECT)
+def _keys(value: dict[str, Any]) -> list[Any]:
+    return [Text(name) for name in value]
+
+
+@function("values", OBJECT)
+def _values(value: dict[str, Any]) -> list[Any]:
+    return list(value.values())
+
+
+@function("merge", OBJECT, variadic=True)
+def _merge(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """As Json.NET merges: objects within objects too, and arrays one behind the other."""
+    merged = dict(first)
+    for other in others:
+        merged = _merged(merged, other)
+    return merged
+
+
+def _merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in other.items():
+        held = merged.get(name)
+        if type(held) is dict and type(value) is dict:
+            merged[name] = _merged(held, value)
+        elif type(held) is list and type(value) is list:
+            merged[name] = held + value
+        else:
+            merged[name] = value
+    return merged
+
+
+@function("not_null", ANY, variadic=True)
+def _not_null(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+@function("to_array", ANY)
+def _to_array(value: Any) -> list[Any]:
+    return value if type(value) is list else [value]
+
+
+@function("map", EXPRESSION, ARRAY)
+def _map(expression: Evaluate, array: list[Any]) -> list[Any]:
+    return [expression(element) for element in array]
+
+
+@function("max", ARRAY)
+def _max(array: list[Any]) -> Any:
+    return _extreme("max", array, max)
+
+
+@function("min", ARRAY)
+def _min(array: list[Any]) -> Any:
+    return _extreme("min", array, min)
+
+
+def _extreme(name: str, array: list[Any], choose: Callable[[Iterable[Any]], Any]) -> Any:
+    if not array:
+        return None
+    if _same(name, array, NUMBER, STRING) is STRING:
+        return Text(choose(map(text_of, array)))
+    if all(type(number) is int for number in array):
+        return choose(array)
+    return float(choose(array))
+
+
+@function("max_by", ARRAY, EXPRESSION)
+def _max_by(array: list[Any], expression: Evaluate) -> Any:
+    return _extreme_by("max_by", array, expression, lambda left, right: left > right)
+
+
+@function("min_by", ARRAY, EXPRESSION)
+def _min_by(array: list[Any], expression: Evaluate) -> Any:
+    return _extreme_by("min_by", array, expression, lambda left, right: left < right)
+
+
+def _extreme_by(name: str, array: list[Any], expression: Evaluate, beats: Callable[[float, float], bool]) -> Any:
+    """Of equals the last. A text counts as the number it spells; a single element is never compared."""
+    if not array:
+        raise ExpressionFailed(f"fails in {name}(): argument 1 is an empty array")
+    best = array[0]
+    for element in array[1:]:
+        best = best if beats(_key(name, expression(best)), _key(name, expression(element))) else element
+    return best
+
+
+def _key(name: str, value: Any) -> float:
+    if type(value) is int or type(value) is float:
+        return value
+    if not isinstance(value, str):
+        raise ExpressionFailed(
+            f"fails in {name}(): the expression must give a number or a string, not {type_name(value)}"
+        )
+    number = parse_double(text_of(value))
+    if number is None:
+        raise ExpressionFailed(f"fails in {name}(): the expression gives a string that is no number")
+    return number
+
+
+@function("sort", ARRAY)
+def _sort(array: list[Any]) -> list[Any]:
+    kind = _same("sort", array, NUMBER, STRING, BOOLEAN, NULL)
+    if kind is STRING:
+        return [Text(text) for text in sorted(map(text_of, array))]
+    return array if kind is NULL else sorted(array)
+
+
+@function("sort_by", ARRAY, EXPRESSION)
+def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
+    keys = [expression(element) for element in array]
+    if _same("sort_by", keys, NUMBER, STRING) is STRING:
+        keys = _ordered_as_texts(keys)
+    order = sorted(range(len(array)), key=keys.__getitem__)
+    return [array[place] for place in order]
+
+
+def _ordered_as_texts(keys: list[str]) -> list[Any]:
+    """What puts strings in the order of sort_by: dates by time, texts by code unit, never one against the other."""
+    dates = sum(map(is_date, keys))
+    if 0 < dates < len(keys):
+        raise ExpressionFailed("fails in sort_by(): the expression gives both dates and other strings")
+    if dates:
+        return [time_reading(key) for key in keys]
+    return [text_of(key).encode("utf-16-be", "surrogatepass") for key in keys]
+
+
+def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:
+    """The parameter that all values satisfy, None of no values; raises ExpressionFailed if they are of two kinds."""
+    found = None
+    for value in values:
+        if found is None:
+            found = next((parameter for parameter in allowed if type(value) in (parameter.types or ())), None)
+        if found is None or type(value) not in (found.types or ()):
+            wanted = " or all ".join(parameter.description.partition(" ")[2] + "s" for parameter in allowed)
+            raise ExpressionFailed(f"fails in {name}(): the elements must be all {wanted}, one is {type_name(value)}")
+    return found

@@ -1,0 +1,285 @@
+"""How a JSONPath filter compares two tokens: Json.NET's rules for JValue.
+
+`==` converts nothing, except that an integer equals a fraction of the same value and a date equals its JSON text.
+`<` and `>` convert: a text to the other side's type, anything else to the left side's. Null is less than everything.
+What cannot be converted compares false, where the connector loses the message (divergence 15). Objects and arrays
+equal nothing, so that `!=` is true of them.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import regex
+
+from medtech.dotnet import times
+from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.dotnet.tokens import Text, is_date, time_reading
+from medtech.jsonpath.errors import PathFailed
+
+REGEX_TIMEOUT_SECONDS = 0.1
+"""One match may take this long; an expression that backtracks without end is stopped there."""
+
+
+class Property:
+    """A property as a token of its own, which it is to Json.NET while a path is evaluated.
+
+    Conditions that do not look at their candidate hold for properties too, and a later step may look below them.
+    They never leave an evaluation.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Kind(Enum):
+    CONTAINER = 0
+    NULL = 1
+    BOOLEAN = 2
+    INTEGER = 3
+    FLOAT = 4
+    STRING = 5
+    DATE = 6
+
+
+_KINDS: dict[type, _Kind] = {
+    dict: _Kind.CONTAINER,
+    list: _Kind.CONTAINER,
+    Property: _Kind.CONTAINER,
+    type(None): _Kind.NULL,
+    bool: _Kind.BOOLEAN,
+    int: _Kind.INTEGER,
+    float: _Kind.FLOAT,
+    Text: _Kind.STRING,
+}
+
+
+def _kind(token: Any) -> _Kind:
+    if type(token) is str:
+        return _Kind.DATE if is_date(token) else _Kind.STRING
+    return _KINDS[type(token)]
+
+
+def equal(left: Any, right: Any) -> bool:
+    """`==`"""
+    left_kind, right_kind = _kind(left), _kind(right)
+    if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
+        return False
+    if left_kind is right_kind or _are_numbers(left_kind, right_kind):
+        return _compare(left_kind, left, right) == 0
+    if left_kind is _Kind.DATE and right_kind is _Kind.STRING:
+        moment = times.json_date(left)
+        return moment is not None and times.format_iso(moment) == right
+    return False
+
+
+def not_equal(left: Any, right: Any) -> bool:
+    """`!=` and `<>`: also true of objects and arrays."""
+    return not equal(left, right)
+
+
+def strictly_equal(left: Any, right: Any) -> bool:
+    """`===`: a date does not equal its text."""
+    left_kind, right_kind = _kind(left), _kind(right)
+    if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
+        return False
+    return (left_kind is right_kind or _are_numbers(left_kind, right_kind)) and _compare(left_kind, left, right) == 0
+
+
+def strictly_not_equal(left: Any, right: Any) -> bool:
+    """`!==`: unlike `!=` false of objects and arrays."""
+    if _kind(left) is _Kind.CONTAINER or _kind(right) is _Kind.CONTAINER:
+        return False
+    return not strictly_equal(left, right)
+
+
+def less(left: Any, right: Any) -> bool:
+    order = _order(left, right)
+    return order is not None and order < 0
+
+
+def less_or_equal(left: Any, right: Any) -> bool:
+    order = _order(left, right)
+    return order is not None and order <= 0
+
+
+def greater(left: Any, right: Any) -> bool:
+    order = _order(left, right)
+    return order is not None and order > 0
+
+
+def greater_or_equal(left: Any, right: Any) -> bool:
+    order = _order(left, right)
+    return order is not None and order >= 0
+
+
+def matches(left: Any, right: Any) -> bool:
+    """`=~` with an expression that comes from the message: `/pattern/ims`; what is none matches nothing."""
+    if _kind(left) is not _Kind.STRING or _kind(right) is not _Kind.STRING:
+        return False
+    try:
+        pattern = compile_regex(right)
+    except ValueError:
+        return False
+    return search(pattern, left)
+
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": equal,
+    "!=": not_equal,
+    "===": strictly_equal,
+    "!==": strictly_not_equal,
+    "<": less,
+    "<=": less_or_equal,
+    ">": greater,
+    ">=": greater_or_equal,
+    "=~": matches,
+}
+
+
+@lru_cache(maxsize=64)
+def compile_regex(text: str) -> "regex.Pattern[str]":
+    """The expression of `/pattern/options`; raises ValueError where it is none.
+
+    Options i, m and s mean what they mean in .NET; any other letter changes nothing there.
+    """
+    end = text.rfind("/")
+    if end < 1:
+        raise ValueError("a regular expression is written /pattern/ or /pattern/i")
+    options = text[end + 1 :]
+    flags = 0
+    for letter, flag in (("i", regex.IGNORECASE), ("m", regex.MULTILINE), ("s", regex.DOTALL)):
+        flags |= flag if letter in options else 0
+    try:
+        return regex.compile(text[1:end], flags)
+    except regex.error as error:
+        raise ValueError(f"the regular expression is malformed: {error}") from None
+
+
+def search(pattern: "regex.Pattern[str]", text: str) -> bool:
+    """Whether a string (a date is none) holds a match; raises PathFailed when the search takes too long."""
+    if _kind(text) is not _Kind.STRING:
+        return False
+    try:
+        return pattern.search(text, timeout=REGEX_TIMEOUT_SECONDS) is not None
+    except TimeoutError:
+        raise PathFailed(
+            f"A regular expression of a JSONPath filter ran longer than {REGEX_TIMEOUT_SECONDS} s on one text: "
+            "write it without nested repetition."
+        ) from None
+
+
+def _are_numbers(left: _Kind, right: _Kind) -> bool:
+    return left in _NUMBERS and right in _NUMBERS
+
+
+_NUMBERS = (_Kind.INTEGER, _Kind.FLOAT)
+
+
+def _order(left: Any, right: Any) -> int | None:
+    """Negative, 0 or positive; None where the two cannot be compared."""
+    left_kind, right_kind = _kind(left), _kind(right)
+    if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
+        return None
+    if right_kind is _Kind.NULL:
+        return 0 if left_kind is _Kind.NULL else 1
+    if left_kind is _Kind.NULL:
+        return -1
+    return _compare(right_kind if left_kind is _Kind.STRING else left_kind, left, right)
+
+
+def _compare(kind: _Kind, left: Any, right: Any) -> int | None:
+    """Both sides as `kind`. Neither is null, or both are."""
+    if kind is _Kind.STRING:
+        return _sign(*_code_units(left, right))
+    if kind is _Kind.INTEGER or kind is _Kind.FLOAT:
+        return _compare_numbers(kind, left, right)
+    if kind is _Kind.DATE:
+        return _compare_converted(_to_time, left, right)
+    if kind is _Kind.BOOLEAN:
+        return _compare_converted(_to_boolean, left, right)
+    return 0
+
+
+def _sign(left: Any, right: Any) -> int:
+    return int(left > right) - int(left < right)
+
+
+def _code_units(left: str, right: str) -> tuple[Any, Any]:
+    """.NET orders texts by UTF-16 code unit, which differs from code points above U+FFFF."""
+    if left.isascii() or right.isascii():
+        return left, right
+    return left.encode("utf-16-be", "surrogatepass"), right.encode("utf-16-be", "surrogatepass")
+
+
+def _compare_numbers(kind: _Kind, left: Any, right: Any) -> int | None:
+    if _is_big(left) or _is_big(right):
+        # Python compares integers and fractions exactly.
+        return _compare_converted(_to_exact, left, right)
+    if kind is _Kind.FLOAT or type(left) is float or type(right) is float:
+        return _compare_converted(_to_double, left, right, _compare_doubles)
+    return _compare_converted(_to_int64, left, right)
+
+
+def _compare_converted(
+    convert: Callable[[Any], Any], left: Any, right: Any, order: Callable[[Any, Any], int] = _sign
+) -> int | None:
+    left, right = convert(left), convert(right)
+    return None if left is None or right is None else order(left, right)
+
+
+def _compare_doubles(left: float, right: float) -> int:
+    """As Json.NET does: equal within a few units of the last place, NaN below everything."""
+    if left == right:
+        return 0
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(right) - math.isnan(left)
+    tolerance = (abs(left) + abs(right) + 10.0) * sys.float_info.epsilon
+    if -tolerance < left - right < tolerance:
+        return 0
+    return _sign(left, right)
+
+
+def _is_big(token: Any) -> bool:
+    return type(token) is int and not INT64_MIN <= token <= INT64_MAX
+
+
+def _to_int64(token: Any) -> int | None:
+    if isinstance(token, str):
+        return None if is_date(token) else parse_int64(token)
+    return int(token)
+
+
+def _to_exact(token: Any) -> int | float | None:
+    if isinstance(token, str):
+        return _to_int64(token)
+    return None if type(token) is bool or (type(token) is float and not math.isfinite(token)) else token
+
+
+def _to_double(token: Any) -> float | None:
+    if isinstance(token, str):
+        return None if is_date(token) else parse_double(token)
+    return float(token)
+
+
+def _to_boolean(token: Any) -> bool | None:
+    if isinstance(token, str):
+        return None if is_date(token) else _BOOLEANS.get(token.strip(" \t\n\v\f\r\x00").lower())
+    return None if _is_big(token) else bool(token)
+
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _to_time(token: Any) -> int | None:
+    if not isinstance(token, str):
+        return None
+    try:
+        return time_reading(token)
+    except ValueError:
+        return None

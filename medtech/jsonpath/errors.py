@@ -1,0 +1,17 @@
+"""How a path fails: when it is compiled, or on a document."""
+
+
+class PathInvalid(ValueError):
+    """A path that does not parse.
+
+    `position` counts characters of the path from 0: where the text stops making sense.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+class PathFailed(ValueError):
+    """A path that a document made fail. The message never holds a value of the document: it goes to logs."""

@@ -1,0 +1,609 @@
+"""The flush between a real Azurite and a real FHIR server: what is written, what stays, what is buried."""
+
+import importlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
+from medtech.errors import FhirServerUnavailable, MedTechError
+from medtech.flush.run import BUDGET_SECONDS, Flush, Tally
+from medtech.group import lease, windows
+from medtech.group.buffer import TABLE, Buffer, segment_rows
+from medtech.group.lease import ShardLease
+from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
+from medtech.model import Measurement, ResourceIdentity
+from medtech.persist.client import FhirClient
+from medtech.persist.identity import IdentityResolver
+from medtech.persist.observations import ObservationWriter, Operation
+from medtech.persist.references import Identifier
+from medtech.settings import ResolutionType, Settings
+from medtech.storage import Storage, split_payload
+from medtech.transform.fhir_json import dump_resource
+from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, reads, writes
+from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, unique, write_all
+
+HUB = "0a1b2c3d"
+
+TWO_BLANKS = """
+{"templateType": "CollectionFhir", "template": [
+    {"templateType": "CodeValueFhir", "template": {"typeName": "series", "periodInterval": 60, "codes": [],
+        "value": {"valueName": "value", "valueType": "SampledData", "defaultPeriod": 60000, "unit": "/min"}}},
+    {"templateType": "CodeValueFhir", "template": {"typeName": "refused", "codes": [{"code": "a  b", "system": "s"}],
+        "value": {"valueName": "value", "valueType": "Quantity", "unit": "/min"}}}
+]}
+"""
+"""Two blanks in a row make no FHIR code: the server refuses what the second template makes."""
+
+NOW = HOUR + 3600 * ticks.TICKS_PER_SECOND
+
+
+class Run:
+    """A buffer, a flush over it, and the server that it writes to."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        server: Server,
+        url: str,
+        resolution: ResolutionType = ResolutionType.LOOKUP,
+        **settings: Any,
+    ) -> None:
+        self.storage = storage
+        self.server = server
+        self.settings = Settings(**settings)
+        self.buffer = Buffer(storage)
+        self.dead_letters = DeadLetters(storage)
+        self.mapping: FhirMapping | None = MAPPING
+        self.client = FhirClient(url)
+        self._batches = 0
+        self.flush = Flush(
+            storage=storage,
+            buffer=self.buffer,
+            dead_letters=self.dead_letters,
+            fhir_mapping=lambda: self.mapping,
+            identities=IdentityResolver(self.client, resolution, "", 3600, pause=lambda seconds: None),
+            writer=ObservationWriter(self.client, pause=lambda seconds: None),
+            settings=self.settings,
+            clock=lambda: NOW,
+        )
+
+    def store(self, measurements: Sequence[Measurement], shards: int = 1) -> None:
+        """One batch into the buffer."""
+        self._batches += 1
+        prefix = windows.event_row_prefix(
+            hub=HUB, partition="0", first_sequence=self._batches, last_sequence=self._batches, first_enqueued=HOUR
+        )
+        rows, too_large = segment_rows(measurements, window_seconds=300, shards=shards, row_prefix=prefix, hub=HUB)
+        assert not too_large
+        self.buffer.store(rows)
+
+    def run(self) -> Tally:
+        return self.flush.run()
+
+    def left(self) -> list[Measurement]:
+        return [
+            measurement
+            for shard in self.buffer.shards()
+            for window in self.buffer.due_windows(shard, NOW, 300, 15)
+            for rows in self.buffer.read(shard, window, 1 << 30)
+            for row in rows
+            for measurement in row.measurements
+        ]
+
+    def letters(self) -> list[str]:
+        return [summary.error for summary in self.dead_letters.summaries()]
+
+    def observations(self, of: ResourceIdentity) -> list[dict[str, Any]]:
+        bundle = self.server.get(f"Observation?subject=Patient/{of.patient}&_count=200")
+        return [entry["resource"] for entry in bundle.get("entry", [])]
+
+
+@pytest.fixture
+def server(fhir: str) -> Iterator[Server]:
+    server = Server(fhir)
+    yield server
+    server.close()
+
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(storage: Storage, server: Server) -> Iterator[MakeRun]:
+    """A run that writes to the given address, closed at the end of the test."""
+    with ExitStack() as opened:
+
+        def make(url: str, **settings: Any) -> Run:
+            run = Run(storage, server, url, **settings)
+            opened.enter_context(run.client)
+            return run
+
+        yield make
+
+
+@pytest.fixture
+def run(make_run: MakeRun, fhir: str) -> Run:
+    return make_run(fhir)
+
+
+def measured(
+    of: ResourceIdentity, minute: int, value: str = "60", type_name: str = "series", enqueued: int = HOUR, **ids: Any
+) -> Measurement:
+    """A reading of the device whose identifier is its id."""
+    fields = {"patient_id": None, "encounter_id": None, "correlation_id": None} | ids
+    return Measurement(
+        type=type_name,
+        occurrence_time=HOUR + minute * MINUTE,
+        device_id=of.device,
+        properties=(("value", value),),
+        ingestion_time=enqueued,
+        partition="0",
+        sequence_number=minute,
+        template=0,
+        match=0,
+        **fields,
+    )
+
+
+def known(server: Server) -> ResourceIdentity:
+    """A device with its patient, known to the server by its identifier."""
+    of = identity()
+    server.put({"resourceType": "Patient", "id": of.patient})
+    server.put(
+        {
+            "resourceType": "Device",
+            "id": of.device,
+            "identifier": [{"value": of.device}],
+            "patient": {"reference": f"Patient/{of.patient}"},
+        }
+    )
+    return of
+
+
+def test_a_due_window_becomes_observations_and_leaves_the_buffer(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "60"), measured(of, 1, "61")])
+    tally = run.run()
+    assert tally.observations == {Operation.CREATED: 1}
+    assert (tally.measurements, tally.waiting, tally.outages) == (2, 0, [])
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61"}
+    assert run.left() == []
+
+
+def test_a_window_that_is_not_due_is_left_alone(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, enqueued=NOW)])
+    assert run.run().windows == 0
+    assert run.observations(of) == []
+    assert run.buffer.oldest_window() is not None
+
+
+def test_windows_are_written_oldest_first_so_that_the_later_value_stands(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "2", enqueued=HOUR + 10 * MINUTE)])
+    run.store([measured(of, 0, "1", enqueued=HOUR)])
+    assert run.run().windows == 2
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "2"}
+
+
+def test_overlapping_deliveries_are_one_reading(run: Run, server: Server) -> None:
+    of = known(server)
+    readings = [measured(of, minute, str(60 + minute)) for minute in range(4)]
+    run.store(readings)
+    run.store(readings[:2])
+    run.store(readings[1:])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61", 2: "62", 3: "63"}
+    assert run.left() == []
+
+
+def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server: Server) -> None:
+    of, stranger = known(server), identity()
+    run.store([measured(of, 0), measured(stranger, 0)])
+    tally = run.run()
+    assert run.letters() == ["DeviceNotFound"]
+    assert tally.observations == {Operation.CREATED: 1}
+    assert tally.errors == {("DeviceNotFound", "Normalization"): 1}
+    assert run.left() == []
+
+
+def test_a_bad_reading_is_buried_and_the_good_ones_written(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0, "sixty"), measured(of, 1, "61")])
+    run.run()
+    [observation] = run.observations(of)
+    assert points(observation) == {1: "61"}
+    assert run.letters() == ["ReadingInvalid"]
+
+
+def test_what_the_server_refuses_is_buried_with_its_reason(run: Run, server: Server) -> None:
+    of = known(server)
+    run.mapping = load_fhir_mapping(TWO_BLANKS)
+    run.store([measured(of, 0, type_name="refused"), measured(of, 0)])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [summary] = run.dead_letters.summaries()
+    letter = run.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None
+    assert (letter.error, letter.hub) == ("ResourceRefused", HUB)
+    assert "OperationOutcome" in (letter.outcome or "")
+    assert run.left() == []
+
+
+def test_a_server_that_is_away_leaves_every_row_where_it_is(
+    make_run: MakeRun, server: Server, fhir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0, "sixty"), measured(of, 1)])
+        proxy.answer(503, times=None)
+        with caplog.at_level(logging.INFO):
+            tally = run.run()
+        assert isinstance(tally.outages[0], FhirServerUnavailable)
+        assert "nothing is lost" in caplog.text
+        assert len(run.left()) == 2
+        proxy.clear()
+        assert run.run().observations == {Operation.CREATED: 1}
+        assert run.left() == []
+
+
+def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, stuck = known(server), known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0), measured(stuck, 0)])
+
+        def conflict(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+            bundle = json.loads(request.body)
+            others = [entry for entry in bundle["entry"] if stuck.patient not in str(entry["resource"])]
+            entries = iter(server.batch(others)["entry"]) if others else iter(())
+            answered = [
+                next(entries) if entry in others else {"response": {"status": "412"}} for entry in bundle["entry"]
+            ]
+            body = json.dumps({"resourceType": "Bundle", "type": "batch-response", "entry": answered}).encode()
+            return Answer(200, [("content-type", "application/fhir+json")], body)
+
+        # The write of one device is answered 412, again and again; the other's goes through.
+        proxy.rule(conflict, writes, times=None)
+        tally = run.run()
+        assert tally.waiting == 1
+        assert tally.outages == []
+        assert [measurement.device_id for measurement in run.left()] == [stuck.device]
+        proxy.clear()
+        assert run.run().waiting == 0
+        assert len(run.observations(stuck)) == 1
+
+
+def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    of, stuck = known(server), known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(stuck, 0), measured(of, 0)])
+        run.store([measured(of, 1, "61", enqueued=HOUR + 10 * MINUTE)])
+
+        def fail(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+            bundle = json.loads(request.body)
+            others = [entry for entry in bundle["entry"] if stuck.patient not in str(entry["resource"])]
+            entries = iter(server.batch(others)["entry"]) if others else iter(())
+            answered = [
+                next(entries) if entry in others else {"response": {"status": "500"}} for entry in bundle["entry"]
+            ]
+            body = dump_resource({"resourceType": "Bundle", "type": "batch-response", "entry": answered})
+            return Answer(200, [("content-type", "application/fhir+json")], body)
+
+        proxy.rule(fail, writes, times=None)
+        tally = run.run()
+        assert (tally.windows, tally.waiting, tally.outages) == (2, 1, [])
+        [observation] = run.observations(of)
+        assert points(observation) == {0: "60", 1: "61"}
+
+
+@pytest.mark.parametrize(
+    "where", ["medtech.flush.run.convert", "medtech.flush.run.fold", "medtech.persist.observations.create"]
+)
+def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
+    run: Run, server: Server, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    of, unlucky = known(server), known(server)
+    run.store([measured(of, 0), measured(unlucky, 0)])
+    module, _, name = where.rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+
+    def faulty(*arguments: Any) -> Any:
+        if unlucky.device in str(arguments) or (
+            name == "fold" and unlucky.device == arguments[0][0].measurements[0].device_id
+        ):
+            raise KeyError("secret reading")
+        return function(*arguments)
+
+    # A fault of ours that a real part cannot be made to show.
+    monkeypatch.setattr(where, faulty)
+    with caplog.at_level(logging.DEBUG):
+        assert run.run().observations == {Operation.CREATED: 1}
+    assert [summary.error for summary in run.dead_letters.summaries()] == ["UnexpectedFault"]
+    assert all("secret" not in summary.message for summary in run.dead_letters.summaries())
+    assert "secret" not in caplog.text
+    assert run.left() == []
+
+
+def test_two_devices_texts_of_one_device_fold_into_one_write(run: Run, server: Server) -> None:
+    of = known(server)
+    device = server.get(f"Device/{of.device}")
+    server.put(device | {"identifier": [*device["identifier"], {"value": f"{of.device}-alias"}]})
+    alias = ResourceIdentity(f"{of.device}-alias", of.patient, None)
+    run.store([measured(of, 0, "60"), measured(alias, 1, "61")])
+    assert run.run().observations == {Operation.CREATED: 1}
+    [observation] = run.observations(of)
+    assert points(observation) == {0: "60", 1: "61"}
+
+
+def test_groups_that_together_last_too_long_are_buried(run: Run, server: Server) -> None:
+    """Each is a session of one moment; in the one Observation that both belong to lie twenty years."""
+    of, neighbour = known(server), known(server)
+    device = server.get(f"Device/{of.device}")
+    server.put(device | {"identifier": [*device["identifier"], {"value": f"{of.device}-alias"}]})
+    alias = ResourceIdentity(f"{of.device}-alias", of.patient, None)
+    session = {"type_name": "session", "correlation_id": "walk"}
+    twenty_years = 20 * 365 * 24 * 60
+    run.store([measured(of, 0, **session), measured(alias, twenty_years, **session), measured(neighbour, 0)])
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.letters() == ["PeriodTooLong", "PeriodTooLong"]
+    assert run.left() == []
+
+
+def test_a_large_window_goes_in_passes_and_no_group_is_split(make_run: MakeRun, server: Server, fhir: str) -> None:
+    devices = [known(server) for _ in range(6)]
+    run = make_run(fhir, flush_portion_mb=1)
+    for minute in range(12):
+        # Each batch unpacks to about 0.5 MB: the window needs several passes of 1 MB.
+        filler = (("note", "x" * 80_000),)
+        run.store(
+            [
+                measured(of, minute, str(60 + minute))._replace(properties=(("value", str(60 + minute)), *filler))
+                for of in devices
+            ]
+        )
+    tally = run.run()
+    assert tally.observations == {Operation.CREATED: len(devices)}
+    for of in devices:
+        [observation] = run.observations(of)
+        assert points(observation) == {minute: str(60 + minute) for minute in range(12)}
+    assert run.left() == []
+
+
+def test_shards_beyond_the_setting_are_flushed(run: Run, server: Server) -> None:
+    devices = [known(server) for _ in range(8)]
+    run.store([measured(of, 0) for of in devices], shards=16)
+    assert run.run().observations == {Operation.CREATED: len(devices)}
+    assert run.buffer.shards() == []
+
+
+def test_a_damaged_row_is_buried_whole(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    key = windows.partition_key(0, windows.window_start(HOUR, 300))
+    run.storage.table(TABLE).upsert(
+        {"PartitionKey": key, "RowKey": "e|damaged", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
+        | split_payload(b"\x01abc")
+    )
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.letters() == ["BufferCorrupt"]
+    assert run.buffer.shards() == []
+
+
+def test_without_a_fhir_mapping_measurements_wait(run: Run, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    run.mapping = None
+    with caplog.at_level(logging.ERROR):
+        assert run.run().windows == 0
+    assert "FHIR_MAPPING" in caplog.text
+    assert len(run.left()) == 1
+    run.mapping = MAPPING
+    assert run.run().observations == {Operation.CREATED: 1}
+
+
+def test_a_shard_that_another_flushes_is_left_to_it(run: Run, server: Server) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    with ShardLease(run.storage, 0) as other:
+        assert other.acquire()
+        assert run.run().windows == 0
+        assert len(run.left()) == 1
+    assert run.run().windows == 1
+
+
+def test_after_a_lost_lease_nothing_is_written(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    with monkeypatch.context() as ended_at_once:
+        ended_at_once.setattr(lease, "_MARGIN_SECONDS", float(lease.LEASE_SECONDS))
+        assert run.run().observations == {}
+    assert run.observations(of) == []
+    assert run.run().observations == {Operation.CREATED: 1}
+
+
+def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, address = known(server), urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0), measured(of, 1)])
+
+        def settle_one(request: ProxiedRequest) -> None:
+            [window] = run.buffer.due_windows(0, NOW, 300, 15)
+            [row] = [row for rows in run.buffer.read(0, window, 1 << 30) for row in rows]
+            run.buffer.replace(row, row.measurements[1:])
+
+        proxy.before_forwarding(settle_one, when=reads)
+        assert run.run().observations == {}
+    assert run.observations(of) == []
+    assert len(run.left()) == 1
+
+
+def test_a_flush_begins_no_window_after_its_time(make_run: MakeRun, server: Server, fhir: str) -> None:
+    of, address = known(server), urlsplit(fhir)
+    seconds = [0.0]
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.flush = replace(run.flush, monotonic=lambda: seconds[-1])
+        run.store([measured(of, 0)])
+        run.store([measured(of, 1, enqueued=HOUR + 10 * MINUTE)])
+        proxy.before_forwarding(lambda request: seconds.append(BUDGET_SECONDS + 1), when=writes)
+        assert run.run().windows == 1
+        assert len(run.left()) == 1
+        assert run.run().windows == 1
+        assert run.left() == []
+
+
+def test_a_device_that_was_replaced_is_found_anew(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cached identity no longer holds: the server says so, and the next flush writes to the new Patient."""
+    of = known(server)
+    run.store([measured(of, 0)])
+    run.run()
+    moved = identity()
+    server.put({"resourceType": "Patient", "id": moved.patient})
+    server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
+    run.store([measured(of, 1, "61")])
+
+    refused = f'{{"resourceType": "OperationOutcome", "issue": [{{"diagnostics": "no Patient/{of.patient}"}}]}}'
+    write = ObservationWriter.write
+
+    def refusing(writer: ObservationWriter, writes_: Any, before: Any) -> Any:
+        from medtech.errors import ResourceRefused
+        from medtech.persist.observations import Outcome
+
+        for each in writes_:
+            error: MedTechError = ResourceRefused("refused", outcome=refused)
+            yield Outcome(each, error=error, reference_lost=True)
+
+    # The local server has no referential integrity, so its refusal is put in its place.
+    monkeypatch.setattr(ObservationWriter, "write", refusing)
+    assert run.run().waiting == 1
+    monkeypatch.setattr(ObservationWriter, "write", write)
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert len(run.observations(moved)) == 1
+
+
+def test_a_creation_that_was_not_seen_answered_is_checked_at_the_next_flush(
+    make_run: MakeRun, fhir_profile: Callable[[str], str]
+) -> None:
+    """It went over another writer's, on a server that ignores If-None-Match; then the server was away."""
+    server = Server(fhir_profile("no-if-none-match"))
+    of, address = known(server), urlsplit(server.url)
+    away = threading.Event()
+
+    def over_another_writers(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+        write_all(server.url, series(of, {1: 61}))
+        forward()
+        away.set()
+        raise Cut
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0)])
+        proxy.answer(503, when=lambda request: away.is_set(), times=None)
+        proxy.rule(over_another_writers, writes)
+        assert run.run().waiting == 1
+        proxy.clear()
+        assert run.run().waiting == 0
+
+    [observation] = [entry["resource"] for entry in server.get(f"Observation?subject=Patient/{of.patient}")["entry"]]
+    assert points(observation) == {0: "60", 1: "61"}
+    server.close()
+
+
+def test_a_superseded_single_value_is_counted(run: Run, server: Server) -> None:
+    of = known(server)
+    first = measured(of, 0, "1", "spot")
+    within_the_second = measured(of, 1, "2", "spot")._replace(occurrence_time=first.occurrence_time + 1)
+    run.store([first, within_the_second])
+
+    tally = run.run()
+
+    assert (tally.measurements, tally.superseded) == (2, 1)
+    [observation] = run.observations(of)
+    assert observation["valueQuantity"]["value"] == 2
+
+
+def test_readings_of_another_encounter_are_counted(run: Run, server: Server) -> None:
+    """Those that meet in one write, and those that meet what is stored."""
+    of = known(server)
+    visits = [unique("visit") for _ in range(2)]
+    for visit in visits:
+        content = {"status": "finished", "class": {"code": "AMB"}}
+        server.put({"resourceType": "Encounter", "id": visit, "identifier": [{"value": visit}], **content})
+    run.store([measured(of, minute, encounter_id=visit) for minute, visit in enumerate(visits)])
+    assert run.run().other_encounters == 1
+    [observation] = run.observations(of)
+    stored = observation["encounter"]["reference"].removeprefix("Encounter/")
+
+    run.store([measured(of, 2, encounter_id=next(visit for visit in visits if visit != stored))])
+
+    assert run.run().other_encounters == 1
+    [observation] = run.observations(of)
+    assert observation["encounter"]["reference"] == f"Encounter/{stored}"
+    assert points(observation) == {0: "60", 1: "60", 2: "60"}
+
+
+def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:
+    of = known(server)
+    readings = [measured(of, 0), measured(of, 1), measured(of, 2, type_name="spot")]
+    run.store(readings)
+    run.run()
+    versions = {observation["meta"]["versionId"] for observation in run.observations(of)}
+    run.store(readings)
+    assert run.run().observations == {Operation.NO_OPERATION: 2}
+    assert {observation["meta"]["versionId"] for observation in run.observations(of)} == versions
+
+
+def test_a_patient_edited_by_hand_that_the_search_misses_is_left_alone(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    of = identity()
+    patient = Identifier.of("", of.patient)
+    edited = {
+        "resourceType": "Patient",
+        "id": patient.resource_id(),
+        "identifier": [patient.element(), {"system": "urn:ward", "value": "7"}],
+        "name": [{"family": "Edited by hand"}],
+    }
+    before = server.put(edited)["meta"]["versionId"]
+    address = urlsplit(fhir)
+
+    hidden: list[Any] = []
+
+    def hide(bundle: Any) -> Any:
+        for entry in bundle.get("entry", []):
+            found = entry.get("resource", {})
+            if found.get("type") == "searchset":
+                hidden.extend(found.pop("entry", []))
+        return bundle
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        proxy.rewrite(hide, reads, times=None)
+        run = make_run(f"{proxy.url}{address.path}", resolution=ResolutionType.CREATE)
+        run.store([measured(of, 0, patient_id=of.patient)])
+        assert run.run().observations == {Operation.CREATED: 1}
+
+    assert [entry["resource"]["id"] for entry in hidden] == [patient.resource_id()]
+    after = server.get(f"Patient/{patient.resource_id()}")
+    assert (after["meta"]["versionId"], after["name"]) == (before, edited["name"])
+    [observation] = server.get(f"Observation?subject=Patient/{patient.resource_id()}")["entry"]
+    assert points(observation["resource"]) == {0: "60"}

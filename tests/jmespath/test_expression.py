@@ -1,0 +1,302 @@
+"""JMESPath: the rules behind the vectors (rules.json), and that nothing but the documented errors ever escapes."""
+
+import json
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from medtech.dotnet.tokens import Text, json_text
+from medtech.jmespath import expression as expression_module
+from medtech.jmespath import syntax
+from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
+from medtech.jmespath.expression import Projection, compile_expression
+from medtech.jmespath.functions import ANY, EXPRESSION, FUNCTIONS
+from tests.conformance.compare import difference, parse_exact
+
+_RULES = Path(__file__).with_name("rules.json").read_text(encoding="utf-8")
+_GIVEN = {group["rule"]: group["given"] for group in json.loads(_RULES)}
+CASES = [(group["rule"], case) for group in parse_exact(_RULES) for case in group["cases"]]
+
+
+@pytest.mark.parametrize(("rule", "case"), CASES, ids=[case["expression"] for _, case in CASES])
+def test_rule(rule: str, case: dict[str, Any]) -> None:
+    text, document = case["expression"], _GIVEN[rule]
+    if "refused" in case:
+        with pytest.raises(ExpressionInvalid) as refused:
+            compile_expression(text)
+        assert refused.value.position == int(case["refused"])
+    elif "fails" in case:
+        with pytest.raises(ExpressionFailed):
+            compile_expression(text).tokens(document)
+    else:
+        assert difference(case["tokens"], _exact(compile_expression(text).tokens(document))) is None
+        if case.get("single") == "fails":
+            with pytest.raises(ExpressionFailed, match="finds 2 tokens"):
+                compile_expression(text).single(document)
+        elif "single" in case:
+            assert difference(case["single"], _exact(compile_expression(text).single(document))) is None
+
+
+def _exact(token: Any) -> Any:
+    return parse_exact(json_text(token))
+
+
+# The matched token as the second root
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("matchedToken", [{"v": 1}]),
+        ("matchedToken.v", [1]),
+        ("add(matchedToken.v, `1`)", [2]),
+        ("add(matchedToken.v, Body.b)", [3]),
+        ("@.matchedToken.v", [1]),
+        ("@ | matchedToken.v", [1]),
+        ("[matchedToken.v, Body.b]", [[1, 2]]),
+        ("{m: matchedToken}.m.v", [1]),
+        ("not_null(missing, matchedToken.v)", [1]),
+        ("keys(@)", [["Body", "matchedToken"]]),
+        ("*.v", [1]),
+        ("*", [{"b": 2}, {"v": 1}]),
+        ("Body.matchedToken", []),
+        ("matchedToken.matchedToken", []),
+        ("matchedToken | matchedToken", []),
+        ("matchedToken.v == `1` && Body.b > matchedToken.v", [True]),
+        ("map(&matchedToken, to_array(matchedToken))", [[None]]),
+        ("Body.b", [2]),
+        ("`3`", [3]),
+    ],
+)
+def test_matched_token_is_the_last_property_of_the_root(text: str, tokens: list[Any]) -> None:
+    document = {"Body": {"b": 2}}
+    assert compile_expression(text, "matchedToken").tokens(document, {"v": 1}) == tokens
+    assert document == {"Body": {"b": 2}}
+
+
+def test_without_a_matched_token_its_name_is_any_name() -> None:
+    assert compile_expression("matchedToken.v").tokens({"matchedToken": {"v": 1}}) == [1]
+    assert compile_expression("matchedToken.v").tokens({}) == []
+
+
+def test_matched_token_may_be_null() -> None:
+    assert compile_expression("matchedToken", "matchedToken").single({}, None) is None
+    assert compile_expression("keys(@)", "matchedToken").single({}, None) == ["matchedToken"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Body.deviceId", ("Body", "deviceId")),
+        ('matchedToken."my key"', ("matchedToken", "my key")),
+        ("@.Body", ("Body",)),
+        ("@", ()),
+        ("Body[0]", None),
+        ("Body | deviceId", None),
+        ("`1`", None),
+    ],
+)
+def test_names_of_a_plain_path(text: str, names: tuple[str, ...] | None) -> None:
+    assert compile_expression(text).names == names
+
+
+# Texts and dates
+
+
+def test_strings_that_functions_make_are_never_dates() -> None:
+    document = {"d": "2021-07-13", "t": "T17:29:01Z"}
+    joined = compile_expression("join('', [d, t])").single(document)
+    assert type(joined) is Text and joined == "2021-07-13T17:29:01Z"
+    assert type(compile_expression("fromUnixTimestamp(`0`)").single({})) is str
+
+
+def test_a_text_of_the_properties_is_never_a_date() -> None:
+    moment = "2021-07-13T17:29:01Z"
+    document = {"Body": {"at": moment}, "Properties": {"at": Text(moment)}}
+    assert compile_expression("length(Properties.at)").single(document) == len(moment)
+    assert compile_expression("Body.at == Properties.at").single(document) is False
+    assert compile_expression("insertString(Properties.at, 'x', `0`)").single(document) == f"x{moment}"
+
+
+# Errors
+
+
+def test_a_failure_names_function_argument_and_types_but_no_value() -> None:
+    with pytest.raises(ExpressionFailed) as failed:
+        compile_expression("add(`1`, name)").single({"name": "Jane Doe"})
+    assert str(failed.value) == "fails in add(): argument 2 must be a number, not a string"
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_refuses_what_it_cannot_take(name: str) -> None:
+    function = FUNCTIONS[name]
+    wrong = ["&@" if parameter is EXPRESSION else "`true`" for parameter in function.parameters]
+    expression = compile_expression(f"{name}({', '.join(wrong)})")
+    if all(parameter is ANY for parameter in function.parameters):
+        expression.search({})
+    else:
+        with pytest.raises(ExpressionFailed, match=rf"{name}\(\): argument \d must be an? "):
+            expression.search({})
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "(" * 5_000, "[" * 5_000, "!" * 5_000 + "a", "a" + ".b" * 5_000])
+@pytest.mark.parametrize("tail", ["", " | a" * 2_000, "[0]" * 2_000, "[*]" * 2_000, " && a" * 2_000])
+def test_however_long_or_deep_an_expression_is_accepted_or_refused(text: str, tail: str) -> None:
+    try:
+        compile_expression(text + tail).search({"a": {"b": 1}})
+    except ExpressionInvalid as refused:
+        assert 0 <= refused.position <= len(text + tail)
+
+
+def test_the_deepest_expression_accepted_runs() -> None:
+    steps = syntax.MAX_NESTING
+    nested: Any = 1
+    for _ in range(steps):
+        nested = [nested]
+    assert compile_expression("@" + "[0]" * steps).search(nested) == 1
+    with pytest.raises(ExpressionInvalid, match="nested more than"):
+        compile_expression("@" + "[0]" * (steps + 1))
+
+
+def test_nothing_is_parsed_for_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    expression = compile_expression("to_array(@.Body) | [?a && starts_with(a, 'x')].b[].to_number(@)")
+    monkeypatch.setattr(expression_module, "parse", None)
+    monkeypatch.setattr(syntax, "_Parser", None)
+    assert expression.tokens({"Body": [{"a": "xy", "b": ["1", "2.5"]}, {"a": "z", "b": ["3"]}]}) == [1, 2.5]
+
+
+def test_a_megabyte_of_digits_costs_no_more_than_reading_it() -> None:
+    digits = "1" * 2**20
+    assert compile_expression("to_number(@)").search(f"{digits}x") is None
+    assert compile_expression("to_number(@)").search(f"{digits}.{digits}") == math.inf
+
+
+# Any expression on any document
+
+_NAMES = ["a", "b", "Body", "matchedToken", "x y"]
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "ab", "Ab", "5", "-1.5", "2021-07-13T17:29:01Z", "/Date(0)/", "\ud800", "😀"])
+    | st.text(max_size=8)
+    | st.text(max_size=8).map(Text)
+)
+documents = st.recursive(
+    _scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def _is_json(value: Any) -> bool:
+    text = json_text(value)
+    return "NaN" not in text and "Infinity" not in text
+
+
+_literals = documents.filter(_is_json).map(lambda value: "`" + json.dumps(value).replace("`", "\\`") + "`")
+
+
+def _call(name: str, arguments: list[str]) -> str:
+    parameters = FUNCTIONS[name].parameters
+    marked = [
+        f"&{text}" if parameter is EXPRESSION else text for parameter, text in zip(parameters, arguments, strict=False)
+    ]
+    return f"{name}({', '.join(marked)})"
+
+
+_functions = st.sampled_from(sorted(FUNCTIONS))
+_operators = st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "||", "&&", "|"])
+_steps = st.sampled_from(
+    ["[0]", "[-2]", "[*]", "[]", ".*", "[1:]", "[::-1]", ".a", ".b", '."x y"', ".[a, @]", ".{a: b}"]
+)
+expressions = st.recursive(
+    st.sampled_from(["@", "a", "b", "Body", "matchedToken", '"x y"', "*", "[*]", "'ab'"]) | _literals,
+    lambda inner: (
+        st.tuples(inner, _steps).map("".join)
+        | st.tuples(inner, inner).map(lambda pair: f"({pair[0]})[?{pair[1]}]")
+        | st.tuples(inner, _operators, inner).map(" ".join)
+        | st.tuples(inner, inner).map(lambda pair: f"[{pair[0]}, {pair[1]}]")
+        | inner.map("!{}".format)
+        | inner.map("({})".format)
+        | st.builds(_call, _functions, st.lists(inner, min_size=3, max_size=3))
+    ),
+    max_leaves=8,
+)
+
+
+@given(expressions, documents, documents)
+@example("add(a, `1.5`)", {"a": 10**400}, None)
+@example("max(a)", {"a": [math.nan, 1.5]}, None)
+@example("pow(a, `0.5`)", {"a": -8}, None)
+def test_evaluation_raises_nothing_but_expression_failed(text: str, document: Any, matched: Any) -> None:
+    alone, with_further = compile_expression(text), compile_expression(text, "matchedToken")
+    for expression, *arguments in [(alone, document), (with_further, {"Body": document}, matched)]:
+        try:
+            result = expression.search(*arguments)
+            tokens = expression.tokens(*arguments)
+            single = expression.single(*arguments)
+        except ExpressionFailed:
+            continue
+        assert json_text(tokens) == json_text(
+            result if type(result) is Projection else [] if result is None else [result]
+        )
+        assert single is None or len(tokens) < 2
+
+
+@given(documents)
+def test_evaluation_changes_no_document(document: Any) -> None:
+    before = json_text(document)
+    for text in ["merge(@, @)", "sort(@)", "reverse(@)", "[]", "to_array(@)[*].a", "map(&[@], @)", "@.* | [0]"]:
+        try:
+            compile_expression(text).search(document)
+        except ExpressionFailed:
+            continue
+    assert json_text(document) == before
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
+def test_integers_are_exact_or_refused(left: int, right: int) -> None:
+    exact = {"add": left + right, "subtract": left - right, "multiply": left * right}
+    for name, expected in exact.items():
+        expression = compile_expression(f"{name}(a, b)")
+        if -(2**63) <= expected < 2**63:
+            assert expression.single({"a": left, "b": right}) == expected
+        else:
+            with pytest.raises(ExpressionFailed, match="64 bits"):
+                expression.single({"a": left, "b": right})
+
+
+@given(documents)
+def test_a_value_is_handed_on_untouched(value: Any) -> None:
+    for text in ["Body.v", "Body | v", "[Body.v] | [0]", "{x: Body.v}.x", "to_array(Body.v) | [0]", "not_null(Body.v)"]:
+        found = compile_expression(text).search({"Body": {"v": value}})
+        assert found is value or (text.startswith("to_array") and found is None) or isinstance(value, list)
+
+
+@given(st.text(alphabet="ab @.[]*?&|!<>=(){},:'\"`\\-0129_$", max_size=30) | st.text(max_size=20))
+@example("[?")
+@example('"\\ud800"')
+@example("`{'a': 1,}`")
+@example("`" + "[" * 500 + "`")
+@example("a[" + "9" * 5_000 + "]")
+def test_any_text_compiles_or_is_refused_at_a_place(text: str) -> None:
+    try:
+        expression = compile_expression(text)
+    except ExpressionInvalid as refused:
+        assert 0 <= refused.position <= len(text)
+        assert refused.message
+    else:
+        assert str(expression) == text
+
+
+def test_a_number_of_a_literal_keeps_its_value() -> None:
+    assert compile_expression("`12345678901234567`").single({}) == 12345678901234567
+    assert Decimal(repr(compile_expression("`98.60`").single({}))) == Decimal("98.6")

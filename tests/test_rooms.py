@@ -1,0 +1,74 @@
+"""Who imports whom: data goes one way down the stages, and the languages know nothing of mappings.
+
+A room is a folder or a file of `medtech/`. `MAY_IMPORT` is the drawing; what is not in it is not imported, and what is
+in it is needed, so that it stays a picture of the code.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "medtech"
+
+MAY_IMPORT: dict[str, str] = {
+    "errors": "",
+    "dotnet": "",
+    "jsonpath": "dotnet",
+    "jmespath": "dotnet",
+    "model": "errors",
+    "settings": "errors",
+    "storage": "errors",
+    "mapping": "errors dotnet jsonpath jmespath model storage",
+    "normalize": "errors model",
+    "group": "errors dotnet model storage",
+    "dead_letter": "errors dotnet model storage",
+    "ingest": "errors dotnet model settings normalize group dead_letter",
+    "transform": "errors dotnet model mapping group",
+    "persist": "errors dotnet model settings mapping transform",
+    "flush": "errors dotnet model settings storage mapping group dead_letter transform persist",
+    "validation": "errors dotnet model mapping transform",
+    "application": "dotnet settings storage mapping group dead_letter ingest persist flush validation",
+    "command": "errors dotnet",
+    "__init__": "",
+    "__main__": "command",
+}
+
+
+def _imported(module: Path) -> set[str]:
+    """The rooms that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"{module.name} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("medtech.")}
+    return found
+
+
+def _rooms() -> dict[str, set[str]]:
+    rooms: dict[str, set[str]] = {}
+    for module in PACKAGE.rglob("*.py"):
+        room = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        rooms.setdefault(room, set()).update(_imported(module) - {room, "__version__"})
+    return rooms
+
+
+ROOMS = _rooms()
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS.keys() | MAY_IMPORT.keys()))
+def test_a_room_imports_what_the_drawing_says(room: str) -> None:
+    assert sorted(ROOMS.get(room, ())) == sorted(MAY_IMPORT.get(room, "").split())
+
+
+def test_no_room_imports_one_that_imports_it() -> None:
+    """In the order of the drawing each room imports only rooms above it, so there is no circle."""
+    seen: set[str] = set()
+    for room, imports in MAY_IMPORT.items():
+        assert seen.issuperset(imports.split()), room
+        seen.add(room)
