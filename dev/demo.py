@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import httpx
 
 from dev.stack import LocalStack
-from medtech.command import simulate
+from medtech.command import traffic
+from medtech.command.destination import LocalHost, send_at_once
+from medtech.command.traffic import Reading
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.storage import Storage
@@ -54,7 +56,7 @@ class Written(NamedTuple):
     start: str
     end: str
     value: str
-    readings: frozenset[simulate.Reading]
+    readings: frozenset[Reading]
 
 
 class Outcome(NamedTuple):
@@ -63,7 +65,7 @@ class Outcome(NamedTuple):
     messages: int
     readings: int
     written: list[Written]
-    missing: set[simulate.Reading]
+    missing: set[Reading]
     dead_letters: int
 
     @property
@@ -78,7 +80,7 @@ def put_people_and_devices(fhir_url: str) -> None:
     """Ten patients, each with a device; those that are there already stay as they are in meaning."""
     entries = []
     for number, name in enumerate(_NAMES, start=1):
-        patient_id, device_id = simulate.patient_id(number), simulate.device_id(number)
+        patient_id, device_id = traffic.patient_id(number), traffic.device_id(number)
         given, family = name.split()
         patient = {
             "resourceType": "Patient",
@@ -111,9 +113,9 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
     letters = DeadLetters(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string}))
     letters_before = _count(letters)
     start = ticks.now() - DURATION_SECONDS * ticks.TICKS_PER_SECOND
-    messages = list(simulate.traffic(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED))
-    with simulate.LocalHost(stack.host_url) as destination:
-        simulate.send_at_once(messages, destination, lambda _: None)
+    messages = list(traffic.messages(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED))
+    with LocalHost(stack.host_url) as destination:
+        send_at_once(messages, destination, lambda _: None)
     sent = {_as_stored(reading) for message in messages for reading in message.readings}
     missing = sent
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -172,7 +174,7 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         start=period["start"],
         end=period["end"],
         value=f"{' / '.join(texts)} {unit}",
-        readings=frozenset(simulate.Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
+        readings=frozenset(Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
 
 
@@ -209,7 +211,7 @@ def _unit(part: dict[str, Any]) -> str | None:
     return unit
 
 
-def _as_stored(reading: simulate.Reading) -> simulate.Reading:
+def _as_stored(reading: Reading) -> Reading:
     """A step count is stored in its minute's slot, any other reading in the one Observation of its second.
 
     Which may be there already, with an earlier start, when a run begins within two minutes of the one before.
