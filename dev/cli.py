@@ -47,8 +47,8 @@ def host(
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
-    from dev.host import configure_logging, serve
     from dev.host_config import HostConfigInvalid
+    from dev.serve import configure_logging, serve
     from dev.worker_process import WorkerFailed
 
     configure_logging()

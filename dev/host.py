@@ -1,31 +1,22 @@
 """The local functions host: one app, its worker, its triggers.
 
-    python -m dev host --app DIR [--port N] [--data DIR] [--settings FILE] [--partitions N]
-
-It does what Azure's host does for the triggers the product has (Event Hubs batches, timers, HTTP), in the same order:
-settings, host.json, worker, indexing, loading, listeners. On SIGINT or SIGTERM listeners finish the batch in hand.
-Its own log lines hold names, counts and times, never what an event or a request holds.
+It does what Azure's host does for the triggers that the product uses (Event Hubs batches, timers, HTTP), in the same
+order: settings, host.json, worker, indexing, loading, listeners. Its own log lines hold names, counts and times, never
+the content of an event or a request.
 """
 
 import asyncio
 import logging
-import signal
-import socket
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import uvicorn
 
 from dev.event_listener import PartitionListener
 from dev.functions import EventHubTrigger, Function, FunctionInvalid, TimerTrigger
 from dev.host_config import load_host_config
 from dev.hub import EventRefused, Hub
 from dev.keys import load_keys
-from dev.routes import application
 from dev.timers import Timer
 from dev.worker_process import InvocationResult, WorkerSupervisor
 
@@ -167,54 +158,6 @@ class FunctionsHost:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_report_fault)
-
-
-class _HttpServer(uvicorn.Server):
-    """Leaves signals to the host, whose order of ending is its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(
-    app_directory: Path, settings: Mapping[str, str], data_folder: Path, port: int, partition_count: int
-) -> None:
-    """Runs a host until SIGINT or SIGTERM; prints `ready ADDRESS` on its log when functions are served.
-
-    Raises HostConfigInvalid, WorkerFailed, FunctionInvalid, OSError (the port is in use).
-    """
-    ending = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        host = FunctionsHost(app_directory, settings, data_folder, partition_count)
-        try:
-            await host.start()
-            config = uvicorn.Config(application(host), log_config=None, access_log=False, timeout_graceful_shutdown=5)
-            server = _HttpServer(config)
-            serving = asyncio.create_task(server.serve([listening]))
-            log.info("ready http://127.0.0.1:%d", listening.getsockname()[1])
-            await asyncio.wait({serving, asyncio.create_task(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
-            server.should_exit = True
-            await serving
-        finally:
-            await host.stop()
-    log.info("stopped")
-
-
-def configure_logging() -> None:
-    """One line a record on stdout: time in UTC, level, category, message."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    for category in ("Function", "Worker", "Host.Function.Console"):
-        logging.getLogger(category).setLevel(logging.DEBUG)  # host.json has decided about what the worker logs
 
 
 def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> str:

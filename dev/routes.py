@@ -18,7 +18,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,11 +26,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dev.functions import Function, FunctionInvalid, HttpTrigger
+from dev.host import FunctionsHost
 from dev.hub import EventRefused, read_new_event
 from dev.rpc import messages
-
-if TYPE_CHECKING:
-    from dev.host import FunctionsHost
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -39,7 +37,7 @@ _CONVERTORS = {"int": "int", "long": "int", "guid": "uuid", "decimal": "float", 
 _SAME_SITE: dict[int, Literal["lax", "strict", "none"]] = {1: "lax", 2: "strict", 3: "none"}
 
 
-def application(host: "FunctionsHost") -> Starlette:
+def application(host: FunctionsHost) -> Starlette:
     """The HTTP surface of a host."""
     routes = [
         Route("/admin/host/ping", _ping),
@@ -78,7 +76,7 @@ def route_paths(function: str, prefix: str, route: str) -> list[str]:
     return paths
 
 
-def _guarded(host: "FunctionsHost", auth_level: str, endpoint: Endpoint) -> Endpoint:
+def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         given = request.headers.get("x-functions-key") or request.query_params.get("code", "")
         return await endpoint(request) if host.keys.open(auth_level, given) else Response(status_code=401)
@@ -90,7 +88,7 @@ async def _ping(_request: Request) -> Response:
     return Response(status_code=200)
 
 
-def _status(host: "FunctionsHost") -> Endpoint:
+def _status(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         state = "Running" if host.worker.pid else "Error"
         return JSONResponse({"id": "local", "state": state, "version": "4.1040.0", "processUptime": host.uptime_ms})
@@ -98,7 +96,7 @@ def _status(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _call(host: "FunctionsHost", function: Function) -> Endpoint:
+def _call(host: FunctionsHost, function: Function) -> Endpoint:
     async def answer(request: Request) -> Response:
         body = messages.TypedData(bytes=await request.body())
         http = messages.RpcHttp(
@@ -155,7 +153,7 @@ def _content(value: Any) -> bytes:
     return content if isinstance(content, bytes) else str(content).encode()
 
 
-def _start_timer(host: "FunctionsHost") -> Endpoint:
+def _start_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in host.functions:
@@ -168,7 +166,7 @@ def _start_timer(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _run_timer(host: "FunctionsHost") -> Endpoint:
+def _run_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         timer = host.timers.get(request.path_params["name"])
         if timer is None:
@@ -178,7 +176,7 @@ def _run_timer(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _take_events(host: "FunctionsHost") -> Endpoint:
+def _take_events(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             document = json.loads(await request.body())
@@ -193,14 +191,14 @@ def _take_events(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _hub(host: "FunctionsHost") -> Endpoint:
+def _hub(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         return JSONResponse({"hubs": host.hub_states()})
 
     return answer
 
 
-def _functions(host: "FunctionsHost") -> Endpoint:
+def _functions(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         functions = {
             name: {
