@@ -9,6 +9,8 @@ by a process that has just started: capabilities and identities are read too. Th
 """
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from medtech.errors import MedTechError
@@ -31,13 +33,14 @@ MOST_REQUESTS = {"identities": 8, "new": 25, "changed": 25, "unchanged": 15}
 
 def main() -> int:
     """The exit code: 0 when no figure is above its mark."""
-    server = FhirServer()
-    server.start()
-    try:
-        with FaultProxy(server.origin) as proxy:
-            return 0 if all(_measure(proxy, f"{proxy.url}/fhir/R4")) else 1
-    finally:
-        server.stop()
+    with TemporaryDirectory() as folder:
+        server = FhirServer(Path(folder))
+        server.start()
+        try:
+            with FaultProxy(server.origin) as proxy:
+                return 0 if all(_measure(proxy, f"{proxy.url}/fhir/R4")) else 1
+        finally:
+            server.stop()
 
 
 def _measure(proxy: FaultProxy, url: str) -> list[bool]:

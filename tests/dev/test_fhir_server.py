@@ -220,7 +220,7 @@ class TestProfiles:
 
 
 def test_data_outlive_a_restart(tmp_path: Path) -> None:
-    server = FhirServer(data=tmp_path / "fhir.jsonl")
+    server = FhirServer(tmp_path, data=tmp_path / "fhir.jsonl")
     resource = patient()
     server.start()
     try:
