@@ -4,15 +4,15 @@ What was sent is compared with what the FHIR server holds, reading by reading: d
 Observation is read as any client would: a Quantity in the second of its period's start, a SampledData slot by slot.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import httpx
 
+from dev.resources import search
 from dev.stack import LocalStack
 from medtech.command import traffic
 from medtech.command.destination import LocalHost, send_at_once
@@ -44,7 +44,7 @@ _NAMES = (
     "Juna Juniper",
 )
 DEVICES = len(_NAMES)
-_TYPE_SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
+TYPE_SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 
 
 class Written(NamedTuple):
@@ -136,28 +136,17 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
 
 def observations(fhir_url: str) -> list[Written]:
     """Every Observation of the server that the app wrote, with the names of its patient and device."""
-    people = {each["id"]: _name(each) for each in _search(f"{fhir_url}/Patient")}
-    devices = {each["id"]: _identifier(each) for each in _search(f"{fhir_url}/Device")}
-    return [_written(each, people, devices) for each in _search(f"{fhir_url}/Observation") if _is_of_the_app(each)]
-
-
-def _search(address: str) -> Iterator[dict[str, Any]]:
-    """The resources of a type, to the last page; numbers as Decimal."""
-    following: str | None = f"{address}?_count=500"
-    while following is not None:
-        answer = httpx.get(following, timeout=30)
-        answer.raise_for_status()
-        bundle = json.loads(answer.text, parse_float=Decimal, parse_int=Decimal)
-        yield from (entry["resource"] for entry in bundle.get("entry", []))
-        following = next((link["url"] for link in bundle.get("link", []) if link["relation"] == "next"), None)
+    people = {each["id"]: _name(each) for each in search(fhir_url, "Patient")}
+    devices = {each["id"]: _identifier(each) for each in search(fhir_url, "Device")}
+    return [_written(each, people, devices) for each in search(fhir_url, "Observation") if _is_of_the_app(each)]
 
 
 def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[str, str]) -> Written:
     device, patient = (observation[name]["reference"].rpartition("/")[2] for name in ("device", "subject"))
     device_id = devices.get(device, device)
     type_name = _own_code(observation)
-    period = observation["effectivePeriod"]
-    start = ticks.floor(ticks.from_datetime(datetime.fromisoformat(period["start"])), ticks.TICKS_PER_SECOND)
+    start_text, end_text = _period(observation)
+    start = ticks.floor(ticks.from_datetime(datetime.fromisoformat(start_text)), ticks.TICKS_PER_SECOND)
     parts = [(type_name, observation), *((_own_code(part), part) for part in observation.get("component", []))]
     values: dict[int, list[tuple[str, Decimal]]] = {}
     texts = []
@@ -171,21 +160,28 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         patient=people.get(patient, patient),
         device_id=device_id,
         type=type_name,
-        start=period["start"],
-        end=period["end"],
+        start=start_text,
+        end=end_text,
         value=f"{' / '.join(texts)} {unit}",
         readings=frozenset(Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
 
 
+def _period(observation: dict[str, Any]) -> tuple[str, str]:
+    """The first and the last moment, as the server gives them; with OBSERVATION_EFFECTIVE=dateTime they are one."""
+    if (moment := observation.get("effectiveDateTime")) is not None:
+        return moment, moment
+    return observation["effectivePeriod"]["start"], observation["effectivePeriod"]["end"]
+
+
 def _is_of_the_app(observation: dict[str, Any]) -> bool:
     """The server outlives a run, and others may write to it what has neither device nor period."""
-    return any(identifier.get("system") == _TYPE_SYSTEM for identifier in observation.get("identifier", []))
+    return any(identifier.get("system") == TYPE_SYSTEM for identifier in observation.get("identifier", []))
 
 
 def _own_code(part: dict[str, Any]) -> str:
     """The type, or in a component the value's name, that the mapping's codes are followed by."""
-    return next(str(coding["code"]) for coding in part["code"]["coding"] if coding.get("system") == _TYPE_SYSTEM)
+    return next(str(coding["code"]) for coding in part["code"]["coding"] if coding.get("system") == TYPE_SYSTEM)
 
 
 def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:

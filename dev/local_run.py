@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
 from dev.processes import ROOT, LocalRunFailed
+from dev.resources import export
 from dev.stack import LocalStack, Ports
 
 _SHOWN_MISSING = 5
@@ -25,10 +26,19 @@ _TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
 class LocalRun:
     """One run for a person at a terminal, or for a script that reads the last line."""
 
-    def __init__(self, data_folder: Path, ports: Ports, settings: Mapping[str, str], *, fresh: bool) -> None:
+    def __init__(
+        self,
+        data_folder: Path,
+        ports: Ports,
+        settings: Mapping[str, str],
+        *,
+        fresh: bool,
+        export_path: Path | None = None,
+    ) -> None:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
             self._console.width = 100
+        self._export_path = export_path
         self._stack = LocalStack(data_folder, settings=local_settings(settings), ports=ports, fresh=fresh)
 
     def run(self) -> None:
@@ -37,6 +47,7 @@ class LocalRun:
             outcome = self._play()
             self._show(outcome)
             self._show_missing(outcome)
+            self._write_export()
             self._console.print(outcome.line, soft_wrap=True)
             self._show_addresses()
             self._console.print("\nStays up until Ctrl-C. What the app logs:")
@@ -51,6 +62,7 @@ class LocalRun:
             outcome = self._play()
             self._show(outcome)
             self._show_missing(outcome)
+            self._write_export()
         self._console.print(outcome.line, soft_wrap=True)
         return not outcome.missing
 
@@ -114,6 +126,11 @@ class LocalRun:
             self._console.print(f"missing: {reading.device_id} {reading.type}")
         if outcome.missing:
             self._console.print(f"{len(outcome.missing)} readings are missing; see {self._stack.host.log_path}")
+
+    def _write_export(self) -> None:
+        if self._export_path is not None:
+            count = export(self._stack.fhir_url, self._export_path)
+            self._console.print(f"{count} resources exported to {self._export_path}", soft_wrap=True, markup=False)
 
     def _show_addresses(self) -> None:
         stack = self._stack
