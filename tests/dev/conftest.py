@@ -1,7 +1,7 @@
 """The local host around the sample app, in processes of their own."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,16 @@ NEVER = "0 0 0 1 1 *"
 
 
 class SampleHost(RunningHost):
-    """The sample app, and what its functions were given. `tell` and `untell` make it fail or hold (see the app)."""
+    """The sample app, and what its functions were given. `tell` and `untell` make it fail or hold (see the app).
 
-    def __init__(self, folder: Path, schedule: str = NEVER, **settings: str) -> None:
+    `told` are words that hold from the start: a timer may run before a test could `tell` them.
+    """
+
+    def __init__(self, folder: Path, schedule: str = NEVER, told: Sequence[str] = (), **settings: str) -> None:
         self.observed = folder / "observed"
         self.observed.mkdir(exist_ok=True)
+        for word in told:
+            self.tell(word)
         sample = {
             "OBSERVED": str(self.observed),
             "HUB": "devicedata",

@@ -104,8 +104,7 @@ def test_a_timer_follows_its_schedule(start: Start) -> None:
 
 
 def test_a_timer_that_is_running_is_not_started_again(start: Start) -> None:
-    host = start(schedule="* * * * * *")
-    host.tell("hold")
+    host = start(schedule="* * * * * *", told=["hold"])
     wait_until(lambda: host.seen("tick"))
     for _ in range(3):
         host.trigger_timer("tick")
