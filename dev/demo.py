@@ -1,7 +1,7 @@
 """Demo patients and devices, two minutes of their traffic, and the proof that every reading arrived.
 
 What was sent is compared with what the FHIR server holds, reading by reading: device, type, time and values. An
-Observation is read as any client would: a Quantity in the second of its period's start, a SampledData slot by slot.
+Observation is read as any client would read it: a Quantity at the second it starts in, a SampledData slot by slot.
 """
 
 import time
@@ -26,10 +26,10 @@ DURATION_SECONDS = 120
 SEED = 1
 
 QUICK_SETTINGS = {"WINDOW_SECONDS": "2", "FLUSH_GRACE_SECONDS": "1", "FLUSH_SCHEDULE": "*/1 * * * * *"}
-"""In the cloud a window is five minutes; nobody wants to watch that."""
+"""In the cloud a window is five minutes, which nobody wants to watch."""
 
 PATIENCE_SECONDS = 45.0
-"""How long nothing may arrive before the demo gives up."""
+"""How long the demo waits for the next reading to arrive before it gives up."""
 
 _NAMES = (
     "Ada Alder",
@@ -48,7 +48,7 @@ TYPE_SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 
 
 class Written(NamedTuple):
-    """An Observation as the table shows it, with the readings it holds. The period is as the server gives it."""
+    """An Observation as the table shows it, with the readings it holds; start and end as the server gives them."""
 
     patient: str
     device_id: str
@@ -60,7 +60,7 @@ class Written(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of the traffic. `missing` are the readings sent that no Observation holds."""
+    """What became of the traffic. `missing` holds the readings that were sent and that no Observation holds."""
 
     messages: int
     readings: int
@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 
 
 def put_people_and_devices(fhir_url: str) -> None:
-    """Ten patients, each with a device; those that are there already stay as they are in meaning."""
+    """Writes ten patients, each with a device. Raises RuntimeError if the server refuses one."""
     entries = []
     for number, name in enumerate(_NAMES, start=1):
         patient_id, device_id = traffic.patient_id(number), traffic.device_id(number)
@@ -106,9 +106,9 @@ def put_people_and_devices(fhir_url: str) -> None:
 
 
 def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
-    """Sends the traffic and waits until it is in the FHIR server, or nothing more comes.
+    """Sends the traffic and waits until all of it is in the FHIR server, or nothing more arrives.
 
-    `arrived` is told from time to time how many readings of how many are there.
+    `arrived` is called from time to time with the number of readings that have arrived and of those sent.
     """
     letters = DeadLetters(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string}))
     letters_before = _count(letters)
@@ -127,7 +127,7 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
         if len(still_missing) < len(missing):
             deadline = time.monotonic() + PATIENCE_SECONDS
         missing = still_missing
-        # A letter may stand for a whole message; mostly it is one reading, and then there is nothing to wait for.
+        # A letter may hold a whole message; usually it holds one reading, and then there is nothing left to wait for.
         settled = len(sent) - len(missing) + dead_letters >= len(sent)
         if settled or time.monotonic() > deadline:
             return Outcome(len(messages), len(sent), written, missing, dead_letters)
@@ -135,7 +135,7 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
 
 
 def observations(fhir_url: str) -> list[Written]:
-    """Every Observation of the server that the app wrote, with the names of its patient and device."""
+    """Every Observation on the server that the app wrote, with the names of its patient and device."""
     people = {each["id"]: _name(each) for each in search(fhir_url, "Patient")}
     devices = {each["id"]: _identifier(each) for each in search(fhir_url, "Device")}
     return [_written(each, people, devices) for each in search(fhir_url, "Observation") if _is_of_the_app(each)]
@@ -175,17 +175,17 @@ def _period(observation: dict[str, Any]) -> tuple[str, str]:
 
 
 def _is_of_the_app(observation: dict[str, Any]) -> bool:
-    """The server outlives a run, and others may write to it what has neither device nor period."""
+    """The server outlives a run, and others may write Observations to it that have neither device nor period."""
     return any(identifier.get("system") == TYPE_SYSTEM for identifier in observation.get("identifier", []))
 
 
 def _own_code(part: dict[str, Any]) -> str:
-    """The type, or in a component the value's name, that the mapping's codes are followed by."""
+    """The type, or in a component the value's name: the coding that the app adds after the mapping's own."""
     return next(str(coding["code"]) for coding in part["code"]["coding"] if coding.get("system") == TYPE_SYSTEM)
 
 
 def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
-    """Times (ticks) and numbers that an Observation or a component holds itself."""
+    """Times (ticks) and numbers that an Observation holds directly, or that one of its components holds."""
     if (quantity := part.get("valueQuantity")) is not None:
         yield start, Decimal(quantity["value"])
     if (sampled := part.get("valueSampledData")) is not None:
@@ -196,7 +196,7 @@ def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
 
 
 def _samples(part: dict[str, Any]) -> list[str]:
-    """The numbers of an Observation or a component as one text; empty if it has none itself."""
+    """The numbers of an Observation or a component as one text; an empty list if it has none itself."""
     numbers = [str(value) for _, value in _values(part, 0)]
     return [", ".join(numbers)] if numbers else []
 
@@ -208,9 +208,10 @@ def _unit(part: dict[str, Any]) -> str | None:
 
 
 def _as_stored(reading: Reading) -> Reading:
-    """A step count is stored in its minute's slot, any other reading in the one Observation of its second.
+    """A reading with the time that it is stored under: the minute of its slot for steps, else its second.
 
-    Which may be there already, with an earlier start, when a run begins within two minutes of the one before.
+    Only to the second, because its Observation may be there already, with an earlier start within that second, when a
+    run begins within two minutes of the one before.
     """
     slot = ticks.TICKS_PER_MINUTE if reading.type == "steps" else ticks.TICKS_PER_SECOND
     return reading._replace(time=ticks.floor(reading.time, slot))
@@ -222,7 +223,7 @@ def _name(patient: dict[str, Any]) -> str:
 
 
 def _identifier(device: dict[str, Any]) -> str:
-    """What readings name the device by; its FHIR id if somebody put it there without an identifier."""
+    """The identifier that readings give the device; its FHIR id if somebody wrote the device without an identifier."""
     return next((each["value"] for each in device.get("identifier", []) if "value" in each), device["id"])
 
 

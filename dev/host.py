@@ -26,7 +26,7 @@ DRAIN_SECONDS = 10.0
 
 
 class Invocations(NamedTuple):
-    """What became of a function's invocations since the host started."""
+    """How many invocations of a function there were since the host started, and how they ended."""
 
     started: int = 0
     succeeded: int = 0
@@ -34,7 +34,7 @@ class Invocations(NamedTuple):
 
 
 class FunctionsHost:
-    """Everything of one running app. Made, `start`ed and `stop`ped in one event loop."""
+    """One running app and all that belongs to it. Created, started and stopped in one event loop."""
 
     def __init__(
         self, app_directory: Path, settings: Mapping[str, str], data_folder: Path, partition_count: int
@@ -71,13 +71,13 @@ class FunctionsHost:
                 reads = (function.trigger.event_hub, function.trigger.consumer_group)
                 if (other := readers.setdefault(reads, function.name)) != function.name:
                     raise FunctionInvalid(
-                        f"Functions {other} and {function.name} read hub {reads[0]} in one consumer group, "
-                        f"{reads[1]}: give each its own, or they take each other's events."
+                        f"Functions {other} and {function.name} both read hub {reads[0]} in consumer group {reads[1]}: "
+                        "give each its own, or they take each other's events."
                     )
                 self._add_listeners(function, function.trigger)
 
     async def stop(self) -> None:
-        """Lets batches in hand end, then ends the worker."""
+        """Waits for running batches to end (at most DRAIN_SECONDS), then ends the worker."""
         for listener in self._listeners:
             listener.stop()
         for task in self._timing:
@@ -93,7 +93,7 @@ class FunctionsHost:
     async def invoke(
         self, name: str, value: Any, metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
     ) -> InvocationResult:
-        """Runs a function and counts what became of it. Arguments as WorkerSupervisor.invoke has them."""
+        """Runs a function and counts how it ended. Arguments as in WorkerSupervisor.invoke."""
         counts = self.invocations[name]
         self.invocations[name] = counts._replace(started=counts.started + 1)
         result = await self.worker.invoke(name, value, metadata, retry)
@@ -105,19 +105,19 @@ class FunctionsHost:
         return result
 
     def start_timer(self, name: str) -> None:
-        """Starts a run of a timer function and does not wait for it."""
+        """Starts a run of a timer function without waiting for it."""
         self._track(self._timing, asyncio.create_task(self.timers[name].run()))
 
     def hub(self, name: str | None) -> Hub:
-        """The hub of this name; without a name the only one. Raises EventRefused."""
+        """The hub with this name, or the only one if no name is given. Raises EventRefused."""
         if name is None and len(self._hubs) == 1:
             return next(iter(self._hubs.values()))
         if name not in self._hubs:
-            raise EventRefused(f"Name one of this app's hubs as ?hub=: {', '.join(self._hubs) or 'it has none'}.")
+            raise EventRefused(f"Name one of this app's hubs with ?hub=NAME: {', '.join(self._hubs) or 'it has none'}.")
         return self._hubs[name]
 
     def hub_states(self) -> dict[str, Any]:
-        """By hub and partition: the last sequence number (-1: empty) and each consumer group's checkpoint."""
+        """By hub and partition: the last sequence number (-1 if empty) and each consumer group's checkpoint."""
         groups: dict[str, set[str]] = {name: set() for name in self._hubs}
         for function in self.functions.values():
             if isinstance(function.trigger, EventHubTrigger):
@@ -178,6 +178,6 @@ def _state(function: Function) -> str:
 
 
 def _report_fault(task: asyncio.Task[Any]) -> None:
-    """A listener or timer that ends by an exception is a fault of this host: say so, or it would just fall silent."""
+    """A listener or timer that ends with an exception is a fault of this host; without a log it would just go quiet."""
     if not task.cancelled() and (fault := task.exception()) is not None:
         log.critical("The local host itself failed.", exc_info=fault)

@@ -1,4 +1,4 @@
-"""`make run` and `make demo`, as a person sees them: progress, a table of what was written, where to look further."""
+"""`make run` and `make demo` as a person sees them: progress, a table of what was written, where to look next."""
 
 import re
 import signal
@@ -24,7 +24,7 @@ _TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
 
 
 class LocalRun:
-    """One run for a person at a terminal, or for a script that reads the last line."""
+    """One run, for a person at a terminal or a script that reads the last line."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class LocalRun:
             self._write_export()
             self._console.print(outcome.line, soft_wrap=True)
             self._show_addresses()
-            self._console.print("\nStays up until Ctrl-C. What the app logs:")
+            self._console.print("\nEverything stays up until Ctrl-C. The app's log:")
             try:
                 self._follow_log()
             except KeyboardInterrupt:
-                self._console.print("\nEnding.")
+                self._console.print("\nStopping.")
 
     def demo(self) -> bool:
         """Starts everything, plays the demo and ends; whether every reading arrived. Raises LocalRunFailed."""
@@ -76,7 +76,7 @@ class LocalRun:
                 self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
                 yield
             finally:
-                # A second Ctrl-C would leave Azurite without the seconds it needs to write down what it has.
+                # Azurite needs a few seconds to save what it holds; a second Ctrl-C would take them away.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 self._stack.__exit__(None, None, None)
@@ -101,7 +101,7 @@ class LocalRun:
         return outcome
 
     def _show(self, outcome: Outcome) -> None:
-        """One row for each device and type: how many Observations, their period, the latest value."""
+        """One row per device and type: how many Observations, the period they span, the latest value."""
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for heading in ("patient", "device", "type", "n", "period (UTC)"):
             table.add_column(heading, no_wrap=True)
@@ -161,11 +161,11 @@ class LocalRun:
     def _check_servers(self) -> None:
         for server in (self._stack.host, self._stack.fhir, self._stack.storage):
             if not server.running:
-                raise LocalRunFailed(f"{server.name} ended; see {server.log_path}, then start again.")
+                raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 
 
 def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
-    """The user's settings, without those that say where storage, hub and FHIR server are: they run here."""
+    """The user's settings, without those that say where storage, hub and FHIR server are: these run here."""
     elsewhere = (  # prefixes: a connection may be several settings
         "AzureWebJobsStorage",
         "BufferStorage",
@@ -180,7 +180,7 @@ def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: in order. So does SIGINT where a script's shell had it ignored."""
+    """SIGTERM ends the run in order, as Ctrl-C does. So does SIGINT, even if a script's shell has it ignored."""
 
     def interrupt(_number: int, _frame: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -206,6 +206,6 @@ def _since(started: float) -> str:
 
 
 def _python() -> str:
-    """This interpreter as it can be called from the project's folder."""
+    """This interpreter's path, relative to the project's folder if it is inside."""
     path = Path(sys.executable)
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,16 +1,16 @@
-"""What the host answers on HTTP.
+"""The HTTP endpoints of the host.
 
     {routePrefix}/...                  the app's HTTP functions
-    POST /admin/functions/{name}       starts a timer function: 202                (master key)
+    POST /admin/functions/{name}       starts a timer function, answers 202        (master key)
     GET  /admin/host/status            state and version                           (master key)
     GET  /admin/host/ping              200 once functions are served
-    POST /dev/events                   one device event or an array of them: their positions
+    POST /dev/events                   stores a device event or an array of them, answers their positions
     GET  /dev/hub                      partitions, last sequence numbers, checkpoints
     GET  /dev/functions                functions, invocations so far, the worker's process id and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 
-A key is given as `x-functions-key` or `?code=`. What is under /dev exists here only: Event Hubs and the platform's
-own tools take its place in Azure.
+A key is given as `x-functions-key` or `?code=`. What is under /dev exists only here: in Azure, Event Hubs and the
+platform's own tools take its place.
 """
 
 import json
@@ -38,7 +38,7 @@ _SAME_SITE: dict[int, Literal["lax", "strict", "none"]] = {1: "lax", 2: "strict"
 
 
 def application(host: FunctionsHost) -> Starlette:
-    """The HTTP surface of a host."""
+    """The host's endpoints as a web application."""
     routes = [
         Route("/admin/host/ping", _ping),
         Route("/admin/host/status", _guarded(host, "admin", _status(host))),
@@ -59,13 +59,15 @@ def application(host: FunctionsHost) -> Starlette:
 def route_paths(function: str, prefix: str, route: str) -> list[str]:
     """Starlette's paths for a route template of Functions; two when its last part is optional.
 
-    Raises FunctionInvalid for a template with a constraint that this host does not know.
+    Raises FunctionInvalid for a route constraint that this host does not know.
     """
 
     def part(match: re.Match[str]) -> str:
         catch_all, name, constraint, _optional = match.groups()
         if constraint not in (None, "alpha", *_CONVERTORS):
-            raise FunctionInvalid(f"Function {function}: the local host has no route constraint '{constraint}'.")
+            raise FunctionInvalid(
+                f"Function {function}: the local host does not support the route constraint '{constraint}'."
+            )
         convertor = "path" if catch_all else _CONVERTORS.get(constraint)
         return f"{{{name}:{convertor}}}" if convertor else f"{{{name}}}"
 
@@ -159,7 +161,7 @@ def _start_timer(host: FunctionsHost) -> Endpoint:
         if name not in host.functions:
             return Response(status_code=404)
         if name not in host.timers:
-            return JSONResponse({"error": f"{name} is no timer: only timers are started here."}, 400)
+            return JSONResponse({"error": f"{name} is not a timer: only timers can be started here."}, 400)
         host.start_timer(name)
         return Response(status_code=202)
 
@@ -184,8 +186,8 @@ def _take_events(host: FunctionsHost) -> Endpoint:
             positions = host.hub(request.query_params.get("hub")).append(events)
         except EventRefused as error:
             return JSONResponse({"error": str(error)}, 400)
-        except ValueError:  # not its text: it may hold a piece of the body
-            return JSONResponse({"error": "The request is no JSON."}, 400)
+        except ValueError:  # not the error's text: it may quote the body
+            return JSONResponse({"error": "The request is not valid JSON."}, 400)
         return JSONResponse({"events": [{"partition": p, "sequenceNumber": n} for p, n in positions]})
 
     return answer

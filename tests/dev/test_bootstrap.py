@@ -56,7 +56,7 @@ def test_python_of_another_version(
     tool(tools / "npm", "10.0.0")
     monkeypatch.setattr(bootstrap.sys, "executable", str(tool(tools / "python3", "3 12")))
     assert refusal(capsys) == (
-        "Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which brings it.\n"
+        "Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which provides it.\n"
     )
 
 

@@ -51,9 +51,9 @@ def test_a_refused_event_is_explained(host: SampleHost) -> None:
         host.post_events([{"body": "", "partition": "9"}])
 
 
-def test_events_that_are_no_json_are_refused(http: httpx.Client) -> None:
+def test_events_that_are_not_json_are_refused(http: httpx.Client) -> None:
     answer = http.post("/dev/events", content=b"{secret reading")
-    assert (answer.status_code, answer.json()) == (400, {"error": "The request is no JSON."})
+    assert (answer.status_code, answer.json()) == (400, {"error": "The request is not valid JSON."})
 
 
 def test_a_route_hands_over_parameters_query_and_headers(http: httpx.Client) -> None:
