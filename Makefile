@@ -61,4 +61,4 @@ lock:
 	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
 clean:
-	rm -rf .local .venv dev/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .local .venv dev/node_modules dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
