@@ -1,7 +1,8 @@
-"""The FHIR servers that tests run against: the local one under each of its profiles, or a given one.
+"""The FHIR servers that tests run against: the local one with each of its profiles, or a given one.
 
-`fhir` gives the strict server's base URL to the whole run; `fhir_profile` the server of a named profile, started at its
-first use. With FHIR_SERVICE_URL set (`make fhir-check`) the strict server is the one at that address.
+The fixture `fhir` is the strict server's base URL, `fhir_profile` gives that of the server with a named profile. Each
+server starts at its first use and lives as long as the test run. With FHIR_SERVICE_URL set (`make fhir-check`) the
+strict server is the one at that address.
 """
 
 import os
@@ -15,7 +16,7 @@ from tests.azurite import free_ports
 
 
 class FhirServer:
-    """One local FHIR server with its log in `folder`; in memory, so that `stop` forgets all but a `data` file."""
+    """One local FHIR server, with its log in `folder`. It is in memory: `stop` forgets all but a `data` file."""
 
     def __init__(self, folder: Path, profile: str = "strict", data: Path | None = None) -> None:
         (port,) = free_ports(1)
@@ -34,7 +35,7 @@ class FhirServer:
 
 @pytest.fixture(scope="session")
 def fhir_profile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """Base URL of the local server with that profile."""
+    """Returns the base URL of the server with a profile."""
     servers: dict[str, FhirServer] = {}
 
     def url_of(profile: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 
 class Producer:
-    """Stands for azure-eventhub's client: keeps what is sent, or refuses it."""
+    """In place of azure-eventhub's client: keeps what is sent, or refuses it."""
 
     sent: list[tuple[str, list[bytes]]]
     refuses = False

@@ -18,7 +18,7 @@ def test_a_fault_is_one_clear_sentence_and_exit_code_1() -> None:
 
 
 def test_a_namespace_without_a_hub_is_refused() -> None:
-    """It would else send to the local host, to which nobody meant to send."""
+    """Otherwise the traffic would go to the local host, which nobody asked for."""
     result = CliRunner().invoke(app, ["simulate", "--fully-qualified-namespace", "ns.servicebus.windows.net"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "--event-hub" in result.stderr

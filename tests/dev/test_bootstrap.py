@@ -1,4 +1,4 @@
-"""What a first start says when a tool is missing or too old: one sentence, before anything is made."""
+"""What a first start reports when a tool is missing or too old: one sentence, before it installs anything."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from dev import bootstrap
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH; the environment that a start would make is in the test's folder too."""
+    """The only folder on PATH; the environment that a start would make would be in the test's folder too."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -19,7 +19,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tool(path: Path, answer: str) -> Path:
-    """A program that prints the answer whatever it is asked."""
+    """A program that prints the answer whatever its arguments are."""
     path.write_text(f"#!/bin/sh\necho '{answer}'\n")
     path.chmod(0o755)
     return path

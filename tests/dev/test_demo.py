@@ -1,4 +1,4 @@
-"""The demo proves what it says, and can fail."""
+"""The demo proves what it claims, and can fail."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Who imports whom in dev/: no circle, wherever in a module the import stands."""
+"""Who imports whom in dev/: no cycles, wherever in a module the imports are."""
 
 import ast
 from graphlib import TopologicalSorter

@@ -67,7 +67,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path, p
         server.wait_until_ready()
 
 
-if sys.platform == "linux":  # elsewhere no kernel tells a child of its parent's death
+if sys.platform == "linux":  # elsewhere the kernel does not signal a parent's death
 
     def test_a_child_ends_with_its_parent() -> None:
         script = (
