@@ -96,11 +96,10 @@ def chain(node: Syntax) -> tuple[Syntax | None, list[Step]]:
         return None, [Select(node)]
     if kind in ("subexpression", "index_expression"):
         base, steps = chain(children[0])
-        if children[0]["type"] == "current" and children[1]["type"] in _SELECTORS:
+        further = [step for child in children[1:] for step in _bracket_or_chain(child)]
+        if children[0]["type"] == "current" and isinstance(further[0], Select):
             steps = [Current()]
-        for child in children[1:]:
-            steps += [_bracket(child)] if child["type"] in ("index", "slice") else chain(child)[1]
-        return base, steps
+        return base, steps + further
     if kind == "flatten":
         base, steps = chain(children[0])
         return base, [*steps, Flatten()]
@@ -116,8 +115,10 @@ def chain(node: Syntax) -> tuple[Syntax | None, list[Step]]:
     return node, []
 
 
-def _bracket(node: Syntax) -> Step:
-    return Index(node["value"]) if node["type"] == "index" else Slice(*node["children"])
+def _bracket_or_chain(node: Syntax) -> list[Step]:
+    if node["type"] == "index":
+        return [Index(node["value"])]
+    return [Slice(*node["children"])] if node["type"] == "slice" else chain(node)[1]
 
 
 def _projects_itself(left: Syntax) -> bool:
