@@ -351,7 +351,7 @@ def test_a_slice_holds_what_counting_from_its_start_meets(
 
 
 @given(documents, documents)
-def test_equal_documents_are_those_of_the_same_json_but_for_order(left: Any, right: Any) -> None:
+def test_equality_holds_through_copies_and_containers(left: Any, right: Any) -> None:
     assert equal(left, left)
     assert equal(left, copy.deepcopy(left))
     assert equal([left, {"a": right}], [left, {"a": left}]) is equal(left, right) is equal(right, left)
@@ -375,7 +375,7 @@ def test_documents_as_deep_as_json_may_be_are_compared_and_merged(wrap: Callable
 @example("`{'a': 1,}`")
 @example("`" + "[" * 500 + "`")
 @example("a[" + "9" * 5_000 + "]")
-def test_any_text_compiles_or_is_refused_at_a_place(text: str) -> None:
+def test_any_text_compiles_or_is_refused_with_a_position(text: str) -> None:
     try:
         expression = compile_expression(text)
     except ExpressionInvalid as refused:
