@@ -18,7 +18,7 @@ from medtech.model import DeviceEvent, MeasurementGroup
 from medtech.persist.observations import ObservationWrite, Operation
 from medtech.transform.fhir_json import dump_resource
 from medtech.transform.observation import ObservationDraft, convert, fold
-from tests.conformance.observations import mapping_text
+from tests.conformance.observations import fhir_mapping_of, mapping_text
 from tests.conformance.suites.pipeline import event_of
 from tests.conformance.test_samples import SAMPLES
 from tests.conformance.vectors import Vector, read
@@ -72,7 +72,7 @@ def test_observations_of_the_published_mappings_are_valid(server: Server) -> Non
 
 def _published_mapping(vector: Vector) -> list[ObservationWrite]:
     device = load_device_mapping(mapping_text(vector["device"]))
-    fhir = load_fhir_mapping(mapping_text(vector["fhir"]))
+    fhir = fhir_mapping_of(vector["fhir"])
     of = identity("e1")
     drafts: defaultdict[str, list[ObservationDraft]] = defaultdict(list)
     for index, event in enumerate(vector["events"]):

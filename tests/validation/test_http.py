@@ -1,6 +1,7 @@
 """`POST /api/validate`: what is asked, what is refused, what comes back."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import azure.functions as func
 import pytest
 
 from medtech.mapping.device import load_device_mapping
-from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
 from medtech.storage import Storage
 from medtech.validation.http import answer
@@ -35,7 +36,13 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
-def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json") -> tuple[int, Any]:
+def ask(
+    storage: Storage,
+    body: Any,
+    device: str = "mappings/deviceMapping.json",
+    fhir: str = "mappings/fhirDestinationMapping.json",
+    options: FhirOptions = DEFAULT_OPTIONS,
+) -> tuple[int, Any]:
     request = func.HttpRequest(
         method="POST", url="/api/validate", body=body if isinstance(body, bytes) else json.dumps(body).encode()
     )
@@ -43,7 +50,8 @@ def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json"
         request,
         MAX_BYTES,
         MappingStore("device", device, load_device_mapping, storage),
-        MappingStore("fhir", "mappings/fhirDestinationMapping.json", load_fhir_mapping, storage),
+        MappingStore("fhir", fhir, partial(load_fhir_mapping, options=options), storage),
+        options,
     )
     return response.status_code, json.loads(response.get_body())
 
@@ -151,20 +159,20 @@ def test_storage_that_is_away_is_told_and_not_a_failure() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "told"),
     [
-        (b"", 400, "no JSON"),
-        (b"{", 400, "no JSON"),
-        (b"\xff\xfe\x00", 400, "no JSON"),
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b"\xff\xfe\x00", 400, "not JSON"),
         (b"[" * 100_000, 413, "VALIDATE_MAX_BYTES"),
-        (b"[" * 60_000, 400, "no JSON"),
-        (b"[]", 400, "no JSON object"),
+        (b"[" * 60_000, 400, "not JSON"),
+        (b"[]", 400, "not a JSON object"),
         ({"deviceMaping": ""}, 400, "deviceMaping"),
         ({"deviceMapping": 1}, 400, "deviceMapping"),
         ({"deviceMessages": {}}, 400, "deviceMessages"),
         ({"deviceMessages": [{"Body": 1, "Properties": []}]}, 400, "Message 0"),
-        ({"deviceMessages": [{"Body": 1, "Properties": {"n": 10**30}}]}, 400, "'Properties' holds what no event does"),
+        ({"deviceMessages": [{"Body": 1, "Properties": {"n": 10**30}}]}, 400, "'Properties' holds what no event can"),
         ({"deviceMessages": [{"Body": 1, "SystemProperties": {"n": "\ud800"}}]}, 400, "'SystemProperties' holds"),
         ({"deviceMessages": [{"Body": 1, "Properties": nested(250)}]}, 400, "'Properties' holds"),
-        ({"\ud800": 1}, 400, "'\\ud800' is no property"),
+        ({"\ud800": 1}, 400, "'\\ud800' is not a property"),
         ({"aggregate": "yes"}, 400, "aggregate"),
     ],
 )

@@ -9,7 +9,7 @@ from medtech.model import DeviceEvent
 from medtech.validation.finding import Finding, Level
 from medtech.validation.validator import DeviceResult, read_mappings, try_messages
 from tests.conformance.compare import difference
-from tests.conformance.observations import described_measurement, written
+from tests.conformance.observations import OPTIONS, described_measurement, written
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"message", "position"})
@@ -23,7 +23,7 @@ Noted = tuple[Level, Stage, int]
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     events = [_event(event, number) for number, event in enumerate(vector["events"] or [])]
-    mappings = read_mappings(vector["device"], vector["fhir"])
+    mappings = read_mappings(vector["device"], vector["fhir"], OPTIONS)
     results = try_messages(mappings, events, aggregate=vector["aggregate"], issued=0)
     if found := _unlike(expected["template"], mappings.findings, "$.template"):
         return found
