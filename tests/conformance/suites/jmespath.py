@@ -10,6 +10,7 @@ from tests.conformance.compare import difference, parse_exact
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error", "singleError"})
+JSON_TEXTS = frozenset({"tokens", "single"})
 
 
 def check(vector: Vector) -> str | None:
