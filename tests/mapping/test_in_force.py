@@ -1,13 +1,17 @@
 """The mapping in force, against a real Azurite."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
-from medtech.mapping.in_force import LOOK_SECONDS, MappingStore
+from medtech.mapping.device import load_device_mapping
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.in_force import LOOK_SECONDS, MappingKind, MappingStore
 from medtech.storage import Storage
 from tests.azurite import Azurite, free_ports
 
@@ -146,6 +150,24 @@ def test_a_broken_text_taken_back_leaves_no_issues(storage: Storage, source: Pat
     source.write_text("one")
     assert instance.look() == "compiled one"
     assert instance.store.state().issues == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "loader", "name", "file"),
+    [
+        ("device", load_device_mapping, "deviceMapping", "deviceMapping.json"),
+        ("fhir", load_fhir_mapping, "fhirMapping", "fhirDestinationMapping.json"),
+    ],
+)
+def test_a_resource_of_azure_is_a_source(
+    storage: Storage, source: Path, kind: MappingKind, loader: Callable[[str], Any], name: str, file: str
+) -> None:
+    content = json.loads((Path(__file__).parents[2] / "mappings" / file).read_text())
+    resource = {"id": "/subscriptions/s", "properties": {name: {"content": content}}}
+    source.write_text(json.dumps(resource))
+    mapping = MappingStore(kind, str(source), loader, storage).in_force()
+    assert mapping is not None
+    assert len(mapping.templates) == len(content["template"])
 
 
 def test_a_refused_text_is_not_compiled_again_at_each_look(storage: Storage, source: Path) -> None:
