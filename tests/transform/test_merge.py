@@ -101,7 +101,7 @@ def test_what_others_added_stays() -> None:
     ("before", "after"),
     [("final", "amended"), ("preliminary", "amended"), ("amended", "amended"), ("corrected", "corrected")],
 )
-def test_status_tells_that_something_changed(before: str, after: str) -> None:
+def test_status_says_that_something_changed(before: str, after: str) -> None:
     stored = stored_of(ten_o_clock(QUANTITY), status=before)
     assert merged_once(stored, five_past(QUANTITY))["status"] == after
     assert merged_once(stored, five_past(QUANTITY, "60"))["status"] == before
@@ -119,7 +119,7 @@ SAME_BY_MEANING: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", SAME_BY_MEANING, ids=lambda changes: next(iter(changes)))
-def test_the_form_a_server_gives_back_changes_nothing(changes: dict[str, Any]) -> None:
+def test_the_form_in_which_a_server_returns_it_changes_nothing(changes: dict[str, Any]) -> None:
     mapping = mapping_of(value=QUANTITY, category=[{"text": "V", "codes": [{"code": "v"}]}])
     draft = draft_of(mapping, measured("10:00:00", hr="60"))
     assert not merge(stored_of(draft, **changes), draft, IDENTITY, LATER).changed
@@ -275,7 +275,7 @@ def test_a_value_of_another_type_is_replaced(before: dict[str, Any], after: dict
 
 def test_components_are_found_by_their_code_and_added_when_missing() -> None:
     both = mapping_of(components=[NOTE, component(QUANTITY)])
-    foreign = [{"valueString": "x"}, {"code": {"text": "note"}}, {"code": {"coding": "note"}}, "no component"]
+    foreign = [{"valueString": "x"}, {"code": {"text": "note"}}, {"code": {"coding": "note"}}, "not a component"]
     stored = stored_of(draft_of(both, measured("10:00:00", note="old")))
     stored["component"] = [*foreign, *stored["component"]]
     merged = merged_once(stored, draft_of(both, measured("10:00:01", note="new", hr="60")))
@@ -309,7 +309,7 @@ def data_of(observation: dict[str, Any]) -> str:
     return data.removesuffix(" E" * (len(data.split()) - 10))
 
 
-def test_new_samples_lie_over_old_ones() -> None:
+def test_new_samples_replace_old_ones() -> None:
     assert data_of(merged_once(stored_of(ten_o_clock(SERIES)), five_past(SERIES))) == "60 E E E E 61 E E E E"
 
 
@@ -414,7 +414,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", UNREADABLE, ids=str)
-def test_a_series_that_cannot_be_read_is_said_with_its_place(changes: dict[str, Any]) -> None:
+def test_a_series_that_cannot_be_read_is_an_error_that_names_the_observation(changes: dict[str, Any]) -> None:
     stored = stored_of(ten_o_clock(SERIES))
     stored["valueSampledData"].update(changes)
     with pytest.raises(ConversionError, match=f"Observation/{stored['id']}"):
@@ -459,7 +459,7 @@ def test_a_withdrawn_observation_is_not_revived(status: str) -> None:
         {"identifier": {"value": "1"}},
     ],
 )
-def test_an_observation_of_somebody_else_is_not_touched(name: str, reference: Any) -> None:
+def test_an_observation_of_another_patient_or_device_is_not_touched(name: str, reference: Any) -> None:
     with pytest.raises(ObservationMismatch, match=name):
         merge(stored_of(ten_o_clock(QUANTITY), **{name: reference}), five_past(QUANTITY), IDENTITY, LATER)
 
@@ -476,7 +476,7 @@ def test_references_in_every_form_are_the_same(base: str, version: str) -> None:
     assert not merge(stored, draft, IDENTITY, LATER).changed
 
 
-def test_what_is_no_observation_is_not_touched() -> None:
+def test_only_an_observation_is_merged_into() -> None:
     with pytest.raises(ObservationMismatch):
         merge({"resourceType": "OperationOutcome"}, ten_o_clock(QUANTITY), IDENTITY, LATER)
 
@@ -484,7 +484,7 @@ def test_what_is_no_observation_is_not_touched() -> None:
 @pytest.mark.parametrize(
     ("stored", "differs"), [(None, True), ({"reference": "Encounter/1"}, True), ({"reference": "Encounter/2"}, False)]
 )
-def test_the_stored_encounter_stays_and_another_one_is_told(stored: Any, differs: bool) -> None:
+def test_the_stored_encounter_stays_and_another_one_is_reported(stored: Any, differs: bool) -> None:
     observation = stored_of(ten_o_clock(QUANTITY), encounter=stored)
     merged = merge(observation, five_past(QUANTITY), ResourceIdentity("dev-1", "pat-1", "2"), LATER)
     assert merged.resource.get("encounter") == stored
@@ -499,7 +499,7 @@ def test_a_period_that_would_be_too_long_is_refused() -> None:
         merge(stored, draft_of(mapping, measured("1970-01-01T00:00:00Z", "c", hr="1")), IDENTITY, LATER)
 
 
-def test_errors_tell_nothing_of_readings() -> None:
+def test_errors_reveal_no_readings_or_patients() -> None:
     stored = stored_of(ten_o_clock({**SERIES, "unit": "bpm"}))
     with pytest.raises(UnitMismatch) as raised:
         merge(stored, five_past(SERIES, "6177"), IDENTITY, LATER)

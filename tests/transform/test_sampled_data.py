@@ -25,7 +25,7 @@ def test_the_last_slot_may_be_cut_by_the_end() -> None:
     assert build([(100, "1")], Layout(100, 119, 10)) == "1 E"
 
 
-def test_new_samples_lie_over_old_ones_and_the_rest_stands() -> None:
+def test_new_samples_replace_old_ones_and_the_rest_stays() -> None:
     assert splice("1 E 3", [(110, "2"), (120, "E")], Layout(100, 149, 10)) == ("1 2 E E E", True)
 
 
@@ -48,7 +48,7 @@ def test_another_period_keeps_each_samples_time_and_the_latest_of_a_slot() -> No
     assert lay_out_anew("1 E 3", 1, 100, 20, Layout(100, 159, 10)) == "1 E E E 3 E"
 
 
-def test_the_numbers_of_one_moment_stay_together() -> None:
+def test_the_numbers_of_one_time_stay_together() -> None:
     assert lay_out_anew("1 2 E E 5 E", 2, 100, 10, Layout(90, 129, 10)) == "E E 1 2 E E 5 E"
 
 

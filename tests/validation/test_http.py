@@ -1,4 +1,4 @@
-"""`POST /api/validate`: what is asked, what is refused, what comes back."""
+"""`POST /api/validate`: what is accepted, what is refused, what is answered."""
 
 import json
 from functools import partial
@@ -249,7 +249,7 @@ def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "words"),
     [
         (b"", 400, "not JSON"),
         (b"{", 400, "not JSON"),
@@ -268,10 +268,10 @@ def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
         ({"aggregate": "yes"}, 400, "aggregate"),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong(storage: Storage, body: Any, status: int, told: str) -> None:
+def test_a_bad_request_is_answered_with_what_is_wrong(storage: Storage, body: Any, status: int, words: str) -> None:
     answered, document = ask(storage, body)
     assert answered == status
-    assert told in document["error"]
+    assert words in document["error"]
 
 
 @pytest.mark.parametrize("body", ["", " ", "{", "\ud800", "[" * 50_000, "\x00", "1 2", "NaN"])
