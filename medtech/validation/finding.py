@@ -29,6 +29,6 @@ def of_issue(issue: MappingIssue, stage: Stage) -> Finding:
 
 
 def of_error(error: MedTechError) -> Finding:
-    """What went wrong with a message. It is an error whatever its severity: the reading goes to the dead letters."""
+    """What went wrong with a message. It is an error, whatever its severity: in the app it makes a dead letter."""
     place = (error.line, error.position) if isinstance(error, IncompatibleData) else (-1, -1)
     return Finding(error.message, Level.ERROR, error.stage, *place)
