@@ -141,7 +141,7 @@ class Story:
     def _write_and_merge(self) -> None:
         self._deliver(message(pulse=1), message(inSession=float(READING)))
         self.ward.flush()
-        self._deliver(message(pulse=float(READING), endDate=f"{DAY}T08:10:00Z"))
+        self._deliver(message(pulse=float(READING), endDate=f"{DAY}T08:00:00.5Z"))
         self.ward.flush()
 
     def _break_messages(self) -> None:
