@@ -53,7 +53,7 @@ EXPORT := .local/demo.ndjson
 fhir-validate: setup
 	@for tool in java mvn; do command -v $$tool >/dev/null || { echo "$$tool was not found: make fhir-validate needs Java 17 or newer and Maven."; exit 1; }; done
 	@OBSERVATION_EFFECTIVE=dateTime $(PYTHON) -m dev demo --export $(EXPORT)
-	@mvn -q -f $(VALIDATOR) compile dependency:copy-dependencies -DoutputDirectory=target/lib
+	@mvn -q -f $(VALIDATOR) compile dependency:copy-dependencies -DoutputDirectory=target/lib >&2
 	@java -Dslf4j.internal.verbosity=ERROR -cp '$(VALIDATOR)/target/classes:$(VALIDATOR)/target/lib/*' medtech.Validate $(EXPORT)
 
 lock:
