@@ -17,7 +17,7 @@ from dev.stack import LocalStack
 from medtech.command import simulate
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.storage import Storage
+from medtech.storage.connection import Storage
 
 MESSAGES_A_MINUTE = 6
 DURATION_SECONDS = 120

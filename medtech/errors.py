@@ -194,11 +194,11 @@ class UnexpectedFault(MedTechError):
     """A fault of the app itself, met on one message: the message is kept, its neighbours go on."""
 
     @classmethod
-    def of(cls, error: Exception, doing: str) -> "UnexpectedFault":
-        """Tells type and place of `error`; its own text may hold a part of the message."""
+    def of(cls, error: Exception, doing: str, *, then: str = "Report it, then replay.") -> "UnexpectedFault":
+        """Names the type and place of `error`; its own text may hold a part of the message."""
         fault = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(fault.filename).name}:{fault.lineno}"
-        return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. Report it, then replay.")
+        return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. {then}")
 
 
 class BufferCorrupt(MedTechError):

@@ -8,9 +8,9 @@ from medtech.model import Measurement, MeasurementGroup
 def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementGroup]:
     """Groups by (device, type, patient, encounter, correlation id), in the order in which they first appear.
 
-    What was delivered twice, equal content of one source, is in its group once; whoever keeps count of rows finds it by
-    equality. Within a group measurements are in order of `precedence`, in whatever order they came: of equal times the
-    first one wins, value by value.
+    A measurement that was delivered twice (equal content of one source) is in its group once; its copies are equal, by
+    which the flush finds all rows that hold it. Within a group, measurements are in order of `precedence` whatever
+    order they came in: of equal times the first one wins, value by value.
     """
     found: dict[tuple[str, str, str | None, str | None, str | None], list[Measurement]] = {}
     for measurement in dict.fromkeys(measurements):
@@ -26,10 +26,10 @@ def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementG
 
 
 def precedence(measurement: Measurement) -> tuple[object, ...]:
-    """In order of time; of equal times the one ingested last first, then by place in the hub.
+    """The sort key: by time; of equal times the one ingested last comes first, then by place in the hub.
 
-    Partitions are numbers in text, so the shorter one is the lower. Two readings of one source, which a change of the
-    mapping between two deliveries can make, are told apart by their values: each run has the same winner.
+    Partitions are numbers as text, so the shorter one is the lower. One source can have two readings, when the mapping
+    changes between two deliveries; their values decide, so that every run has the same winner.
     """
     return (
         measurement.occurrence_time,

@@ -10,7 +10,8 @@ from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.mapping import in_force
 from medtech.model import DeviceEvent
-from medtech.storage import Operation, Storage
+from medtech.storage.connection import Storage
+from medtech.storage.table import Operation
 from tests.end_to_end.ward import QUIET, Ward, pulse
 
 GOOD_DEVICE = (ROOT / "mappings" / "deviceMapping.json").read_text()

@@ -10,7 +10,7 @@ import pytest
 from medtech.errors import BufferCorrupt, Unavailable
 from medtech.group import segment
 from medtech.model import Measurement
-from medtech.storage import PAYLOAD_BYTES
+from medtech.storage.payload import ROW_BYTES
 
 
 def _measurement(number: int = 0, text: str = "61", **changes: Any) -> Measurement:
@@ -64,7 +64,7 @@ def test_what_one_row_cannot_hold_goes_over_several_in_order() -> None:
     measurements = [_measurement(number, properties=(("v", _noise(400_000, number)),)) for number in range(9)]
     packing = segment.pack(measurements)
     assert len(packing.segments) > 1 and not packing.too_large
-    assert all(len(packed.payload) <= PAYLOAD_BYTES for packed in packing.segments)
+    assert all(len(packed.payload) <= ROW_BYTES for packed in packing.segments)
     assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == measurements
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
 from medtech.mapping.in_force import LOOK_SECONDS, MappingStore
-from medtech.storage import Storage
+from medtech.storage.connection import Storage
 from tests.azurite import Azurite, free_ports
 
 
