@@ -94,7 +94,7 @@ def wire(storage: Storage, azurite: str) -> Iterator[Wire]:
 
 
 def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS) -> Storage:
-    """An account at a port that nobody listens on, or at one that says nothing of storage."""
+    """An account at a port where nobody listens, or at `port`, where it is not storage that listens."""
     address = f"http://127.0.0.1:{port or free_ports(1)[0]}/account"
     connection = f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint={address};BlobEndpoint={address}"
     return Storage(environment={"BufferStorage": connection}, timeouts=timeouts)

@@ -14,8 +14,8 @@ from medtech.errors import BufferCorrupt, MedTechError
 from medtech.model import DeviceEvent, Measurement
 from medtech.storage.payload import Codec, PayloadDamaged, PayloadTooNew
 
-# A measurement of the buffer has up to 32 MiB, which json.dumps can make three times longer; what a server said of it
-# comes on top.
+# A measurement in the buffer has up to 32 MiB, which json.dumps can make three times longer; what a server said comes
+# on top.
 _CODEC = Codec(version=1, max_bytes=128 * 1024 * 1024)
 
 

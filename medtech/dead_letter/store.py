@@ -12,7 +12,7 @@ from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable
 from medtech.storage.connection import Storage
 from medtech.storage.payload import ROW_BYTES, join, split
-from medtech.storage.table import TRANSACTION_OPERATIONS, Entity, Operation, OperationFailed
+from medtech.storage.table import TRANSACTION_OPERATIONS, Entity, Operation, OperationFailed, quoted
 
 TABLE = "deadletters"
 
@@ -74,7 +74,8 @@ class DeadLetters:
                 self._table.upsert(continuation)
         first, last = chunk[0].letter, chunk[-1].letter
         condition = (
-            f"PartitionKey eq '{first.partition_key}' and RowKey ge '{first.row_key}' and RowKey le '{last.row_key}'"
+            f"PartitionKey eq {quoted(first.partition_key)} "
+            f"and RowKey ge {quoted(first.row_key)} and RowKey le {quoted(last.row_key)}"
         )
         for _ in range(_TRIES):
             stored = {row["RowKey"]: row for row in self._table.query(condition, select=["RowKey", "count"])}
@@ -131,7 +132,7 @@ class DeadLetters:
                 continuation = self._table.get(partition_key, _continuation_key(row_key, n))
                 payload += join(continuation or {})
         except (ValueError, KeyError, TypeError):
-            raise BufferCorrupt("A dead letter is damaged: a part of it is missing.") from None
+            raise BufferCorrupt("A dead letter is damaged: one of its parts is missing.") from None
         return letters.unpack(entity, payload)
 
 

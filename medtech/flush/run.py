@@ -92,7 +92,7 @@ class Flush:
             tally.outages.append(error)
         except ShardContested as contested:
             _log.warning("Shard %d: %s The next flush goes on with it.", shard, contested)
-        except Exception as error:  # noqa: BLE001 - told, and counted; it must not stop the other shards
+        except Exception as error:  # noqa: BLE001 - logged and counted; it must not stop the other shards
             fault = UnexpectedFault.of(error, "flushing a shard", then="Report it; its rows stay in the buffer.")
             tally.errors[fault.name, fault.stage] += 1
             _log.error("Shard %d: %s", shard, fault.message)

@@ -64,7 +64,7 @@ class Remainder(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFlush:
-    """Flushes the windows of one shard, one at a time. `tally` counts for the shard; `clock` gives ticks."""
+    """Flushes the windows of one shard, one at a time; `tally` is the shard's, `clock` gives ticks."""
 
     shard: int
     mapping: FhirMapping
@@ -109,7 +109,7 @@ class WindowFlush:
         )
 
     def _convert(self, portion: Portion) -> tuple[list[tuple[IdentityKey, ObservationDraft]], list[Unsaved]]:
-        """The drafts of a portion, and what makes none."""
+        """The drafts of a portion, and the measurements that make none."""
         drafts: list[tuple[IdentityKey, ObservationDraft]] = []
         unsaved: list[Unsaved] = []
         for group in group_measurements(portion.measurements()):
@@ -146,9 +146,11 @@ class WindowFlush:
         waiting: set[Measurement] = set()
         written: list[Letter] = []
         for measurements, error in unsaved:
-            if error is None or isinstance(error, Unavailable):
+            if error is None:
                 waiting.update(measurements)
-                self.tally.held_up_by += [error] if error else []
+            elif isinstance(error, Unavailable):
+                waiting.update(measurements)
+                self.tally.held_up_by.append(error)
             else:
                 written += (letters.of_measurement(each, plan.rows_of[each][0].hub, error) for each in measurements)
                 self.tally.errors[error.name, error.stage] += len(measurements)
@@ -162,15 +164,15 @@ class WindowFlush:
         )
 
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
-        """The last moment before bundles go out; `creates` are the writes among them that find nothing stored."""
+        """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
         if not self.lease.held:
             raise ShardContested("Its lease was lost.")
         rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
         if self.buffer.mark_creates_sent(rows.values()):
-            raise ShardContested("Another instance changed a row of it.")
+            raise ShardContested("Another instance changed one of its rows.")
 
-    def _take(self, outcome: Outcome) -> Iterable[Unsaved]:
-        """Counts a write that succeeded; returns what was not saved otherwise."""
+    def _take(self, outcome: Outcome) -> list[Unsaved]:
+        """Counts a write that succeeded; returns the measurements of one that did not."""
         measurements = outcome.write.draft.measurements
         self.tally.other_encounters += outcome.other_encounter
         if outcome.operation is not None:
@@ -190,8 +192,7 @@ class WindowFlush:
         return any(found != write.identity for found in self.identities.resolve(keys).values())
 
     def _settle(self, window: int, remainders: Iterable[Remainder]) -> None:
-        """Takes what is written or buried out of the buffer; what waits of a row stays. A row is complete only after
-        the last portion."""
+        """Takes what is done out of the buffer. A row is complete only after the last portion."""
         rows: Sequence[Row] = []
         sizes: Counter[str] = Counter()
         waiting: defaultdict[str, list[Measurement]] = defaultdict(list)

@@ -19,7 +19,7 @@ UNPACKED_BYTES = 4 * 1024 * 1024
 
 MAX_UNPACKED_BYTES = 32 * 1024 * 1024
 """Nor does a segment of one measurement unpack to more than this. The largest message of any hub has 20 MiB, but a
-template may take a part of it many times; no FHIR server takes an Observation of that size."""
+template may extract the same part many times; no FHIR server takes an Observation of that size."""
 
 # Level 1 costs a third of the default level's time, for payloads a tenth larger.
 _CODEC = Codec(version=1, level=1, max_bytes=MAX_UNPACKED_BYTES)

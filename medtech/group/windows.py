@@ -53,7 +53,7 @@ def parse_partition_key(key: str) -> tuple[int, int] | None:
 
 
 def event_row_prefix(*, hub: str, partition: str, first_sequence: int, last_sequence: int, first_enqueued: int) -> str:
-    """What the row keys of a batch begin with. The enqueued time (ticks) tells a recreated hub from the old one.
+    """What the row keys of a batch begin with. A recreated hub differs from the old one in the enqueued time (ticks).
 
     The borders of the batch are part of the key: a shorter or longer redelivery is a row of its own and cannot
     overwrite events that it does not hold.

@@ -29,7 +29,7 @@ RENEW_SECONDS = 10.0
 _MARGIN_SECONDS = 5.0
 # Short: a renewal that fails is soon tried again, and a release that fails does no harm.
 _TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=5, retries=0)
-# An idle renewer ends at once. One that waits for an answer is left behind, and ends with its timeout.
+# An idle renewer ends at once. One that waits for an answer is left alone, and ends with its timeout.
 _JOIN_SECONDS = 1.0
 
 

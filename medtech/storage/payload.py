@@ -18,7 +18,7 @@ properties; Azurite counts the request body, in which they are base64, and takes
 
 
 class PayloadDamaged(ValueError):
-    """The payload cannot be unpacked. The message says why, as the end of a sentence, and quotes none of it."""
+    """The payload cannot be unpacked. The message says why, as a clause of a sentence, without quoting the payload."""
 
 
 class PayloadTooNew(ValueError):

@@ -22,7 +22,7 @@ _LATER = _NOON + ticks.TICKS_PER_HOUR
 
 def _letter(number: int, body: bytes = b"{", day: int = 0) -> Letter:
     event = DeviceEvent(body, {"a": "b"}, {}, _NOON + day * ticks.TICKS_PER_DAY, "0a1b2c3d", "3", number)
-    return letters.of_event(event, NotSupported("The body is no JSON."))
+    return letters.of_event(event, NotSupported("The body is not JSON."))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_letter_is_kept_with_its_reason_and_times(dead_letters: DeadLetters) -
         "Error",
         "event",
     )
-    assert summary.message == "The body is no JSON."
+    assert summary.message == "The body is not JSON."
     assert (summary.count, summary.first_time, summary.last_time) == (1, *[ticks.format_iso(_LATER)] * 2)
     assert dead_letters.read(summary.partition_key, summary.row_key) == _letter(1)
 
@@ -93,7 +93,7 @@ def test_a_letter_with_a_part_missing_is_told(dead_letters: DeadLetters, storage
     dead_letters.store([letter], _NOON)
     keys = {"PartitionKey": letter.partition_key, "RowKey": f"{letter.row_key}|001"}
     assert storage.table(TABLE).change([Operation("delete", keys)])[0].status == 204
-    with pytest.raises(BufferCorrupt, match="part of it is missing"):
+    with pytest.raises(BufferCorrupt, match="parts is missing"):
         dead_letters.read(letter.partition_key, letter.row_key)
 
 

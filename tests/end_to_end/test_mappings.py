@@ -126,7 +126,7 @@ def test_without_a_good_fhir_mapping_measurements_wait_and_are_written_once(
     mapped.ward.flush()
     assert len(mapped.ward.waiting(device)) == 1
     assert (mapped.ward.stored(device), mapped.ward.letters(positions)) == ([], [])
-    assert "There is no FHIR mapping that was ever good: measurements wait in the buffer." in mapped.ward.stack.logs
+    assert "There has never been a good FHIR mapping, so measurements wait in the buffer." in mapped.ward.stack.logs
     state, findings = mapped.state("fhir")
     assert (state["inForce"], {finding["level"] for finding in findings}) == (None, {"error"})
 

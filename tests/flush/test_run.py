@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,6 +20,7 @@ from medtech.flush.run import BUDGET_SECONDS, Flush
 from medtech.flush.tally import Tally
 from medtech.group import windows
 from medtech.group.buffer import TABLE, Buffer, segment_rows
+from medtech.group.segment import MAX_UNPACKED_BYTES
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
@@ -397,16 +399,23 @@ def test_shards_beyond_the_setting_are_flushed(run: Run, server: Server) -> None
     assert run.buffer.shards() == []
 
 
-def test_a_damaged_row_is_buried_whole(run: Run, server: Server) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x01abc", b"\x01" + zlib.compress(bytes(MAX_UNPACKED_BYTES + 1))],
+    ids=["not zlib", "unpacks to more than memory should hold"],
+)
+def test_a_damaged_row_is_buried_whole(run: Run, server: Server, payload: bytes) -> None:
     of = known(server)
     run.store([measured(of, 0)])
     key = windows.partition_key(0, windows.window_start(HOUR, 300))
     run.storage.table(TABLE).upsert(
-        {"PartitionKey": key, "RowKey": "e|damaged", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
-        | split(b"\x01abc")
+        {"PartitionKey": key, "RowKey": "e|somebody's", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
+        | split(payload)
     )
     assert run.run().observations == {Operation.CREATED: 1}
-    assert run.letters() == ["BufferCorrupt"]
+    [summary] = run.dead_letters.summaries()
+    letter = run.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None and (letter.error, letter.content) == ("BufferCorrupt", payload)
     assert run.buffer.shards() == []
 
 

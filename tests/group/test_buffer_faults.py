@@ -1,4 +1,4 @@
-"""The buffer and the dead letters over a wire that breaks: a real Azurite behind a proxy that makes the faults."""
+"""The buffer and the dead letters over a wire that breaks: a proxy before a real Azurite makes the faults."""
 
 from collections.abc import Callable
 
