@@ -292,6 +292,28 @@ def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir:
         assert len(run.observations(stuck)) == 1
 
 
+def test_what_waits_stays_of_every_portion(make_run: MakeRun, server: Server, fhir: str) -> None:
+    """A row is complete only after the last portion: what waits of the first one must not be forgotten by then."""
+    devices = [known(server) for _ in range(12)]
+    address = urlsplit(fhir)
+
+    def conflict(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+        entries = [{"response": {"status": "412"}} for _ in request.bundle_methods]
+        body = dump_resource({"resourceType": "Bundle", "type": "batch-response", "entry": entries})
+        return Answer(200, [("content-type", "application/fhir+json")], body)
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}", flush_portion_mb=1)
+        filler = ("note", "x" * 40_000)
+        run.store([measured(of, 0)._replace(properties=(("value", "60"), filler)) for of in devices])
+        proxy.rule(conflict, writes, times=None)
+        tally = run.run()
+        assert (tally.measurements, tally.waiting, tally.outages) == (0, len(devices), [])
+        assert len(run.left()) == len(devices)
+        proxy.clear()
+        assert run.run().observations == {Operation.CREATED: len(devices)}
+
+
 def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
     make_run: MakeRun, server: Server, fhir: str
 ) -> None:

@@ -75,6 +75,23 @@ def test_what_compresses_well_is_still_bounded_unpacked() -> None:
     assert sum(len(segment.unpack(packed.payload).measurements) for packed in packing.segments) == 20
 
 
+def test_one_measurement_may_be_larger_than_a_segment_of_several() -> None:
+    large = _measurement(1, properties=(("v", "0" * 2 * segment.UNPACKED_BYTES),))
+    packing = segment.pack([_measurement(0), large])
+    assert not packing.too_large
+    assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == [
+        _measurement(0),
+        large,
+    ]
+
+
+def test_a_measurement_that_unpacks_to_more_than_a_row_may_is_told() -> None:
+    huge = _measurement(1, properties=(("v", "0" * segment.MAX_UNPACKED_BYTES),))
+    packing = segment.pack([_measurement(0), huge])
+    assert packing.too_large == [huge]
+    assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == [_measurement(0)]
+
+
 def test_a_measurement_that_no_row_holds_is_told_and_its_neighbours_are_packed() -> None:
     large = _measurement(1, properties=(("v", _noise(2_500_000)),))
     packing = segment.pack([_measurement(0), large, _measurement(2)])

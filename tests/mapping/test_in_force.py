@@ -1,5 +1,8 @@
 """The mapping in force, against a real Azurite."""
 
+import hashlib
+import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
-from medtech.mapping.in_force import LOOK_SECONDS, MappingStore
+from medtech.mapping.in_force import LOOK_SECONDS, TABLE, MappingStore
 from medtech.storage.connection import Storage
 from tests.azurite import Azurite, free_ports
 
@@ -74,8 +77,10 @@ def test_a_good_mapping_comes_into_force(storage: Storage, source: Path) -> None
         (lambda path: None, "cannot be read"),
         (lambda path: path.write_text("bad text"), "`bad text` is no mapping."),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
+        (lambda path: path.write_text(" " * (32 * 1024 * 1024 + 1)), "too large"),
+        (lambda path: path.write_text(random.Random(1).randbytes(1_000_000).hex()), "too large"),
     ],
-    ids=["missing", "broken", "encoding"],
+    ids=["missing", "broken", "encoding", "too large unpacked", "too large packed"],
 )
 def test_a_mapping_that_was_never_good_is_none(
     storage: Storage, source: Path, write: Callable[[Path], object], told: str
@@ -86,6 +91,16 @@ def test_a_mapping_that_was_never_good_is_none(
     state = instance.store.state()
     assert state.in_force is None
     assert told in state.issues[0].message
+
+
+def test_a_mapping_that_an_earlier_version_stored_stays_in_force(storage: Storage, source: Path) -> None:
+    text_hash = hashlib.sha256(b"one").hexdigest()
+    row = {"in_force": text_hash, "since": "2022-03-12T12:00:00.0000000Z", "refused": "", "parts": 1}
+    table = storage.table(TABLE)
+    table.upsert({"PartitionKey": "device", "RowKey": "in-force", **row, "p00": zlib.compress(b"[]")})
+    text = {"parts": 2, "p00": zlib.compress(b"one")[:5], "p01": zlib.compress(b"one")[5:]}
+    table.upsert({"PartitionKey": "device", "RowKey": f"text|{text_hash}", **text})
+    assert Instance(storage, source).look() == "compiled one"
 
 
 def test_the_source_is_looked_at_every_30_seconds(storage: Storage, source: Path) -> None:
