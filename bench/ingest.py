@@ -25,7 +25,8 @@ from medtech.ingest.batch import process
 from medtech.ingest.events import read_events
 from medtech.mapping.device import load_device_mapping
 from medtech.settings import Settings
-from medtech.storage import Storage, Table
+from medtech.storage.connection import Storage
+from medtech.storage.table import Table
 from tests.azurite import Azurite
 from tests.ingest.delivery import Sent, deliver
 

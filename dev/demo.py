@@ -19,7 +19,7 @@ from medtech.command.destination import LocalHost, send_at_once
 from medtech.command.traffic import Reading
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.storage import Storage
+from medtech.storage.connection import Storage
 
 MESSAGES_A_MINUTE = 6
 DURATION_SECONDS = 120

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from medtech.mapping.fhir import FhirMapping, FhirOptions
     from medtech.mapping.in_force import MappingStore
     from medtech.settings import Settings
-    from medtech.storage import Storage
+    from medtech.storage.connection import Storage
 
 Part = TypeVar("Part")
 
@@ -54,7 +54,7 @@ def settings() -> Settings:
 
 @_once
 def storage() -> Storage:
-    from medtech.storage import Storage
+    from medtech.storage.connection import Storage
 
     return Storage()
 

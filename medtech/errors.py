@@ -1,21 +1,21 @@
 """Every error the product names, once.
 
     MedTechError
-    ├── MappingInvalid              a mapping does not load: all its issues at once
-    ├── TemplateNotFound            no mapping in force, or no FHIR template for a type
-    ├── SettingInvalid              a setting is absent or unusable
+    ├── MappingInvalid *            a mapping does not load; it holds every issue found
+    ├── TemplateNotFound            no mapping was ever good, or the FHIR mapping has no template for a type
+    ├── SettingInvalid *            a setting is missing or unusable
     ├── IncompatibleData            a message or a measurement that a template cannot read
-    │   ├── NotSupported            a body that is no JSON
+    │   ├── NotSupported            a body that is not JSON
     │   ├── MeasurementTooLarge     a measurement that no row of the buffer can hold
     │   ├── NoTemplateMatched       a message that no template takes (kept only if KEEP_UNMATCHED)
     │   ├── DeviceIdentityNotDefined
     │   ├── PatientIdentityNotDefined
     │   ├── EncounterIdentityNotDefined
     │   └── CorrelationIdNotDefined
-    ├── UnexpectedFault             a fault of the app itself, met on one message
-    ├── BufferCorrupt               a row of the buffer that cannot be unpacked
+    ├── UnexpectedFault             a fault of the app itself
+    ├── BufferCorrupt               a row of the buffer, or a dead letter, that cannot be unpacked
     ├── ConversionError             a group or reading that makes no valid Observation
-    │   ├── ReadingInvalid          a reading that is no number
+    │   ├── ReadingInvalid          a reading that is not a number
     │   ├── UnitMismatch
     │   └── PeriodTooLong
     ├── FhirResourceError           what the FHIR server holds does not fit
@@ -23,15 +23,19 @@
     │   ├── MultipleResourceFound, PatientDeviceMismatch, IdentityConflict
     │   ├── ObservationWithdrawn, ObservationMismatch
     │   └── ResourceRefused         the server refused the resource (400, 422)
-    └── Unavailable                 something outside is away: data stays where it is and is tried again
-        ├── StorageUnavailable
-        ├── FhirServerUnavailable
-        ├── FhirConflict            lost the race for a resource too often: next flush
-        └── FhirAccessDenied        401, 403, 405, wrong address: Setup, until somebody mends it
+    └── Unavailable *               something outside is away: the data stays where it is and is tried again
+        ├── StorageUnavailable *
+        ├── FhirServerUnavailable *
+        ├── FhirConflict            others kept changing the resource: tried again at the next flush
+        └── FhirAccessDenied *      401, 403, 405, wrong address: waits until somebody fixes the setup
+
+What they do to the data: under Unavailable it stays in the hub or the buffer; MappingInvalid and SettingInvalid do not
+concern any message; with all others the message, measurement or row becomes a dead letter. `*` marks what blocks:
+nothing goes on until it is fixed.
 
 Stage, type and severity use the words of the MedTech service's documentation ("Troubleshoot MedTech service
-errors"); `name` is its error name without "Exception". A message says what, where and how to mend it. It may hold hub
-positions, device ids, FHIR ids and line numbers, never a patient, encounter or correlation id, a body or a reading:
+errors"); `name` is its error name without "Exception". A message says what, where and how to fix it. It may hold hub
+positions, device ids, FHIR ids and line numbers, and never a patient, encounter or correlation id, a body or a reading:
 it goes to logs.
 """
 
@@ -52,7 +56,7 @@ class Stage(StrEnum):
 
 
 class Severity(StrEnum):
-    """How much stops: nothing (Warning), this message (Error), everything (Critical)."""
+    """How the service's documentation grades errors."""
 
     WARNING = "Warning"
     ERROR = "Error"
@@ -74,7 +78,7 @@ class ErrorType(StrEnum):
 class MedTechError(Exception):
     """Root of the tree. `outcome` is what a server said (an OperationOutcome as text): for the dead letter, not a log.
 
-    `blocks` tells whether processing as a whole waits until it is mended.
+    `blocks` says whether everything waits until it is fixed, and not just the data at hand.
     """
 
     stage: Stage = Stage.UNKNOWN
@@ -95,8 +99,8 @@ class MedTechError(Exception):
 class MappingIssue(NamedTuple):
     """One thing that is wrong in a mapping.
 
-    `template` is the index in the collection (None: the collection itself), `pointer` a JSON pointer (RFC 6901) into
-    the mapping, `line` counts from 1 and is -1 where no place can be named, `position` counts as Json.NET does.
+    `template` is the index in the collection (None: the collection itself), `pointer` is a JSON pointer (RFC 6901) into
+    the mapping. `line` counts from 1, `position` as Json.NET counts; both are -1 where no place can be named.
     """
 
     message: str
@@ -107,7 +111,7 @@ class MappingIssue(NamedTuple):
 
 
 class MappingInvalid(MedTechError):
-    """A mapping that does not load; `issues` holds every fault found, in order of place."""
+    """A mapping that does not load; `issues` holds everything found, in the order of the text."""
 
     stage = Stage.SETUP
     type = ErrorType.DEVICE_TEMPLATE
@@ -145,7 +149,7 @@ class SettingInvalid(MedTechError):
 class IncompatibleData(MedTechError):
     """A template matched, but what it needs is not in the message.
 
-    `line` and `position` are the place of the expression in the device mapping, -1 where there is none.
+    `line` and `position` are the place of the expression in the device mapping, or -1.
     """
 
     stage = Stage.NORMALIZATION
@@ -158,7 +162,7 @@ class IncompatibleData(MedTechError):
 
 
 class NotSupported(IncompatibleData):
-    """A message in a format that is not supported: its body is no JSON."""
+    """A message in a format that is not supported: its body is not JSON."""
 
 
 class MeasurementTooLarge(IncompatibleData):
@@ -166,7 +170,7 @@ class MeasurementTooLarge(IncompatibleData):
 
 
 class NoTemplateMatched(IncompatibleData):
-    """A message that no template takes: usual on a hub that carries other messages too."""
+    """A message that no template takes, as is usual on a hub that carries other messages too."""
 
     severity = Severity.WARNING
 
@@ -191,14 +195,14 @@ class CorrelationIdNotDefined(IncompatibleData):
 
 
 class UnexpectedFault(MedTechError):
-    """A fault of the app itself, met on one message: the message is kept, its neighbours go on."""
+    """A fault of the app itself, met on one message or group: that is kept, and its neighbours go on."""
 
     @classmethod
-    def of(cls, error: Exception, doing: str) -> "UnexpectedFault":
-        """Tells type and place of `error`; its own text may hold a part of the message."""
+    def of(cls, error: Exception, doing: str, *, then: str = "Report it, then replay.") -> "UnexpectedFault":
+        """Names the type and place of `error`; its own text may hold a part of the message."""
         fault = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(fault.filename).name}:{fault.lineno}"
-        return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. Report it, then replay.")
+        return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. {then}")
 
 
 class BufferCorrupt(MedTechError):
@@ -211,7 +215,7 @@ class ConversionError(MedTechError):
 
 
 class ReadingInvalid(ConversionError):
-    """A value that is no number where the template wants one."""
+    """A value that is not a number where the template requires one."""
 
 
 class UnitMismatch(ConversionError):
@@ -219,7 +223,7 @@ class UnitMismatch(ConversionError):
 
 
 class PeriodTooLong(ConversionError):
-    """The period wants more samples than an Observation can hold."""
+    """The period needs more samples than an Observation can hold."""
 
 
 class FhirResourceError(MedTechError):
@@ -241,15 +245,15 @@ class EncounterNotFound(FhirResourceError):
 
 
 class MultipleResourceFound(FhirResourceError):
-    """Several Devices, Patients or Encounters have one identifier."""
+    """Several Devices, Patients or Encounters have the same identifier."""
 
 
 class PatientDeviceMismatch(FhirResourceError):
-    """The Device belongs to another Patient than the message says."""
+    """The Device belongs to a Patient other than the one in the message."""
 
 
 class IdentityConflict(FhirResourceError):
-    """The id that a Patient or Device would be created under is taken by another."""
+    """Another resource has the id that a Patient or Device would be created under."""
 
 
 class ObservationWithdrawn(FhirResourceError):
@@ -276,7 +280,7 @@ class StorageUnavailable(Unavailable):
 
 
 class FhirServerUnavailable(Unavailable):
-    """Away, throttling, or answering what is not FHIR. `retry_after_seconds` is what the server asked for."""
+    """Away, throttling, or answering with what is not FHIR. `retry_after_seconds` is what the server asked for."""
 
     stage = Stage.FHIR_CONVERSION
     type = ErrorType.FHIR_SERVER

@@ -1,18 +1,25 @@
 """Azurite for tests: Microsoft's storage emulator, the real protocol of Table and Blob storage on a free port.
 
 The fixture `azurite` gives one server to the whole run, as a connection string; `storage` is that server as the app
-opens it, emptied before the test. A test that takes the server away starts its own with `Azurite`.
+opens it, emptied before the test; `wire` is the same account over proxies that make the faults of a network. A test
+that takes the server away starts its own with `Azurite`, or uses `nobody`.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
 
 from dev import processes
-from medtech.storage import Storage
+from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
+from tests.faults import FaultProxy
+
+ACCOUNT_KEY = "c2VjcmV0LWFjY291bnQta2V5LW9mLW91cnM="
+"""A key that opens nothing."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -59,3 +66,35 @@ def storage(azurite: str) -> Iterator[Storage]:
     storage = Storage(environment={"BufferStorage": azurite})
     yield storage
     storage.close()
+
+
+class Wire(NamedTuple):
+    """The account of `storage`, its tables and blobs each reached through a proxy."""
+
+    storage: Storage
+    tables: FaultProxy
+    blobs: FaultProxy
+
+
+@pytest.fixture
+def wire(storage: Storage, azurite: str) -> Iterator[Wire]:
+    """The empty account over a wire that can break."""
+    settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
+    tables, blobs = urlsplit(settings["TableEndpoint"]), urlsplit(settings["BlobEndpoint"])
+    with (
+        FaultProxy(f"http://{tables.netloc}") as table_proxy,
+        FaultProxy(f"http://{blobs.netloc}") as blob_proxy,
+    ):
+        settings["TableEndpoint"] = f"{table_proxy.url}{tables.path}"
+        settings["BlobEndpoint"] = f"{blob_proxy.url}{blobs.path}"
+        connection = ";".join(f"{name}={value}" for name, value in settings.items())
+        wired = Storage(environment={"BufferStorage": connection})
+        yield Wire(wired, table_proxy, blob_proxy)
+        wired.close()
+
+
+def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS) -> Storage:
+    """An account at a port where nobody listens, or at `port`, where it is not storage that listens."""
+    address = f"http://127.0.0.1:{port or free_ports(1)[0]}/account"
+    connection = f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint={address};BlobEndpoint={address}"
+    return Storage(environment={"BufferStorage": connection}, timeouts=timeouts)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -23,7 +24,7 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize(("name", "kind", "severity", "stage"), DOCUMENTED)
 def test_documented_errors(name: str, kind: str, severity: str, stage: str) -> None:
-    error = getattr(errors, name)("what, where and how to mend it")
+    error = getattr(errors, name)("what, where and how to fix it")
     assert (error.name, error.type, error.severity, error.stage) == (name, kind, severity, stage)
 
 
@@ -50,21 +51,61 @@ def test_words_are_those_of_the_service() -> None:
     ]
 
 
-def _tree(root: type[MedTechError]) -> Iterator[type[MedTechError]]:
-    for child in root.__subclasses__():
+class Drawn(NamedTuple):
+    """A class of the tree: its name, its parent's, and whether it blocks."""
+
+    name: str
+    parent: str
+    blocks: bool
+
+
+def _classes(parent: type[MedTechError]) -> Iterator[Drawn]:
+    for child in parent.__subclasses__():
         if child.__module__ == errors.__name__:
-            yield child
-            yield from _tree(child)
+            assert child.__bases__ == (parent,)
+            yield Drawn(child.__name__, parent.__name__, child.blocks)
+            yield from _classes(child)
+
+
+def _drawing(text: str) -> Iterator[Drawn]:
+    """The branches of a drawn tree: four characters a level, several names on one line are siblings."""
+    path: list[str] = []
+    for line in text.splitlines():
+        branch = re.match(r"    ((?:[│├└ ][ ─]{2} )*)([A-Z]\w+(?: \*)?(?:, [A-Z]\w+(?: \*)?)*)(?:  |$)", line)
+        if branch is None:
+            continue
+        depth = len(branch[1]) // 4
+        assert depth <= len(path), f"{line}: no parent is drawn"
+        for name in branch[2].split(", "):
+            path[depth:] = [name.removesuffix(" *")]
+            if depth:
+                yield Drawn(path[depth], path[depth - 1], name.endswith(" *"))
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    branches = re.findall(r"^    [│├└─ ]*([A-Z]\w+(?:, [A-Z]\w+)*)", errors.__doc__ or "", re.MULTILINE)
-    drawn = [name for branch in branches for name in branch.split(", ")]
-    assert sorted(drawn) == sorted(error.__name__ for error in [MedTechError, *_tree(MedTechError)])
+    """Names, parents and what blocks."""
+    assert sorted(_drawing(errors.__doc__ or "")) == sorted(_classes(MedTechError))
 
 
-def test_only_what_has_to_be_mended_outside_the_data_blocks() -> None:
-    blocking = {error.__name__ for error in _tree(MedTechError) if error.blocks}
-    away = {error.__name__ for error in _tree(Unavailable)} | {"Unavailable"}
+def test_only_what_has_to_be_fixed_outside_the_data_blocks() -> None:
+    away = {each.name for each in _classes(Unavailable)} | {"Unavailable"}
     # One Observation that others keep changing holds up nothing else.
-    assert blocking == away - {"FhirConflict"} | {"MappingInvalid", "SettingInvalid"}
+    assert {each.name for each in _classes(MedTechError) if each.blocks} == away - {"FhirConflict"} | {
+        "MappingInvalid",
+        "SettingInvalid",
+    }
+
+
+@pytest.mark.parametrize(
+    ("drawn", "changed"),
+    [
+        ("    │   └── PeriodTooLong", "    ├── PeriodTooLong"),
+        ("Unavailable *    ", "Unavailable      "),
+        ("ObservationWithdrawn, ", ""),
+        ("        ├── FhirConflict", "    ├── FhirConflict"),
+    ],
+)
+def test_a_drawing_that_is_wrong_is_noticed(drawn: str, changed: str) -> None:
+    text = errors.__doc__ or ""
+    assert drawn in text
+    assert sorted(_drawing(text.replace(drawn, changed, 1))) != sorted(_classes(MedTechError))

@@ -1,4 +1,4 @@
-"""Dead letters are kept for some days, not for ever: they hold health data."""
+"""Dead letters hold health data, so they are kept for some days, not for ever."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ PAUSE_SECONDS = 3600.0
 
 
 class Expiry:
-    """Deletes letters that are older than `days`, once an hour and process; 0 keeps them for ever."""
+    """Deletes letters older than `days`, once an hour in each process; 0 keeps them for ever."""
 
     def __init__(self, dead_letters: DeadLetters, days: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._dead_letters = dead_letters
@@ -22,15 +22,20 @@ class Expiry:
         self._next = float("-inf")
 
     def run(self, now: int) -> int:
-        """How many letters were deleted; `now` in ticks. Storage that is away is logged, and tried again later."""
+        """Returns how many letters were deleted; `now` is in ticks.
+
+        That storage is away is logged, and not raised: the next hour tries again.
+        """
         if not self._days or self._monotonic() < self._next:
             return 0
         self._next = self._monotonic() + PAUSE_SECONDS
         try:
             expired = self._dead_letters.expire(now, self._days)
         except Unavailable as error:
-            _log.error("Dead letters could not be expired: %s", error.message)
+            _log.error("Dead letters that are too old could not be deleted: %s", error.message)
             return 0
         if expired:
-            _log.warning("%d dead letters have expired: last written over %d days ago", expired, self._days)
+            _log.warning(
+                "%d dead letters were deleted: last written over %d days ago (DEAD_LETTER_DAYS)", expired, self._days
+            )
         return expired

@@ -1,11 +1,10 @@
-"""A dead letter: what could not be processed, with its reason and its origin, complete enough to be replayed.
+"""A dead letter: what could not be processed, with its reason and origin, complete enough to be replayed.
 
 Its keys are made of the origin and the error alone. A repeated flush, or a delivery with other borders, therefore
-writes the same letter again, and no two share a key.
+writes the same letter again, and no two letters share a key.
 """
 
 import json
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,8 +12,11 @@ from typing import Any
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, MedTechError
 from medtech.model import DeviceEvent, Measurement
+from medtech.storage.payload import Codec, PayloadDamaged, PayloadTooNew
 
-_VERSION = 1
+# A measurement in the buffer has up to 32 MiB, which json.dumps can make three times longer; what a server said comes
+# on top.
+_CODEC = Codec(version=1, max_bytes=128 * 1024 * 1024)
 
 
 class Kind(StrEnum):
@@ -27,9 +29,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter. `message` is fit for a log; `outcome` (what a server said) and `content` are not.
+    """One dead letter. `message` may go to a log; `outcome` (what a server said) and `content` may not.
 
-    `places` are the (template, match) pairs of an event that failed with this error; -1 where there is none.
+    `places` are the (template, match) pairs that failed with this error; -1 where there is none.
     """
 
     kind: Kind
@@ -47,7 +49,7 @@ class Letter:
 
 
 def of_event(event: DeviceEvent, error: MedTechError, places: tuple[tuple[int, int], ...] = ((-1, -1),)) -> Letter:
-    """The letter of a message. The places of one error share a letter, under the first of them: a message with a
+    """The letter of a message. All places of one error share it, under the key of the first: a message with a
     thousand bad readings is kept once, not a thousand times."""
     partition_key, row_key = _keys(
         event.hub, event.partition, event.sequence_number, event.enqueued_time, places[0], error
@@ -56,7 +58,7 @@ def of_event(event: DeviceEvent, error: MedTechError, places: tuple[tuple[int, i
 
 
 def of_measurement(measurement: Measurement, hub: str, error: MedTechError) -> Letter:
-    """The letter of a measurement that failed after the buffer; `hub` is that of its row."""
+    """The letter of a measurement that failed after the buffer; `hub` is its row's."""
     place = (measurement.template, measurement.match)
     partition_key, row_key = _keys(
         hub, measurement.partition, measurement.sequence_number, measurement.ingestion_time, place, error
@@ -65,16 +67,16 @@ def of_measurement(measurement: Measurement, hub: str, error: MedTechError) -> L
 
 
 def of_row(partition_key: str, row_key: str, hub: str, window: int, payload: bytes, error: MedTechError) -> Letter:
-    """The letter of a row of the buffer that cannot be unpacked; keys are the row's, `window` its start in ticks."""
+    """The letter of a row of the buffer that cannot be unpacked, by its keys; `window` is its start in ticks."""
     key = f"row|{partition_key}|{row_key}|{error.stage}|{error.name}"
     day = ticks.format_compact(window)[:8]
     return _letter(Kind.ROW, f"{day}|{hub}|row", key, error, (), hub, payload)
 
 
 def pack(letter: Letter) -> bytes:
-    """The payload: a version byte, then zlib of one line of JSON and the raw bytes of a body or row.
+    """The payload: one line of JSON, then the raw bytes of a body or row.
 
-    The standard library's JSON, since properties of a message may hold what orjson refuses (lone surrogates).
+    By the standard library's JSON, since properties of a message may hold what orjson refuses (lone surrogates).
     """
     header: dict[str, Any] = {"outcome": letter.outcome, "places": letter.places}
     content, raw = letter.content, b""
@@ -91,15 +93,13 @@ def pack(letter: Letter) -> bytes:
         header["measurement"] = content
     else:
         raw = content
-    return bytes([_VERSION]) + zlib.compress(json.dumps(header).encode() + b"\n" + raw)
+    return _CODEC.pack(json.dumps(header).encode() + b"\n" + raw)
 
 
 def unpack(entity: dict[str, Any], payload: bytes) -> Letter:
     """The letter of a stored entity. Raises BufferCorrupt if the payload is damaged or of a newer version."""
-    if payload[:1] != bytes([_VERSION]):
-        raise BufferCorrupt("A dead letter was written by another version of the app, or is damaged.")
     try:
-        line, _, raw = zlib.decompress(payload[1:]).partition(b"\n")
+        line, _, raw = _CODEC.unpack(payload).partition(b"\n")
         header = json.loads(line)
         return Letter(
             kind=Kind(entity["kind"]),
@@ -115,8 +115,15 @@ def unpack(entity: dict[str, Any], payload: bytes) -> Letter:
             hub=entity["hub"],
             content=_content(entity["hub"], header, raw),
         )
-    except (zlib.error, ValueError, KeyError, TypeError):
-        raise BufferCorrupt("A dead letter cannot be unpacked: it is damaged.") from None
+    except PayloadTooNew as newer:
+        raise BufferCorrupt(
+            f"A dead letter has version {newer.version}; this app reads up to version {_CODEC.version}. "
+            "A newer version of the app wrote it: read it with that one."
+        ) from None
+    except PayloadDamaged as damaged:
+        raise BufferCorrupt(f"A dead letter cannot be unpacked: {damaged}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise BufferCorrupt("A dead letter cannot be unpacked: its content is damaged.") from None
 
 
 def _content(hub: str, header: dict[str, Any], raw: bytes) -> DeviceEvent | Measurement | bytes:

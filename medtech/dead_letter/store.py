@@ -10,16 +10,9 @@ from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable
-from medtech.storage import (
-    PAYLOAD_BYTES,
-    TRANSACTION_OPERATIONS,
-    Entity,
-    Operation,
-    OperationFailed,
-    Storage,
-    join_payload,
-    split_payload,
-)
+from medtech.storage.connection import Storage
+from medtech.storage.payload import ROW_BYTES, join, split
+from medtech.storage.table import TRANSACTION_OPERATIONS, Entity, Operation, OperationFailed, quoted
 
 TABLE = "deadletters"
 
@@ -27,13 +20,13 @@ TABLE = "deadletters"
 _TRANSACTION_PAYLOAD_BYTES = 2_500_000
 # A property takes 64 KiB of UTF-16.
 _MESSAGE_CHARACTERS = 8_000
-# Two instances that write one letter at once make each other try again; more turns than this are no coincidence.
-_TURNS = 10
+# Two instances that write one letter at once make each other try again. More tries than this are not a coincidence.
+_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A letter without its content, fit to be listed. Times are ISO 8601 texts; `count` is how often it was written."""
+    """A letter without its content, for a list. Times are ISO 8601 texts; `count` is how often it was written."""
 
     partition_key: str
     row_key: str
@@ -52,15 +45,19 @@ _SUMMARY = ["PartitionKey", "RowKey", *(field.name for field in fields(Summary)[
 
 
 class DeadLetters:
-    """Letters in, letters out. Every method raises StorageUnavailable when storage is away."""
+    """Letters in, letters out.
+
+    Whatever asks storage raises StorageUnavailable when it is away; `summaries` does so while it is iterated.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._table = storage.table(TABLE)
 
     def store(self, written: Iterable[Letter], now: int) -> int:
-        """Writes letters; one that is there already has its count raised and its last time set to `now` (ticks).
+        """Writes letters and returns how many they are; one that is there has its count raised, and `now` (ticks) is
+        its last time.
 
-        Gives how many letters that were. After a failure in between, the repetition writes all of them again.
+        After a failure in between, the repetition writes all of them again.
         """
         envelopes = {
             (letter.partition_key, letter.row_key): _Envelope(letter, letters.pack(letter)) for letter in written
@@ -72,14 +69,15 @@ class DeadLetters:
 
     def _store_chunk(self, chunk: list["_Envelope"], now: str) -> None:
         for envelope in chunk:
-            # Before the letter itself: a letter that can be seen is whole.
+            # Before the letter itself: a letter that can be seen is complete.
             for continuation in envelope.continuations():
                 self._table.upsert(continuation)
         first, last = chunk[0].letter, chunk[-1].letter
         condition = (
-            f"PartitionKey eq '{first.partition_key}' and RowKey ge '{first.row_key}' and RowKey le '{last.row_key}'"
+            f"PartitionKey eq {quoted(first.partition_key)} "
+            f"and RowKey ge {quoted(first.row_key)} and RowKey le {quoted(last.row_key)}"
         )
-        for _ in range(_TURNS):
+        for _ in range(_TRIES):
             stored = {row["RowKey"]: row for row in self._table.query(condition, select=["RowKey", "count"])}
             try:
                 self._table.transact(
@@ -88,7 +86,7 @@ class DeadLetters:
             except OperationFailed:
                 continue
             return
-        raise StorageUnavailable("Dead letters are being written by too many instances at once. They are tried again.")
+        raise StorageUnavailable("Too many instances write the same dead letters at once. They are tried again.")
 
     def summaries(self) -> Iterator[Summary]:
         """All letters in order of their day, hub, partition and sequence number."""
@@ -96,58 +94,66 @@ class DeadLetters:
             yield Summary(*(entity[name] for name in _SUMMARY))
 
     def expire(self, now: int, days: int) -> int:
-        """Deletes letters that were last written more than `days` days before `now` (ticks); gives how many."""
+        """Deletes letters last written more than `days` days before `now` (ticks); returns how many."""
         oldest = now - days * ticks.TICKS_PER_DAY
         # A letter is never written before the day in its key, so later days need not be looked at.
         condition = (
             f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~' and last_time lt '{ticks.format_iso(oldest)}'"
         )
-        expired = 0
-        for entity in list(self._table.query(condition, select=["PartitionKey", "RowKey", "entities"])):
-            partition_key, row_key = entity["PartitionKey"], entity["RowKey"]
-            keys = [row_key, *(_continuation_key(row_key, n) for n in range(1, entity["entities"]))]
-            deletions = [Operation("delete", {"PartitionKey": partition_key, "RowKey": key}) for key in keys]
+        found = list(self._table.query(condition, select=["PartitionKey", "RowKey", "entities"]))
+        return sum(map(self._delete, found))
+
+    def _delete(self, letter: Entity) -> bool:
+        """Deletes a letter with its continuations, all or none: nobody would find what is left of them."""
+        keys = {"PartitionKey": letter["PartitionKey"], "RowKey": letter["RowKey"]}
+        continuations = [
+            Operation("delete", keys | {"RowKey": _continuation_key(letter["RowKey"], n)})
+            for n in range(1, letter["entities"])
+        ]
+        while True:
             try:
-                # All entities of a letter or none: what is left of it would be found by nobody.
-                self._table.transact([deletions[0]._replace(etag=entity["etag"]), *deletions[1:]])
-            except OperationFailed:
-                continue  # written again meanwhile, or deleted by another instance
-            expired += 1
-        return expired
+                self._table.transact([Operation("delete", keys, letter["etag"]), *continuations])
+            except OperationFailed as failed:
+                if failed.index == 0:
+                    return False  # written again meanwhile, or deleted by another instance
+                # A continuation that is missing must not keep the rest, which is health data, for ever.
+                del continuations[failed.index - 1]
+            else:
+                return True
 
     def read(self, partition_key: str, row_key: str) -> Letter | None:
-        """One letter with its content. Raises BufferCorrupt if it is damaged."""
+        """A letter with its content; None if it is not there. Raises BufferCorrupt if it is damaged."""
         entity = self._table.get(partition_key, row_key)
         if entity is None:
             return None
         try:
-            payload = join_payload(entity)
+            payload = join(entity)
             for n in range(1, entity["entities"]):
                 continuation = self._table.get(partition_key, _continuation_key(row_key, n))
-                payload += join_payload(continuation or {})
+                payload += join(continuation or {})
         except (ValueError, KeyError, TypeError):
-            raise BufferCorrupt("A dead letter is damaged: a part of it is missing.") from None
+            raise BufferCorrupt("A dead letter is damaged: one of its parts is missing.") from None
         return letters.unpack(entity, payload)
 
 
 class _Envelope(NamedTuple):
-    """A letter with its payload: as much of it as an entity holds goes with the letter, the rest over several."""
+    """A letter with its payload: as much as an entity holds goes with the letter, the rest into continuations."""
 
     letter: Letter
     payload: bytes
 
     @property
     def bytes_in_letter(self) -> int:
-        return min(len(self.payload), PAYLOAD_BYTES)
+        return min(len(self.payload), ROW_BYTES)
 
     def continuations(self) -> Iterator[Entity]:
-        """Entities without `kind`: they are no letters of their own."""
-        for n, start in enumerate(range(PAYLOAD_BYTES, len(self.payload), PAYLOAD_BYTES), start=1):
+        """Entities without `kind`, since they are not letters of their own."""
+        for n, start in enumerate(range(ROW_BYTES, len(self.payload), ROW_BYTES), start=1):
             keys = {
                 "PartitionKey": self.letter.partition_key,
                 "RowKey": _continuation_key(self.letter.row_key, n),
             }
-            yield keys | split_payload(self.payload[start : start + PAYLOAD_BYTES])
+            yield keys | split(self.payload[start : start + ROW_BYTES])
 
     def operation(self, stored: Entity | None, now: str) -> Operation:
         """Creates the letter, or raises the count of the one that is `stored`."""
@@ -164,8 +170,8 @@ class _Envelope(NamedTuple):
             "message": letter.message[:_MESSAGE_CHARACTERS],
             "count": 1,
             "last_time": now,
-            "entities": max(1, -(-len(self.payload) // PAYLOAD_BYTES)),
-            **split_payload(self.payload[:PAYLOAD_BYTES]),
+            "entities": max(1, -(-len(self.payload) // ROW_BYTES)),
+            **split(self.payload[:ROW_BYTES]),
         }
         if stored is None:
             return Operation("create", entity | {"first_time": now})
@@ -173,7 +179,7 @@ class _Envelope(NamedTuple):
 
 
 def _chunks(envelopes: Iterable[_Envelope]) -> Iterator[list[_Envelope]]:
-    """Runs of letters that one transaction takes."""
+    """The letters, in order, in runs that one transaction takes."""
     chunk: list[_Envelope] = []
     size = 0
     for envelope in envelopes:

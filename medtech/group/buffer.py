@@ -1,14 +1,15 @@
 """The durable buffer between ingest and flush, in Table storage.
 
-One batch becomes one row per (window, shard), or more when it does not fit. Rows of a window are read, and when their
-measurements are settled they are deleted by ETag: what was stored or changed meanwhile stays for the next flush.
+One batch becomes one row per (window, shard), or more when it does not fit. The flush reads the rows of a window, and
+deletes them by ETag once their measurements are settled: what was stored or changed meanwhile stays for the next flush.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
@@ -16,17 +17,22 @@ from medtech.errors import BufferCorrupt, MedTechError, Unavailable
 from medtech.group import segment, windows
 from medtech.group.segment import Packed
 from medtech.model import Measurement
-from medtech.storage import Entity, Operation, Storage, join_payload, split_payload
+from medtech.storage.connection import Storage
+from medtech.storage.payload import PayloadDamaged, join, split
+from medtech.storage.table import Entity, Operation, quoted
 
 TABLE = "buffer"
 
-# A page of rows is held while it is unpacked; the service itself gives no more than 1,000 entities.
+_log = logging.getLogger(__name__)
+
+# A page of rows is held while it is unpacked; the service itself returns no more than 1,000 entities at once.
 _PAGE_BYTES = 16 * 1024 * 1024
 _PAGE_ROWS = 1000
 _WRITES_AT_ONCE = 8
-# Measured: what measurements take as Python values, for each byte of the JSON that they are unpacked from.
+# Measured: the memory that measurements take as Python values, per byte of the JSON that they are unpacked from.
 _MEMORY_PER_UNPACKED_BYTE = 5
-_MAX_SHARD = 10**windows.SHARD_DIGITS - 1
+# These characters come before and after every digit.
+_FIRST, _LAST = "!", "~"
 
 
 class SegmentRow(NamedTuple):
@@ -40,10 +46,10 @@ class SegmentRow(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """One row as it was read. `etag` and `creates_sent` follow this process's own changes to the row.
+    """One row as it was read. `etag` and `creates_sent` follow this process's own changes to it.
 
-    `measurements` are those of the pass at hand. `fault` says why a row gave none: BufferCorrupt (its payload, for
-    the dead letter, is `payload`), or Unavailable, when the row has to stay.
+    `fault` says why the row gave no measurements: BufferCorrupt (`payload` then goes into the dead letter), or
+    Unavailable, when the row has to stay.
     """
 
     partition_key: str
@@ -54,23 +60,40 @@ class Row:
     stored_bytes: int
     unpacked_bytes: int
     trace_context: str = ""
-    measurements: list[Measurement] = field(default_factory=list)
     fault: MedTechError | None = None
     payload: bytes = b""
 
 
+class Portion(NamedTuple):
+    """A part of a window: every measurement of some of its devices, so that no group is split.
+
+    `rows` are all rows of the window, the same objects in each of its portions; `of_row` has the portion's measurements
+    of each row, by row key.
+    """
+
+    rows: list[Row]
+    of_row: dict[str, list[Measurement]]
+
+    def measurements(self) -> list[Measurement]:
+        return list(chain.from_iterable(self.of_row.values()))
+
+
 class Buffer:
-    """Segments in, due windows out. Every method raises StorageUnavailable when storage is away."""
+    """Segments in, due windows out.
+
+    Whatever asks storage raises StorageUnavailable when it is away; `due_windows` and `read` do so while they are
+    iterated. Partitions in between that are not the app's are skipped, and logged once.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._table = storage.table(TABLE)
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="buffer")
+        self._foreign_logged = False
 
     def store(self, rows: Sequence[SegmentRow]) -> None:
         """Writes each row over its earlier self, side by side; returns when all are stored.
 
-        When one fails the others are still waited for, then its error is raised: the batch comes again and writes the
-        same rows.
+        When one fails, its error is raised after the others have ended: the batch comes again and writes the same rows.
         """
         if len(rows) == 1:
             self._store_row(rows[0])
@@ -86,16 +109,13 @@ class Buffer:
         self._table.upsert({**entity, "hub": row.hub}, merge=True)
 
     def shards(self) -> list[int]:
-        """Shards that hold rows, found by skipping through the keys: the setting may have been lowered."""
+        """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
         found: list[int] = []
-        shard = 0
-        while shard <= _MAX_SHARD:
-            first = self._table.first(f"PartitionKey ge '{shard:03d}'", select=["PartitionKey"])
-            if first is None:
-                break
-            shard = windows.parse_partition_key(first["PartitionKey"])[0]
+        after = _FIRST
+        while (place := self._next_place(after, _LAST)) is not None:
+            shard, _ = place
             found.append(shard)
-            shard += 1
+            after = windows.shard_prefix(shard) + _LAST
         return found
 
     def due_windows(self, shard: int, now: int, window_seconds: int, grace_seconds: int) -> Iterator[int]:
@@ -106,50 +126,70 @@ class Buffer:
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
             return
-        after, last = f"{shard:03d}|", windows.partition_key(shard, latest)
-        while True:
-            condition = f"PartitionKey gt '{after}' and PartitionKey le '{last}'"
-            first = self._table.first(condition, select=["PartitionKey"])
-            if first is None:
-                return
-            after = first["PartitionKey"]
-            yield windows.parse_partition_key(after)[1]
+        after, last = windows.shard_prefix(shard), windows.partition_key(shard, latest)
+        while (place := self._next_place(after, last)) is not None:
+            yield place[1]
+            after = windows.partition_key(*place)
 
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
-        firsts = (
-            self._table.first(f"PartitionKey ge '{shard:03d}'", select=["PartitionKey"]) for shard in self.shards()
-        )
-        return min((windows.parse_partition_key(row["PartitionKey"])[1] for row in firsts if row), default=None)
+        prefixes = map(windows.shard_prefix, self.shards())
+        places = (self._next_place(prefix, prefix + _LAST) for prefix in prefixes)
+        return min((place[1] for place in places if place is not None), default=None)
 
-    def read(self, shard: int, window: int, portion_bytes: int) -> Iterator[list[Row]]:
-        """The rows of a window with their measurements: in one pass or, if they take more memory than `portion_bytes`,
-        in several.
+    def _next_place(self, after: str, last: str) -> tuple[int, int] | None:
+        """Shard and window start of the first row whose partition key is after `after`, and not after `last`."""
+        while True:
+            condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
+            row = self._table.first(condition, select=["PartitionKey"])
+            if row is None:
+                return None
+            after = row["PartitionKey"]
+            place = windows.parse_partition_key(after)
+            if place is not None:
+                return place
+            self._log_foreign()
 
-        A pass holds all measurements of its share of the devices, so a group is never split. Each pass gives the same
-        Row objects with the measurements of that pass; a row is read to its end when the last pass is. Rows that come
-        after the first look are left to the next flush, as are rows that somebody changes between two passes: they
-        keep their old etag, so that they cannot be deleted.
+    def _log_foreign(self) -> None:
+        if not self._foreign_logged:
+            self._foreign_logged = True
+            # Without the key: nobody knows what it holds.
+            _log.error(
+                "Table `%s` holds rows whose PartitionKey is not one of the app's (such as `002|20220312100500`). They "
+                "are left alone. Delete them, and give whatever writes them a table of its own.",
+                TABLE,
+            )
+
+    def read(self, shard: int, window: int, portion_bytes: int) -> Iterator[Portion]:
+        """The measurements of a window: in one portion or, if they take more memory than `portion_bytes`, in several.
+
+        A row is complete only after the last portion. Rows that come after the first look are left to the next flush,
+        as are rows that somebody changes between two portions: they keep their old etag, so they cannot be deleted.
         """
         partition_key = windows.partition_key(shard, window)
-        rows = {row.row_key: row for row in self._sizes(partition_key)}
+        rows = list(self._sizes(partition_key))
         if not rows:
             return
-        memory_bytes = sum(row.unpacked_bytes for row in rows.values()) * _MEMORY_PER_UNPACKED_BYTE
-        passes = max(1, -(-memory_bytes // portion_bytes))
-        largest = max(row.stored_bytes for row in rows.values())
+        memory_bytes = sum(row.unpacked_bytes for row in rows) * _MEMORY_PER_UNPACKED_BYTE
+        portions = max(1, -(-memory_bytes // portion_bytes))
+        for number in range(portions):
+            # Made in a call, so that nothing here still holds a portion while the next one is read.
+            yield self._read_portion(partition_key, rows, number, portions)
+
+    def _read_portion(self, partition_key: str, rows: list[Row], number: int, portions: int) -> Portion:
+        portion = Portion(rows, {row.row_key: [] for row in rows})
+        known = {row.row_key: row for row in rows}
+        largest = max(row.stored_bytes for row in rows)
         page_size = max(1, min(_PAGE_ROWS, _PAGE_BYTES // max(largest, 1)))
-        for share in range(passes):
-            for row in rows.values():
-                row.measurements = []
-            for entity in self._table.query(f"PartitionKey eq '{partition_key}'", page_size=page_size):
-                known = rows.get(entity["RowKey"])
-                if known is None or known.etag != entity["etag"]:
-                    continue
-                _unpack_into(known, entity)
-                if passes > 1:
-                    known.measurements = [m for m in known.measurements if _share(m.device_id, passes) == share]
-            yield list(rows.values())
+        for entity in self._table.query(f"PartitionKey eq '{partition_key}'", page_size=page_size):
+            row = known.get(entity["RowKey"])
+            if row is None or row.etag != entity["etag"]:
+                continue
+            measurements = _unpack(row, entity)
+            if portions > 1:
+                measurements = [each for each in measurements if _portion_of(each.device_id, portions) == number]
+            portion.of_row[row.row_key] = measurements
+        return portion
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
         select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes"]
@@ -165,10 +205,10 @@ class Buffer:
             )
 
     def mark_creates_sent(self, rows: Iterable[Row]) -> list[Row]:
-        """Notes on the rows that a bundle which creates is about to be sent.
+        """Marks rows before a bundle is sent that creates Observations of their measurements.
 
-        Gives the rows that could not be marked since they were changed or deleted: what is behind them must not be
-        sent in this flush.
+        Returns the rows that could not be marked, since they were changed or deleted: what they hold must not be sent
+        in this flush.
         """
         mark = {"creates_sent": True}
         unmarked: list[Row] = []
@@ -181,7 +221,7 @@ class Buffer:
         return unmarked
 
     def delete(self, rows: Iterable[Row]) -> int:
-        """Deletes rows that have not changed since they were read; gives how many are gone.
+        """Deletes rows that have not changed since they were read; returns how many are gone.
 
         A row that somebody else deleted is gone too; a changed one stays for the next flush.
         """
@@ -189,7 +229,7 @@ class Buffer:
         return sum(status in (204, 404) for _, status, _ in deletions)
 
     def replace(self, row: Row, remaining: list[Measurement]) -> bool:
-        """Leaves of a row only the measurements that are not settled. False: it changed meanwhile and stays whole."""
+        """Leaves only the measurements of a row that are not settled; False if it changed meanwhile and stays whole."""
         packing = segment.pack(remaining, row.trace_context)
         if len(packing.segments) != 1:
             # A part can, in theory, compress worse than the whole. The row then stays as it is, which is safe.
@@ -202,7 +242,7 @@ class Buffer:
         return status == 204
 
     def _change(self, rows: list[Row], operation: Callable[[Row], Operation]) -> Iterator[tuple[Row, int, str]]:
-        """(row, status, new etag) of one operation a row; a transaction has one partition key."""
+        """(row, status, new etag) for each row's operation; a transaction has one partition key."""
         for _, group in groupby(sorted(rows, key=_partition_key), key=_partition_key):
             partition = list(group)
             for row, outcome in zip(partition, self._table.change(list(map(operation, partition))), strict=True):
@@ -218,7 +258,7 @@ def segment_rows(
     shards: int,
     trace_context: str = "",
 ) -> tuple[list[SegmentRow], list[Measurement]]:
-    """The rows of a batch, one per (window, shard) unless they are too large, and the measurements no row can hold."""
+    """The rows of a batch, one per (window, shard) if it fits, and the measurements that no row can hold."""
     by_partition: defaultdict[tuple[int, int], list[Measurement]] = defaultdict(list)
     starts: dict[int, int] = {}
     of_device: dict[str, int] = {}
@@ -243,24 +283,28 @@ def segment_rows(
 
 def _entity(partition_key: str, row_key: str, packed: Packed) -> Entity:
     sizes = {"stored_bytes": len(packed.payload), "unpacked_bytes": packed.unpacked_bytes}
-    return {"PartitionKey": partition_key, "RowKey": row_key, **sizes, **split_payload(packed.payload)}
+    return {"PartitionKey": partition_key, "RowKey": row_key, **sizes, **split(packed.payload)}
 
 
-def _unpack_into(row: Row, entity: Entity) -> None:
+def _unpack(row: Row, entity: Entity) -> list[Measurement]:
+    """The measurements of a row; if it has a fault, none, and the row says why."""
     try:
-        row.payload = join_payload(entity)
-        row.trace_context, row.measurements = segment.unpack(row.payload)
-        row.payload = b""
-    except ValueError as error:
-        row.fault = BufferCorrupt(f"A row of the buffer is damaged: {error}.")
-    except (BufferCorrupt, Unavailable) as error:
-        row.fault = error
+        row.payload = join(entity)
+        row.trace_context, measurements = segment.unpack(row.payload)
+    except PayloadDamaged as damaged:
+        row.fault = BufferCorrupt(f"A row of the buffer is damaged: {damaged}.")
+        return []
+    except (BufferCorrupt, Unavailable) as fault:
+        row.fault = fault
+        return []
+    row.payload = b""
+    return measurements
 
 
-def _share(device_id: str, passes: int) -> int:
+def _portion_of(device_id: str, portions: int) -> int:
     # Not the CRC that made the shard: within a shard its remainders repeat. Python's own hash differs from process to
-    # process, which is fine for passes of one flush.
-    return hash(device_id) % passes
+    # process, which does not matter to the portions of one flush.
+    return hash(device_id) % portions
 
 
 def _typed(value: Any, kind: type, default: Any) -> Any:

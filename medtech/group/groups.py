@@ -8,9 +8,9 @@ from medtech.model import Measurement, MeasurementGroup, precedence
 def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementGroup]:
     """Groups by (device, type, patient, encounter, correlation id), in the order in which they first appear.
 
-    What was delivered twice, equal content of one source, is in its group once; whoever keeps count of rows finds it by
-    equality. Within a group measurements are in order of `precedence`, in whatever order they came: of equal times the
-    first one wins, value by value.
+    A measurement that was delivered twice (equal content of one source) is in its group once; its copies are equal, by
+    which the flush finds all rows that hold it. Within a group, measurements are in order of `precedence` whatever
+    order they came in: of equal times the first one wins, value by value.
     """
     found: dict[tuple[str, str, str | None, str | None, str | None], list[Measurement]] = {}
     for measurement in dict.fromkeys(measurements):

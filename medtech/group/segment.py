@@ -1,11 +1,10 @@
 """A segment: measurements packed into the payload of one row of the buffer.
 
-The payload is a version byte, then zlib of orjson: `[trace context, columns]`, one column a field of Measurement.
-Columns compress better than rows and are made and read at C speed. Times are integer ticks. Never pickle: who can
-write to the table must not be able to run code here.
+The content of the payload is JSON, `[trace context, columns]`, with one column for each field of Measurement: columns
+compress better than rows, and are made and read at C speed. Times are integer ticks. Never pickle: whoever can write
+to the table must not be able to run code here.
 """
 
-import zlib
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,15 +12,17 @@ import orjson
 
 from medtech.errors import BufferCorrupt, Unavailable
 from medtech.model import Measurement
-from medtech.storage import PAYLOAD_BYTES
-
-VERSION = 1
+from medtech.storage.payload import ROW_BYTES, Codec, PayloadDamaged, PayloadTooNew
 
 UNPACKED_BYTES = 4 * 1024 * 1024
-"""A segment unpacks to no more than this (unless it is one measurement), which bounds what reading it takes at once."""
+"""A segment of several measurements unpacks to no more than this, which bounds what reading it takes at once."""
+
+MAX_UNPACKED_BYTES = 32 * 1024 * 1024
+"""Nor does a segment of one measurement unpack to more than this. The largest message of any hub has 20 MiB, but a
+template may extract the same part many times; no FHIR server takes an Observation of that size."""
 
 # Level 1 costs a third of the default level's time, for payloads a tenth larger.
-_COMPRESSION_LEVEL = 1
+_CODEC = Codec(version=1, level=1, max_bytes=MAX_UNPACKED_BYTES)
 
 _TEXT: set[type] = {str}
 _OPTIONAL_TEXT: set[type] = {str, type(None)}
@@ -45,14 +46,14 @@ _REPEATED = [index for index, types in enumerate(_COLUMN_TYPES.values()) if type
 
 
 class Packed(NamedTuple):
-    """A payload, and the size it unpacks to: the flush bounds its memory by that."""
+    """A payload and the size it unpacks to, by which the flush bounds its memory."""
 
     payload: bytes
     unpacked_bytes: int
 
 
 class Packing(NamedTuple):
-    """What `pack` made. `too_large` are the measurements that no row can hold, even alone."""
+    """What `pack` made; `too_large` are the measurements that no row can hold, even alone."""
 
     segments: list[Packed]
     too_large: list[Measurement]
@@ -66,7 +67,7 @@ class Segment(NamedTuple):
 
 
 def pack(measurements: list[Measurement], trace_context: str = "") -> Packing:
-    """Measurements, in order, in as few segments as hold them."""
+    """Packs measurements, in order, into few segments: what is too large for one is halved until it fits."""
     packing = Packing([], [])
     _pack_into(packing, measurements, trace_context)
     return packing
@@ -77,9 +78,9 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
         return
     unpacked = orjson.dumps([trace_context, list(zip(*measurements, strict=True))])
     alone = len(measurements) == 1
-    if alone or len(unpacked) <= UNPACKED_BYTES:
-        payload = bytes([VERSION]) + zlib.compress(unpacked, _COMPRESSION_LEVEL)
-        if len(payload) <= PAYLOAD_BYTES:
+    if len(unpacked) <= (MAX_UNPACKED_BYTES if alone else UNPACKED_BYTES):
+        payload = _CODEC.pack(unpacked)
+        if len(payload) <= ROW_BYTES:
             packing.segments.append(Packed(payload, len(unpacked)))
             return
     if alone:
@@ -93,24 +94,23 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
 def unpack(payload: bytes) -> Segment:
     """The measurements of a payload.
 
-    Raises BufferCorrupt if it is not one, and Unavailable if a newer version of the app wrote it: the row then waits
-    for that version.
+    Raises BufferCorrupt if the payload is not a segment, and Unavailable if a newer version of the app wrote it: the
+    row then waits for that version.
     """
-    version = payload[0] if payload else 0
-    if version > VERSION:
-        raise Unavailable(
-            f"A row of the buffer has version {version}, this app reads up to version {VERSION}. "
-            "It was written by a newer version of the app: install that one until the buffer is empty."
-        )
-    if version != VERSION:
-        raise BufferCorrupt("A row of the buffer cannot be unpacked: its payload is missing or has no version.")
     try:
-        trace_context, columns = orjson.loads(zlib.decompress(payload[1:]))
-    except (zlib.error, orjson.JSONDecodeError, ValueError, TypeError):
-        raise BufferCorrupt("A row of the buffer cannot be unpacked: its payload is damaged.") from None
+        trace_context, columns = orjson.loads(_CODEC.unpack(payload))
+    except PayloadTooNew as newer:
+        raise Unavailable(
+            f"A row of the buffer has version {newer.version}; this app reads up to version {_CODEC.version}. "
+            "A newer version of the app wrote it: install that one until the buffer is empty."
+        ) from None
+    except PayloadDamaged as damaged:
+        raise BufferCorrupt(f"A row of the buffer cannot be unpacked: {damaged}.") from None
+    except (ValueError, TypeError):
+        raise BufferCorrupt("A row of the buffer cannot be unpacked: its content is not a segment.") from None
     _check(trace_context, columns)
     columns[_PROPERTIES] = [tuple(map(tuple, properties)) for properties in columns[_PROPERTIES]]
-    # A device's texts repeat in each of its measurements: one copy of each spares memory, and grouping compares by it.
+    # A device's texts repeat in each of its measurements: one copy of each saves memory, and grouping compares faster.
     copies: dict[str | None, str | None] = {}
     for index in _REPEATED:
         columns[index] = [copies.setdefault(text, text) for text in columns[index]]
@@ -118,11 +118,11 @@ def unpack(payload: bytes) -> Segment:
 
 
 def _check(trace_context: Any, columns: Any) -> None:
-    """Every field has the type that the stages after this one rely on."""
+    """Raises BufferCorrupt unless every field has the type that the later stages rely on."""
     if type(trace_context) is not str or type(columns) is not list or set(map(type, columns)) != {list}:
-        raise BufferCorrupt("A row of the buffer is not laid out as a segment.")
+        raise BufferCorrupt("A row of the buffer cannot be unpacked: its content is not a segment.")
     if len(columns) != len(_COLUMN_TYPES) or len(set(map(len, columns))) != 1:
-        raise BufferCorrupt("A row of the buffer has fields that are missing or of unequal number.")
+        raise BufferCorrupt("A row of the buffer lacks fields, or has unequal numbers of values for them.")
     for (field, types), column in zip(_COLUMN_TYPES.items(), columns, strict=True):
         if not types.issuperset(map(type, column)):
             raise BufferCorrupt(f"A row of the buffer has a value of the wrong type in field `{field}`.")
@@ -130,4 +130,4 @@ def _check(trace_context: Any, columns: Any) -> None:
     if any(type(pair) is not list or len(pair) != 2 for pair in pairs) or not _TEXT.issuperset(
         map(type, chain.from_iterable(pairs))
     ):
-        raise BufferCorrupt("A row of the buffer has a property that is not a name with a text.")
+        raise BufferCorrupt("A row of the buffer has a property that is not a pair of texts.")

@@ -1,8 +1,8 @@
 """A batch of device events into the buffer: normalize, pack, store; what fails goes to the dead letters.
 
-The one place that decides what becomes of a message. When `process` returns, each is stored as measurements, kept as
-a dead letter, or counted as dropped since no template takes it. When it raises, storage is away: the hub delivers the
-batch again, and the same keys are written again.
+This is the one place that decides what becomes of a message. When `process` returns, each message is stored as
+measurements, kept as a dead letter, or counted as dropped because no template takes it. When it raises, storage is
+away: the hub delivers the batch again, and the same keys are written again.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ from medtech.settings import Settings
 
 
 class ErrorKind(NamedTuple):
-    """What errors are counted by."""
+    """By what errors are counted."""
 
     name: str
     stage: str
@@ -30,7 +30,7 @@ class ErrorKind(NamedTuple):
 
 
 class BatchCounts(NamedTuple):
-    """What became of a batch. `dropped` are events that no template takes; `errors` counts every failure."""
+    """What became of a batch. `dropped` counts events that no template takes; `errors` counts every failure."""
 
     events: int
     normalized_events: int
@@ -51,9 +51,9 @@ def process(
     clock: Callable[[], int],
     trace_context: str = "",
 ) -> BatchCounts:
-    """Takes a batch of one partition, which is not empty; returns only when all of it is stored.
+    """Stores the events of one partition, of which there is at least one; returns only when all of them are stored.
 
-    `mapping` is None when none was ever good: every event is then kept as a dead letter. `clock` gives ticks.
+    `mapping` is None when no mapping was ever good; every event then becomes a dead letter. `clock` gives ticks.
     Raises StorageUnavailable.
     """
     batch = normalize(events, mapping)
@@ -78,7 +78,7 @@ def process(
         trace_context=trace_context,
     )
     failed += _too_large(events, too_large)
-    # The buffer first: should the letters fail, the repetition does not raise the counts of letters already written.
+    # The buffer first: if it fails, no letters were written whose counts the redelivery would raise.
     if rows:
         buffer.store(rows)
     written = [letter for event, failures in failed for letter in _letters_of(event, failures)]
@@ -100,13 +100,13 @@ def process(
 def _too_large(
     events: Sequence[DeviceEvent], measurements: list[Measurement]
 ) -> list[tuple[DeviceEvent, list[NormalizationFailure]]]:
-    """Failures, by event, of measurements that no row can hold: the letter keeps the message, in several entities."""
+    """The failures, by event, of measurements that no row can hold. A letter can hold the message, in several rows."""
     if not measurements:
         return []
     event_of = {event.sequence_number: event for event in events}
     error = MeasurementTooLarge(
-        "A measurement is larger than the buffer can hold (704 KiB, compressed). No FHIR server takes such an "
-        "Observation; let its template extract less, then replay."
+        "A measurement is larger than the buffer can hold (32 MiB, and 704 KiB when compressed). No FHIR server takes "
+        "such an Observation; make its template extract less, then replay."
     )
     failures: defaultdict[int, list[NormalizationFailure]] = defaultdict(list)
     for measurement in measurements:

@@ -1,4 +1,4 @@
-"""What the Event Hubs trigger hands over, as device events."""
+"""From the events of the Event Hubs trigger to device events."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from medtech.model import DeviceEvent
 def read_events(events: Sequence[func.EventHubEvent]) -> list[DeviceEvent]:
     """The batch of one hub partition, in order.
 
-    Application properties, system properties and the partition are not on the events but in the metadata of the
-    batch, which every event parses anew: it is read once, from the first.
+    Application properties, system properties and the partition are not on the events but in the metadata of the batch.
+    Each event parses the metadata anew, so it is read once, from the first event.
 
-    Raises Unavailable if the metadata does not fit the batch: nothing is wrong with the events, they have to wait.
+    Raises Unavailable if the metadata does not fit the batch: nothing is wrong with the events, so they wait.
     """
     if not events:
         return []
@@ -52,9 +52,9 @@ def read_events(events: Sequence[func.EventHubEvent]) -> list[DeviceEvent]:
 
 
 def hub_name(namespace: str, event_hub: str, consumer_group: str) -> str:
-    """The 8 hex digits that stand for where events came from: two hubs have partitions of equal number.
+    """The 8 hex digits that stand for where events came from, since the partitions of all hubs have the same numbers.
 
-    Event Hubs names have no case.
+    Event Hubs names are not case-sensitive.
     """
     origin = f"{namespace}|{event_hub}|{consumer_group}".lower()
     return hashlib.sha256(origin.encode()).hexdigest()[:8]
@@ -69,6 +69,6 @@ def _one_for_each(events: Sequence[func.EventHubEvent], metadata: Any, name: str
 
 def _unusable(what: str) -> Unavailable:
     return Unavailable(
-        f"The Event Hubs trigger did not give {what}. The trigger must have cardinality `many` "
-        "and host.json the extension bundle 4.28 or later; the events stay in the hub until then."
+        f"The Event Hubs trigger did not give {what}. Set the trigger's cardinality to `many`, and the extension "
+        "bundle in host.json to 4.28 or later; the events stay in the hub until then."
     )

@@ -10,7 +10,6 @@ import json
 import logging
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,10 @@ from typing import Generic, Literal, TypeVar
 
 from medtech.dotnet import ticks
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
-from medtech.storage import (
-    PAYLOAD_BYTES,
-    Entity,
-    Operation,
-    OperationFailed,
-    Storage,
-    join_payload,
-    reaching_blobs,
-    split_payload,
-)
+from medtech.storage.connection import Storage
+from medtech.storage.faults import reaching
+from medtech.storage.payload import ROW_BYTES, Codec, join, split
+from medtech.storage.table import Entity, Operation, OperationFailed
 
 TABLE = "mappings"
 LOOK_SECONDS = 30.0
@@ -39,6 +32,7 @@ Mapping = TypeVar("Mapping")
 _APP_FOLDER = Path(__file__).parents[2]
 _IN_FORCE = "in-force"
 _STORED_ISSUES = 500
+_CODEC = Codec(max_bytes=32 * 1024 * 1024)
 _SETTINGS = {"device": "DEVICE_MAPPING", "fhir": "FHIR_MAPPING"}
 _ERROR_TYPES = {"device": ErrorType.DEVICE_TEMPLATE, "fhir": ErrorType.FHIR_TEMPLATE}
 
@@ -151,8 +145,11 @@ class MappingStore(Generic[Mapping]):
         if self._compiled is not None and self._compiled_hash == offered:
             return self._compiled
         try:
-            if len(zlib.compress(text.encode())) > PAYLOAD_BYTES:
-                raise self._invalid("The mapping is too large: compressed it may have 704 KiB. Split or shorten it.")
+            content = text.encode()
+            if len(content) > _CODEC.max_bytes or len(_CODEC.pack(content)) > ROW_BYTES:
+                raise self._invalid(
+                    "The mapping is too large: it may have 32 MiB, and 704 KiB when compressed. Split or shorten it."
+                )
             return self._loader(text)
         except MappingInvalid as invalid:
             self._refused = (offered, invalid)
@@ -161,7 +158,7 @@ class MappingStore(Generic[Mapping]):
     def _accept(self, text: str, offered: str, compiled: Mapping) -> None:
         # The text first: the row must never name a text that is not there.
         keys = {"PartitionKey": self._kind, "RowKey": _text_key(offered)}
-        self._table.upsert(keys | split_payload(zlib.compress(text.encode())))
+        self._table.upsert(keys | split(_CODEC.pack(text.encode())))
         if self._write_row(offered, ticks.format_iso(ticks.now()), refused="", issues=[]):
             self._compiled, self._compiled_hash = compiled, offered
             _log.info("The %s mapping %s is in force.", self._kind, offered[:12])
@@ -182,7 +179,7 @@ class MappingStore(Generic[Mapping]):
             "in_force": in_force,
             "since": since,
             "refused": refused,
-            **split_payload(zlib.compress(json.dumps(issues[:_STORED_ISSUES]).encode())),
+            **split(_CODEC.pack(json.dumps(issues[:_STORED_ISSUES]).encode())),
         }
         operation = Operation("create", row) if self._row is None else Operation("merge", row, self._row["etag"])
         try:
@@ -199,9 +196,9 @@ class MappingStore(Generic[Mapping]):
             return
         stored = self._table.get(self._kind, _text_key(in_force))
         try:
-            text = zlib.decompress(join_payload(stored or {})).decode()
+            text = _CODEC.unpack(join(stored or {})).decode()
             self._compiled = self._loader(text)
-        except (ValueError, zlib.error):
+        except ValueError:
             raise StorageUnavailable(
                 f"The text of the {self._kind} mapping in force is missing from table `{TABLE}`. "
                 f"Change {_SETTINGS[self._kind]} to a good mapping; until then data stays where it is."
@@ -236,7 +233,7 @@ class MappingStore(Generic[Mapping]):
 
         address = self._source.partition("?")[0]
         try:
-            with reaching_blobs(f"the {self._kind} mapping at {address}"):
+            with reaching(f"the {self._kind} mapping at {address}"):
                 content: bytes = self._storage.blob_at(self._source).download_blob().readall()
         except ResourceNotFoundError:
             raise self._invalid(
@@ -259,4 +256,4 @@ def _text_key(text_hash: str) -> str:
 def _stored_issues(row: Entity) -> list[MappingIssue]:
     if not row.get("refused"):
         return []
-    return [MappingIssue(*issue) for issue in json.loads(zlib.decompress(join_payload(row)))]
+    return [MappingIssue(*issue) for issue in json.loads(_CODEC.unpack(join(row)))]

@@ -8,13 +8,13 @@ from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normal
 
 
 class Normalizer(Protocol):
-    """A device mapping that is loaded."""
+    """A loaded device mapping."""
 
     def normalize(self, event: DeviceEvent) -> Normalized: ...
 
 
 class NormalizedBatch(NamedTuple):
-    """What a batch became. An event may have measurements and failures; `unmatched` are those that have neither."""
+    """What a batch became. An event may have both measurements and failures; `unmatched` events have neither."""
 
     measurements: list[Measurement]
     failed: list[tuple[DeviceEvent, list[NormalizationFailure]]]
@@ -23,9 +23,9 @@ class NormalizedBatch(NamedTuple):
 
 
 def normalize(events: Sequence[DeviceEvent], mapping: Normalizer | None) -> NormalizedBatch:
-    """Each event by itself: whatever one of them does, its neighbours go on.
+    """Normalizes each event by itself: whatever happens to one, its neighbours go on.
 
-    Without a mapping every event fails with TemplateNotFound.
+    Without a mapping, every event fails with TemplateNotFound.
     """
     batch = NormalizedBatch([], [], [], 0)
     normalized_events = 0
@@ -48,15 +48,15 @@ def failure_of_event(error: MedTechError) -> NormalizationFailure:
 def _normalize(event: DeviceEvent, mapping: Normalizer | None) -> Normalized:
     if mapping is None:
         absent = TemplateNotFound(
-            "There is no device mapping that was ever good. Mend the mapping that DEVICE_MAPPING names "
-            "(POST /api/validate tells its errors), then replay."
+            "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names "
+            "(POST /api/validate lists its errors), then replay."
         )
         return Normalized([], [failure_of_event(absent)])
     try:
         return mapping.normalize(event)
     except MemoryError:
-        # Says nothing about this message; the batch comes again.
+        # It says nothing about this message; the batch comes again.
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the neighbours from being stored
+    except Exception as error:  # noqa: BLE001 - whatever it is, the neighbours must be stored
         unexpected = UnexpectedFault.of(error, "normalizing a message")
         return Normalized([], [failure_of_event(unexpected)])

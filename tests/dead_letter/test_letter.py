@@ -1,5 +1,9 @@
 """Letters: their keys, and what is packed comes back."""
 
+import json
+import zlib
+from typing import Any
+
 import pytest
 
 from medtech.dead_letter import letter as letters
@@ -16,13 +20,16 @@ _MEASUREMENT = Measurement(
 )
 
 
-def _back(letter: Letter) -> Letter:
-    entity = {
+def _entity(letter: Letter) -> dict[str, Any]:
+    return {
         "PartitionKey": letter.partition_key,
         "RowKey": letter.row_key,
         **{name: getattr(letter, name) for name in ("kind", "error", "stage", "type", "severity", "message", "hub")},
     }
-    return letters.unpack(entity, letters.pack(letter))
+
+
+def _back(letter: Letter) -> Letter:
+    return letters.unpack(_entity(letter), letters.pack(letter))
 
 
 def test_the_keys_of_an_event() -> None:
@@ -63,10 +70,30 @@ def test_a_row_has_a_letter_of_its_own() -> None:
     assert first.kind is Kind.ROW and first.row_key != second.row_key
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x07", b"\x01no zlib"])
+def test_the_format_is_pinned() -> None:
+    # What an earlier version wrote has to be readable for as long as letters are kept.
+    letter = letters.of_event(_EVENT, NotSupported("No JSON."))
+    event = {
+        "properties": {"p": "\ud800", "n": 2**70, "x": None},
+        "system_properties": {"iothub-a": "b"},
+        "enqueued_time": _NOON,
+        "partition": "3",
+        "sequence_number": 17,
+    }
+    header = {"outcome": None, "places": [[-1, -1]], "event": event}
+    payload = b"\x01" + zlib.compress(json.dumps(header).encode() + b"\n" + b'{"a":\n\xff\x00')
+    assert letters.unpack(_entity(letter), payload) == letter
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x01no zlib", b"\x01" + zlib.compress(b"no json")])
 def test_a_damaged_letter_is_refused(payload: bytes) -> None:
     with pytest.raises(BufferCorrupt):
         letters.unpack({}, payload)
+
+
+def test_a_letter_of_a_newer_version_says_so() -> None:
+    with pytest.raises(BufferCorrupt, match="version 2; this app reads up to version 1"):
+        letters.unpack({}, b"\x02anything")
 
 
 @pytest.mark.parametrize(

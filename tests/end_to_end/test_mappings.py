@@ -10,7 +10,8 @@ from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.mapping import in_force
 from medtech.model import DeviceEvent
-from medtech.storage import Operation, Storage
+from medtech.storage.connection import Storage
+from medtech.storage.table import Operation
 from tests.end_to_end.ward import QUIET, Ward, pulse
 
 GOOD_DEVICE = (ROOT / "mappings" / "deviceMapping.json").read_text()
@@ -125,7 +126,7 @@ def test_without_a_good_fhir_mapping_measurements_wait_and_are_written_once(
     mapped.ward.flush()
     assert len(mapped.ward.waiting(device)) == 1
     assert (mapped.ward.stored(device), mapped.ward.letters(positions)) == ([], [])
-    assert "There is no FHIR mapping that was ever good: measurements wait in the buffer." in mapped.ward.stack.logs
+    assert "There has never been a good FHIR mapping, so measurements wait in the buffer." in mapped.ward.stack.logs
     state, findings = mapped.state("fhir")
     assert (state["inForce"], {finding["level"] for finding in findings}) == (None, {"error"})
 

@@ -28,10 +28,10 @@ from dev.stack import LocalStack
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.group import lease
 from medtech.group.buffer import Buffer
 from medtech.model import DeviceEvent, Measurement
-from medtech.storage import Storage
+from medtech.storage import lease
+from medtech.storage.connection import Storage
 from tests.dev.waiting import wait_until
 
 NEVER = "0 0 0 1 1 *"
@@ -129,9 +129,8 @@ class Ward:
             measurement
             for shard in self._buffer.shards()
             for window in self._buffer.due_windows(shard, ticks.now(), 1, 0)
-            for rows in self._buffer.read(shard, window, 10**9)
-            for row in rows
-            for measurement in row.measurements
+            for portion in self._buffer.read(shard, window, 10**9)
+            for measurement in portion.measurements()
             if measurement.device_id == device_id
         ]
 

@@ -4,7 +4,8 @@ import importlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -14,19 +15,23 @@ import pytest
 
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.errors import FhirServerUnavailable, MedTechError
-from medtech.flush.run import BUDGET_SECONDS, Flush, Tally
-from medtech.group import lease, windows
+from medtech.errors import FhirServerUnavailable
+from medtech.flush.run import BUDGET_SECONDS, Flush
+from medtech.flush.tally import Tally
+from medtech.group import windows
 from medtech.group.buffer import TABLE, Buffer, segment_rows
-from medtech.group.lease import ShardLease
+from medtech.group.segment import MAX_UNPACKED_BYTES
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.identity import IdentityResolver
+from medtech.persist.identity_cache import IdentityKey
 from medtech.persist.observations import ObservationWriter, Operation
 from medtech.persist.references import Identifier
 from medtech.settings import ResolutionType, Settings
-from medtech.storage import Storage, split_payload
+from medtech.storage import lease
+from medtech.storage.connection import Storage
+from medtech.storage.payload import split
 from medtech.transform.fhir_json import dump_resource
 from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, reads, writes
 from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, unique, write_all
@@ -94,9 +99,8 @@ class Run:
             measurement
             for shard in self.buffer.shards()
             for window in self.buffer.due_windows(shard, NOW, 300, 15)
-            for rows in self.buffer.read(shard, window, 1 << 30)
-            for row in rows
-            for measurement in row.measurements
+            for portion in self.buffer.read(shard, window, 1 << 30)
+            for measurement in portion.measurements()
         ]
 
     def letters(self) -> list[str]:
@@ -288,6 +292,28 @@ def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir:
         assert len(run.observations(stuck)) == 1
 
 
+def test_what_waits_stays_of_every_portion(make_run: MakeRun, server: Server, fhir: str) -> None:
+    """A row is complete only after the last portion: what waits of the first one must not be forgotten by then."""
+    devices = [known(server) for _ in range(12)]
+    address = urlsplit(fhir)
+
+    def conflict(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+        entries = [{"response": {"status": "412"}} for _ in request.bundle_methods]
+        body = dump_resource({"resourceType": "Bundle", "type": "batch-response", "entry": entries})
+        return Answer(200, [("content-type", "application/fhir+json")], body)
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}", flush_portion_mb=1)
+        filler = ("note", "x" * 40_000)
+        run.store([measured(of, 0)._replace(properties=(("value", "60"), filler)) for of in devices])
+        proxy.rule(conflict, writes, times=None)
+        tally = run.run()
+        assert (tally.measurements, tally.waiting, tally.outages) == (0, len(devices), [])
+        assert len(run.left()) == len(devices)
+        proxy.clear()
+        assert run.run().observations == {Operation.CREATED: len(devices)}
+
+
 def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
     make_run: MakeRun, server: Server, fhir: str
 ) -> None:
@@ -316,7 +342,7 @@ def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
 
 
 @pytest.mark.parametrize(
-    "where", ["medtech.flush.run.convert", "medtech.flush.run.fold", "medtech.persist.observations.create"]
+    "where", ["medtech.flush.window.convert", "medtech.flush.window.fold", "medtech.persist.observations.create"]
 )
 def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
     run: Run, server: Server, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -368,11 +394,11 @@ def test_groups_that_together_last_too_long_are_buried(run: Run, server: Server)
     assert run.left() == []
 
 
-def test_a_large_window_goes_in_passes_and_no_group_is_split(make_run: MakeRun, server: Server, fhir: str) -> None:
+def test_a_large_window_goes_in_portions_and_no_group_is_split(make_run: MakeRun, server: Server, fhir: str) -> None:
     devices = [known(server) for _ in range(6)]
     run = make_run(fhir, flush_portion_mb=1)
     for minute in range(12):
-        # Each batch unpacks to about 0.5 MB: the window needs several passes of 1 MB.
+        # Each batch unpacks to about 0.5 MB: the window needs several portions of 1 MB.
         filler = (("note", "x" * 80_000),)
         run.store(
             [
@@ -395,17 +421,70 @@ def test_shards_beyond_the_setting_are_flushed(run: Run, server: Server) -> None
     assert run.buffer.shards() == []
 
 
-def test_a_damaged_row_is_buried_whole(run: Run, server: Server) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x01abc", b"\x01" + zlib.compress(bytes(MAX_UNPACKED_BYTES + 1))],
+    ids=["not zlib", "unpacks to more than memory should hold"],
+)
+def test_a_damaged_row_is_buried_whole(run: Run, server: Server, payload: bytes) -> None:
     of = known(server)
     run.store([measured(of, 0)])
     key = windows.partition_key(0, windows.window_start(HOUR, 300))
     run.storage.table(TABLE).upsert(
-        {"PartitionKey": key, "RowKey": "e|damaged", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
-        | split_payload(b"\x01abc")
+        {"PartitionKey": key, "RowKey": "e|somebody's", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
+        | split(payload)
     )
     assert run.run().observations == {Operation.CREATED: 1}
-    assert run.letters() == ["BufferCorrupt"]
+    [summary] = run.dead_letters.summaries()
+    letter = run.dead_letters.read(summary.partition_key, summary.row_key)
+    assert letter is not None and (letter.error, letter.content) == ("BufferCorrupt", payload)
     assert run.buffer.shards() == []
+
+
+def test_a_fault_of_the_app_in_one_shard_leaves_the_others_theirs(
+    run: Run, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    of, others = known(server), [known(server) for _ in range(8)]
+    run.store([measured(each, 0) for each in others], shards=4)
+    [unlucky] = {windows.shard_of(of.device, 4)}
+    run.store([measured(of, 0)], shards=4)
+
+    class Faulty(IdentityResolver):
+        """Meets what nobody thought of."""
+
+        def resolve(self, keys: Iterable[IdentityKey]) -> Any:
+            asked = list(keys)
+            if any(key.device_id == of.device for key in asked):
+                raise KeyError("secret reading")
+            return super().resolve(asked)
+
+    identities = Faulty(run.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None)
+    whole, run.flush = run.flush, replace(run.flush, identities=identities)
+    unhurt = [each for each in others if windows.shard_of(each.device, 4) != unlucky]
+    with caplog.at_level(logging.DEBUG):
+        tally = run.run()
+    assert tally.observations == {Operation.CREATED: len(unhurt)}
+    assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
+    assert f"Shard {unlucky}: KeyError at test_run.py:" in caplog.text
+    assert "secret" not in caplog.text
+    assert run.letters() == []
+    run.flush = whole
+    run.run()
+    assert run.left() == []
+
+
+def test_a_partition_that_is_not_ours_does_not_stop_the_flush(
+    run: Run, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = known(server)
+    run.store([measured(of, 0)])
+    foreign = [{"PartitionKey": key, "RowKey": "a"} for key in ("000", "000|2", "zzz")]
+    for entity in foreign:
+        run.storage.table(TABLE).upsert(entity)
+    assert run.run().observations == {Operation.CREATED: 1}
+    assert "not one of the app's" in caplog.text
+    assert run.left() == []
+    assert len(list(run.storage.table(TABLE).query("PartitionKey ne ''"))) == len(foreign)
 
 
 def test_without_a_fhir_mapping_measurements_wait(run: Run, server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -423,21 +502,28 @@ def test_without_a_fhir_mapping_measurements_wait(run: Run, server: Server, capl
 def test_a_shard_that_another_flushes_is_left_to_it(run: Run, server: Server) -> None:
     of = known(server)
     run.store([measured(of, 0)])
-    with ShardLease(run.storage, 0) as other:
-        assert other.acquire()
+    other = lease.acquire(run.storage, windows.shard_name(0))
+    assert other is not None
+    with other:
         assert run.run().windows == 0
         assert len(run.left()) == 1
     assert run.run().windows == 1
 
 
-def test_after_a_lost_lease_nothing_is_written(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    of = known(server)
-    run.store([measured(of, 0)])
-    with monkeypatch.context() as ended_at_once:
-        ended_at_once.setattr(lease, "_MARGIN_SECONDS", float(lease.LEASE_SECONDS))
-        assert run.run().observations == {}
-    assert run.observations(of) == []
-    assert run.run().observations == {Operation.CREATED: 1}
+def test_after_a_lost_lease_nothing_is_written(make_run: MakeRun, server: Server, fhir: str) -> None:
+    """The clock moves past the lease between the reads and the writes, and nobody renews it in time."""
+    of, address = known(server), urlsplit(fhir)
+    seconds = [0.0]
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.flush = replace(run.flush, monotonic=lambda: seconds[-1])
+        run.store([measured(of, 0)])
+        run.store([measured(of, 1, enqueued=HOUR + 10 * MINUTE)])
+        proxy.before_forwarding(lambda request: seconds.append(float(lease.LEASE_SECONDS)), when=reads)
+        tally = run.run()
+        assert (tally.windows, tally.observations) == (1, {})
+        assert not any(map(writes, proxy.requests))
+        assert run.run().observations == {Operation.CREATED: 1, Operation.UPDATED: 1}
 
 
 def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, server: Server, fhir: str) -> None:
@@ -448,8 +534,8 @@ def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, 
 
         def settle_one(request: ProxiedRequest) -> None:
             [window] = run.buffer.due_windows(0, NOW, 300, 15)
-            [row] = [row for rows in run.buffer.read(0, window, 1 << 30) for row in rows]
-            run.buffer.replace(row, row.measurements[1:])
+            [portion] = run.buffer.read(0, window, 1 << 30)
+            run.buffer.replace(portion.rows[0], portion.measurements()[1:])
 
         proxy.before_forwarding(settle_one, when=reads)
         assert run.run().observations == {}
@@ -472,32 +558,29 @@ def test_a_flush_begins_no_window_after_its_time(make_run: MakeRun, server: Serv
         assert run.left() == []
 
 
-def test_a_device_that_was_replaced_is_found_anew(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_was_replaced_is_found_anew(make_run: MakeRun, server: Server, fhir: str) -> None:
     """The cached identity no longer holds: the server says so, and the next flush writes to the new Patient."""
-    of = known(server)
-    run.store([measured(of, 0)])
-    run.run()
-    moved = identity()
-    server.put({"resourceType": "Patient", "id": moved.patient})
-    server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
-    run.store([measured(of, 1, "61")])
+    of, address = known(server), urlsplit(fhir)
 
-    refused = f'{{"resourceType": "OperationOutcome", "issue": [{{"diagnostics": "no Patient/{of.patient}"}}]}}'
-    write = ObservationWriter.write
+    def refuse(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
+        outcome = {"resourceType": "OperationOutcome", "issue": [{"diagnostics": f"no Patient/{of.patient}"}]}
+        entries = [{"response": {"status": "400", "outcome": outcome}} for _ in request.bundle_methods]
+        bundle = {"resourceType": "Bundle", "type": "batch-response", "entry": entries}
+        return Answer(200, [("content-type", "application/fhir+json")], dump_resource(bundle))
 
-    def refusing(writer: ObservationWriter, writes_: Any, before: Any) -> Any:
-        from medtech.errors import ResourceRefused
-        from medtech.persist.observations import Outcome
-
-        for each in writes_:
-            error: MedTechError = ResourceRefused("refused", outcome=refused)
-            yield Outcome(each, error=error, reference_lost=True)
-
-    # The local server has no referential integrity, so its refusal is put in its place.
-    monkeypatch.setattr(ObservationWriter, "write", refusing)
-    assert run.run().waiting == 1
-    monkeypatch.setattr(ObservationWriter, "write", write)
-    assert run.run().observations == {Operation.CREATED: 1}
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0)])
+        run.run()
+        moved = identity()
+        server.put({"resourceType": "Patient", "id": moved.patient})
+        server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
+        run.store([measured(of, 1, "61")])
+        # The local server has no referential integrity, so its refusal is put in its place.
+        proxy.rule(refuse, writes)
+        tally = run.run()
+        assert (tally.waiting, tally.letters, tally.held_up_by) == (1, 0, [])
+        assert run.run().observations == {Operation.CREATED: 1}
     assert len(run.observations(moved)) == 1
 
 

@@ -1,17 +1,21 @@
 """The buffer against a real Azurite."""
 
+import logging
 import random
+import zlib
 from collections import Counter
 
+import orjson
 import pytest
 
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable, Unavailable
 from medtech.group import segment, windows
-from medtech.group.buffer import TABLE, Buffer, Row, SegmentRow, segment_rows
+from medtech.group.buffer import TABLE, Buffer, Portion, Row, SegmentRow, segment_rows
 from medtech.model import Measurement
-from medtech.storage import PAYLOAD_BYTES, Storage
-from tests.azurite import free_ports
+from medtech.storage.connection import Storage
+from medtech.storage.payload import ROW_BYTES
+from tests.azurite import nobody
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 _SECOND = ticks.TICKS_PER_SECOND
@@ -43,13 +47,13 @@ def _rows(measurements: list[Measurement], shards: int = 1, window_seconds: int 
     return rows
 
 
-def _read(buffer: Buffer, shard: int = 0, window: int = _NOON) -> list[Row]:
-    [rows] = buffer.read(shard, window, _PORTION)
-    return rows
+def _read(buffer: Buffer, shard: int = 0, window: int = _NOON) -> Portion:
+    [portion] = buffer.read(shard, window, _PORTION)
+    return portion
 
 
-def _numbers(rows: list[Row]) -> list[int]:
-    return [measurement.sequence_number for row in rows for measurement in row.measurements]
+def _numbers(portion: Portion) -> list[int]:
+    return [measurement.sequence_number for measurement in portion.measurements()]
 
 
 @pytest.fixture
@@ -60,8 +64,9 @@ def buffer(storage: Storage) -> Buffer:
 def test_what_is_stored_is_read(buffer: Buffer) -> None:
     measurements = [_measurement(number) for number in range(5)]
     buffer.store(_rows(measurements))
-    [row] = _read(buffer)
-    assert row.measurements == measurements
+    portion = _read(buffer)
+    assert portion.measurements() == measurements
+    [row] = portion.rows
     assert (row.hub, row.trace_context, row.creates_sent, row.fault) == ("0a1b2c3d", "00-trace-01", False, None)
     assert row.stored_bytes > 0
 
@@ -75,8 +80,7 @@ def test_one_batch_makes_one_row_per_window_and_shard(buffer: Buffer) -> None:
         m
         for shard in range(4)
         for window in (0, 300)
-        for row in _read(buffer, shard, _NOON + window * _SECOND)
-        for m in row.measurements
+        for m in _read(buffer, shard, _NOON + window * _SECOND).measurements()
     ]
     assert Counter(stored) == Counter(batch)
 
@@ -93,7 +97,7 @@ def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> No
     buffer.store(_rows(batch))
     buffer.store(_rows(batch[:3]))
     buffer.store(_rows(batch[2:]))
-    assert sorted(map(len, (row.measurements for row in _read(buffer)))) == [3, 3, 5]
+    assert sorted(map(len, _read(buffer).of_row.values())) == [3, 3, 5]
 
 
 def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
@@ -101,16 +105,16 @@ def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
     batch = [_measurement(number, text=noise.randbytes(300_000).hex()) for number in range(6)]
     rows = _rows(batch)
     assert len(rows) > 1
-    assert max(len(row.packed.payload) for row in rows) <= PAYLOAD_BYTES
+    assert max(len(row.packed.payload) for row in rows) <= ROW_BYTES
     buffer.store(rows)
-    assert [m for row in _read(buffer) for m in row.measurements] == batch
+    assert _read(buffer).measurements() == batch
 
 
 def test_a_full_row_is_taken_by_the_service(buffer: Buffer) -> None:
     # Incompressible to the byte: a row right at the bound must not be refused.
-    payload = bytes([segment.VERSION]) + random.Random(1).randbytes(PAYLOAD_BYTES - 1)
+    payload = b"\x01" + random.Random(1).randbytes(ROW_BYTES - 1)
     buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1))])
-    [row] = _read(buffer)
+    [row] = _read(buffer).rows
     assert row.payload == payload
 
 
@@ -148,59 +152,58 @@ def test_the_oldest_window_is_that_of_all_shards(buffer: Buffer) -> None:
     assert buffer.oldest_window() == _NOON
 
 
-def test_an_empty_window_has_no_pass(buffer: Buffer) -> None:
+def test_an_empty_window_has_no_portion(buffer: Buffer) -> None:
     assert list(buffer.read(0, _NOON, _PORTION)) == []
 
 
-def test_a_large_window_is_read_in_passes_that_split_no_device(buffer: Buffer) -> None:
+def test_a_large_window_is_read_in_portions_that_split_no_device(buffer: Buffer) -> None:
     batch = [_measurement(n, f"device-{n % 40}") for n in range(400)]
     for start in range(0, 400, 50):
         buffer.store(_rows(batch[start : start + 50]))
-    size = sum(row.unpacked_bytes for row in _read(buffer))
+    size = sum(row.unpacked_bytes for row in _read(buffer).rows)
 
-    passes = [[m for row in rows for m in row.measurements] for rows in buffer.read(0, _NOON, size // 3)]
+    portions = [portion.measurements() for portion in buffer.read(0, _NOON, size // 3)]
 
-    assert len(passes) >= 3
-    assert Counter(m for share in passes for m in share) == Counter(batch)
-    devices = [{m.device_id for m in share} for share in passes]
+    assert len(portions) >= 3
+    assert Counter(m for portion in portions for m in portion) == Counter(batch)
+    devices = [{m.device_id for m in portion} for portion in portions]
     assert sum(map(len, devices)) == len(set().union(*devices)) == 40
 
 
-def test_rows_keep_their_identity_over_the_passes(buffer: Buffer) -> None:
+def test_rows_keep_their_identity_over_the_portions(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
     seen: list[Row] = []
-    for rows in buffer.read(0, _NOON, 500):
-        assert not buffer.mark_creates_sent(rows)
-        seen += rows
+    for portion in buffer.read(0, _NOON, 500):
+        assert not buffer.mark_creates_sent(portion.rows)
+        seen += portion.rows
     assert len(seen) > 1 and len({id(row) for row in seen}) == 1
     assert buffer.delete(seen[:1]) == 1
     assert buffer.shards() == []
 
 
-def test_a_row_changed_between_two_passes_is_left_to_the_next_flush(buffer: Buffer) -> None:
+def test_a_row_changed_between_two_portions_is_left_to_the_next_flush(buffer: Buffer) -> None:
     batch = [_measurement(n, f"device-{n}") for n in range(20)]
     buffer.store(_rows(batch))
     reading = buffer.read(0, _NOON, 500)
     first = next(reading)
     buffer.store(_rows(batch))
-    rest = [m for rows in reading for row in rows for m in row.measurements]
-    assert rest == []
-    assert buffer.delete(first) == 0
+    assert [m for portion in reading for m in portion.measurements()] == []
+    assert buffer.delete(first.rows) == 0
     assert sorted(_numbers(_read(buffer))) == list(range(20))
 
 
-def test_rows_that_come_during_the_passes_are_left_to_the_next_flush(buffer: Buffer) -> None:
+def test_rows_that_come_between_two_portions_are_left_to_the_next_flush(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
     reading = buffer.read(0, _NOON, 500)
-    seen = {row.row_key for row in next(reading)}
+    seen = {row.row_key for row in next(reading).rows}
     buffer.store(_rows([_measurement(99)]))
-    assert {row.row_key for rows in reading for row in rows} == seen
+    assert {row.row_key for portion in reading for row in portion.rows} == seen
 
 
 def test_deletion_spares_what_changed_and_counts_what_is_gone(buffer: Buffer) -> None:
     for number in range(120):
         buffer.store(_rows([_measurement(number)]))
-    rows = _read(buffer)
+    rows = _read(buffer).rows
     buffer.store(_rows([_measurement(5)]))
     assert buffer.delete([rows[110]]) == 1
     assert buffer.delete(rows) == 119
@@ -210,16 +213,16 @@ def test_deletion_spares_what_changed_and_counts_what_is_gone(buffer: Buffer) ->
 def test_marked_rows_stay_marked_until_they_are_deleted(buffer: Buffer) -> None:
     for number in range(3):
         buffer.store(_rows([_measurement(number)]))
-    rows = _read(buffer)
+    rows = _read(buffer).rows
     assert buffer.mark_creates_sent(rows[:2]) == []
     # A redelivery writes the row again; what the mark warns of has happened all the same.
     buffer.store(_rows([_measurement(0)]))
-    assert [row.creates_sent for row in _read(buffer)] == [True, True, False]
+    assert [row.creates_sent for row in _read(buffer).rows] == [True, True, False]
 
 
 def test_a_mark_changes_the_etag_that_deletion_goes_by(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(0)]))
-    rows = _read(buffer)
+    rows = _read(buffer).rows
     buffer.mark_creates_sent(rows)
     assert buffer.delete(rows) == 1
 
@@ -227,7 +230,7 @@ def test_a_mark_changes_the_etag_that_deletion_goes_by(buffer: Buffer) -> None:
 def test_rows_that_cannot_be_marked_are_told(buffer: Buffer) -> None:
     for number in range(3):
         buffer.store(_rows([_measurement(number)]))
-    rows = _read(buffer)
+    rows = _read(buffer).rows
     buffer.store(_rows([_measurement(1)]))
     buffer.delete(rows[2:])
     assert buffer.mark_creates_sent(rows) == rows[1:]
@@ -236,10 +239,11 @@ def test_rows_that_cannot_be_marked_are_told(buffer: Buffer) -> None:
 def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> None:
     batch = [_measurement(number, text="6" * 1000) for number in range(5)]
     buffer.store(_rows(batch))
-    [row] = _read(buffer)
+    [row] = _read(buffer).rows
     assert buffer.replace(row, batch[3:])
-    [left] = _read(buffer)
-    assert left.measurements == batch[3:]
+    portion = _read(buffer)
+    assert portion.measurements() == batch[3:]
+    [left] = portion.rows
     assert (left.hub, left.trace_context) == (row.hub, row.trace_context)
     assert left.etag == row.etag
 
@@ -247,7 +251,7 @@ def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> N
 def test_a_row_that_changed_is_not_replaced(buffer: Buffer) -> None:
     batch = [_measurement(number) for number in range(5)]
     buffer.store(_rows(batch))
-    [row] = _read(buffer)
+    [row] = _read(buffer).rows
     buffer.store(_rows(batch))
     assert not buffer.replace(row, batch[3:])
     assert _numbers(_read(buffer)) == [0, 1, 2, 3, 4]
@@ -256,22 +260,65 @@ def test_a_row_that_changed_is_not_replaced(buffer: Buffer) -> None:
 def test_a_damaged_row_harms_no_other(buffer: Buffer, storage: Storage) -> None:
     for number in range(3):
         buffer.store(_rows([_measurement(number)]))
-    damaged, newer, _ = _read(buffer)
+    damaged, newer, _ = _read(buffer).rows
     for row, payload in ((damaged, b"\x01damage"), (newer, b"\x09")):
         keys = {"PartitionKey": row.partition_key, "RowKey": row.row_key}
         storage.table(TABLE).upsert({**keys, "p00": payload, "parts": 1}, merge=True)
-    rows = _read(buffer)
+    portion = _read(buffer)
+    rows = portion.rows
     assert [type(row.fault) for row in rows] == [BufferCorrupt, Unavailable, type(None)]
     assert rows[0].payload == b"\x01damage"
-    assert _numbers(rows) == [2]
+    assert _numbers(portion) == [2]
 
 
-def test_storage_that_is_away_is_told_by_every_method(storage: Storage) -> None:
-    [port] = free_ports(1)
-    away = Storage(
-        environment={"BufferStorage": f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"}
+def test_a_row_that_an_earlier_version_wrote_is_read(buffer: Buffer, storage: Storage) -> None:
+    content = ["00-trace-01", [["hr"], [5], ["d"], [None], [None], [None], [[["v", "1"]]], [6], ["0"], [7], [0], [0]]]
+    payload = b"\x01" + zlib.compress(orjson.dumps(content), 1)
+    storage.table(TABLE).upsert(
+        {
+            "PartitionKey": "000|20220312120000",
+            "RowKey": "e|0a1b2c3d|0000|0000000000000000007|0000000000000000007|0637826832000000000|0000",
+            "hub": "0a1b2c3d",
+            "stored_bytes": len(payload),
+            "unpacked_bytes": 100,
+            "parts": 2,
+            "p00": payload[:40],
+            "p01": payload[40:],
+        }
     )
-    buffer = Buffer(away)
+    portion = _read(buffer)
+    assert portion.measurements() == [Measurement("hr", 5, "d", None, None, None, (("v", "1"),), 6, "0", 7, 0, 0)]
+    assert portion.rows[0].trace_context == "00-trace-01"
+
+
+def test_a_row_that_would_fill_the_memory_is_damaged(buffer: Buffer) -> None:
+    payload = b"\x01" + zlib.compress(bytes(segment.MAX_UNPACKED_BYTES + 1))
+    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1))])
+    [row] = _read(buffer).rows
+    assert isinstance(row.fault, BufferCorrupt)
+    assert row.payload == payload
+
+
+@pytest.mark.parametrize("key", ["zzz", "002", "002|", "002|2022", "002|20220012120000", "1e1|20220312120000", "0a'b"])
+def test_a_partition_that_is_not_ours_is_told_once_and_passed_over(
+    buffer: Buffer, storage: Storage, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for shard in (0, 2, 3):
+        [row] = _rows([_measurement(0)])
+        buffer.store([row._replace(partition_key=windows.partition_key(shard, _NOON))])
+    storage.table(TABLE).upsert({"PartitionKey": key, "RowKey": "a"})
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2):
+            assert buffer.shards() == [0, 2, 3]
+            assert list(buffer.due_windows(2, _NOON + 3600 * _SECOND, 300, 15)) == [_NOON]
+            assert buffer.oldest_window() == _NOON
+    [record] = caplog.records
+    assert "left alone" in record.message
+    assert key not in record.message.replace("002|20220312100500", "")
+
+
+def test_storage_that_is_away_is_told_by_whatever_asks_it() -> None:
+    buffer = Buffer(nobody())
     row = Row("000|20220312120000", "e|1", "etag", "", False, 1, 1)
     for call in (
         lambda: buffer.store(_rows([_measurement(0, f"device-{n}") for n in range(9)], shards=4)),

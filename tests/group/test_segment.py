@@ -10,7 +10,7 @@ import pytest
 from medtech.errors import BufferCorrupt, Unavailable
 from medtech.group import segment
 from medtech.model import Measurement
-from medtech.storage import PAYLOAD_BYTES
+from medtech.storage.payload import ROW_BYTES
 
 
 def _measurement(number: int = 0, text: str = "61", **changes: Any) -> Measurement:
@@ -64,7 +64,7 @@ def test_what_one_row_cannot_hold_goes_over_several_in_order() -> None:
     measurements = [_measurement(number, properties=(("v", _noise(400_000, number)),)) for number in range(9)]
     packing = segment.pack(measurements)
     assert len(packing.segments) > 1 and not packing.too_large
-    assert all(len(packed.payload) <= PAYLOAD_BYTES for packed in packing.segments)
+    assert all(len(packed.payload) <= ROW_BYTES for packed in packing.segments)
     assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == measurements
 
 
@@ -73,6 +73,23 @@ def test_what_compresses_well_is_still_bounded_unpacked() -> None:
     packing = segment.pack(measurements)
     assert all(packed.unpacked_bytes <= segment.UNPACKED_BYTES for packed in packing.segments)
     assert sum(len(segment.unpack(packed.payload).measurements) for packed in packing.segments) == 20
+
+
+def test_one_measurement_may_be_larger_than_a_segment_of_several() -> None:
+    large = _measurement(1, properties=(("v", "0" * 2 * segment.UNPACKED_BYTES),))
+    packing = segment.pack([_measurement(0), large])
+    assert not packing.too_large
+    assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == [
+        _measurement(0),
+        large,
+    ]
+
+
+def test_a_measurement_that_unpacks_to_more_than_a_row_may_is_told() -> None:
+    huge = _measurement(1, properties=(("v", "0" * segment.MAX_UNPACKED_BYTES),))
+    packing = segment.pack([_measurement(0), huge])
+    assert packing.too_large == [huge]
+    assert [m for packed in packing.segments for m in segment.unpack(packed.payload).measurements] == [_measurement(0)]
 
 
 def test_a_measurement_that_no_row_holds_is_told_and_its_neighbours_are_packed() -> None:

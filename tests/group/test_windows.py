@@ -41,6 +41,14 @@ def test_a_partition_key_reads_back() -> None:
     key = windows.partition_key(7, _NOON)
     assert key == "007|20220312120000"
     assert windows.parse_partition_key(key) == (7, _NOON)
+    assert key.startswith(windows.shard_prefix(7))
+
+
+@pytest.mark.parametrize(
+    "key", ["", "zzz", "7|20220312120000", "007|20220312", "007|20220399120000", "٠٠٧|20220312120000"]
+)
+def test_a_key_that_is_not_ours_does_not_read(key: str) -> None:
+    assert windows.parse_partition_key(key) is None
 
 
 def test_a_row_key_has_numbers_of_fixed_width() -> None:

@@ -13,7 +13,7 @@ from medtech.ingest.events import read_events
 from medtech.mapping.device import load_device_mapping
 from medtech.model import DeviceEvent, Measurement
 from medtech.settings import Settings
-from medtech.storage import Storage
+from medtech.storage.connection import Storage
 from tests.ingest.delivery import Sent, deliver
 
 _MAPPING = (Path(__file__).parents[2] / "mappings" / "deviceMapping.json").read_text()
@@ -65,9 +65,8 @@ class _Rooms:
             measurement
             for shard in self.buffer.shards()
             for window in self.buffer.due_windows(shard, _NOW, 300, 15)
-            for rows in self.buffer.read(shard, window, 10**9)
-            for row in rows
-            for measurement in row.measurements
+            for portion in self.buffer.read(shard, window, 10**9)
+            for measurement in portion.measurements()
         ]
         letters: dict[int, str] = {}
         for summary in self.dead_letters.summaries():

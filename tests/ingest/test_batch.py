@@ -21,11 +21,15 @@ from medtech.ingest.batch import BatchCounts, ErrorKind, process
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
 from medtech.normalize.batch import Normalizer
 from medtech.settings import Settings
-from medtech.storage import Storage, Table
-from tests.azurite import free_ports
+from medtech.storage.connection import Storage
+from tests.azurite import Wire, nobody
+from tests.faults import ProxiedRequest
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 _NOW = _NOON + ticks.TICKS_PER_MINUTE
+
+# An entity is merged by PATCH, replaced by PUT.
+_WRITING = ("PATCH", "PUT", "MERGE")
 
 
 @dataclass
@@ -89,9 +93,8 @@ class Room:
             measurement.properties[0][1]
             for shard in self.buffer.shards()
             for window in self.buffer.due_windows(shard, _NOW + ticks.TICKS_PER_DAY, 300, 0)
-            for rows in self.buffer.read(shard, window, 10**9)
-            for row in rows
-            for measurement in row.measurements
+            for portion in self.buffer.read(shard, window, 10**9)
+            for measurement in portion.measurements()
         )
 
     def letters(self) -> list[tuple[str, int]]:
@@ -111,18 +114,11 @@ def test_measurements_are_stored_when_it_returns(room: Room) -> None:
     assert (counts.dropped, counts.rows, counts.errors) == (0, 1, {})
 
 
-def test_one_table_write_per_window_and_shard(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    writes: list[tuple[str, str]] = []
-    upsert = Table.upsert
-
-    def counted(table: Table, entity: dict[str, Any], *, merge: bool = False) -> None:
-        writes.append((entity["PartitionKey"], entity["RowKey"]))
-        upsert(table, entity, merge=merge)
-
-    monkeypatch.setattr(Table, "upsert", counted)
+def test_one_table_write_per_window_and_shard(wire: Wire) -> None:
     events = [_event(n, minutes=n % 2 * 5, device=f"device-{n % 50}", values=["61"]) for n in range(500)]
-    assert room.process(events, Mapping(), buffer_shards=4, window_seconds=300).rows == 8
-    assert len(writes) == len(set(writes)) == 8
+    assert Room(wire.storage).process(events, Mapping(), buffer_shards=4, window_seconds=300).rows == 8
+    written = [request.path for request in wire.tables.requests if request.method in _WRITING]
+    assert len(written) == len(set(written)) == 8
 
 
 def test_a_redelivery_changes_nothing(room: Room) -> None:
@@ -212,9 +208,7 @@ def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> N
 
 
 def test_storage_that_is_away_raises_so_that_the_hub_delivers_again(room: Room) -> None:
-    [port] = free_ports(1)
-    connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
-    away = Room(Storage(environment={"BufferStorage": connection}))
+    away = Room(nobody())
     events = [_event(n, device=f"device-{n}", values=[str(n)], errors=[["NotSupported", -1, -1]]) for n in range(9)]
     with pytest.raises(StorageUnavailable):
         away.process(events, Mapping())
@@ -223,20 +217,19 @@ def test_storage_that_is_away_raises_so_that_the_hub_delivers_again(room: Room) 
     assert len(room.letters()) == 9
 
 
-def test_a_failure_half_way_is_made_whole_by_the_redelivery(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_half_way_is_made_whole_by_the_redelivery(wire: Wire) -> None:
+    room = Room(wire.storage)
     events = [_event(n, device=f"device-{n % 8}", values=[str(n)], errors=[["NotSupported", -1, -1]]) for n in range(9)]
-    upsert = Table.upsert
 
-    def fails_on_shard_two(table: Table, entity: dict[str, Any], *, merge: bool = False) -> None:
-        if entity["PartitionKey"].startswith("002|"):
-            raise StorageUnavailable("Away.")
-        upsert(table, entity, merge=merge)
+    def goes_to_shard_two(request: ProxiedRequest) -> bool:
+        return request.method in _WRITING and "002%7C" in request.path
 
-    monkeypatch.setattr(Table, "upsert", fails_on_shard_two)
+    wire.tables.answer(503, when=goes_to_shard_two, times=None)
     with pytest.raises(StorageUnavailable):
         room.process(events, Mapping())
+    assert any(map(goes_to_shard_two, wire.tables.requests))
     assert room.letters() == []
-    monkeypatch.setattr(Table, "upsert", upsert)
+    wire.tables.clear()
     room.process(events, Mapping())
     assert room.buffered() == [str(n) for n in range(9)]
     assert room.letters() == [("NotSupported", 1)] * 9

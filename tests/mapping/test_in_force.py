@@ -1,6 +1,9 @@
 """The mapping in force, against a real Azurite."""
 
+import hashlib
 import json
+import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +14,8 @@ import pytest
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import load_fhir_mapping
-from medtech.mapping.in_force import LOOK_SECONDS, MappingKind, MappingStore
-from medtech.storage import Storage
+from medtech.mapping.in_force import LOOK_SECONDS, TABLE, MappingKind, MappingStore
+from medtech.storage.connection import Storage
 from tests.azurite import Azurite, free_ports
 
 
@@ -78,8 +81,10 @@ def test_a_good_mapping_comes_into_force(storage: Storage, source: Path) -> None
         (lambda path: None, "cannot be read"),
         (lambda path: path.write_text("bad text"), "`bad text` is not a mapping."),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
+        (lambda path: path.write_text(" " * (32 * 1024 * 1024 + 1)), "too large"),
+        (lambda path: path.write_text(random.Random(1).randbytes(1_000_000).hex()), "too large"),
     ],
-    ids=["missing", "broken", "encoding"],
+    ids=["missing", "broken", "encoding", "too large unpacked", "too large packed"],
 )
 def test_without_a_good_mapping_there_is_none_in_force(
     storage: Storage, source: Path, write: Callable[[Path], object], told: str
@@ -90,6 +95,16 @@ def test_without_a_good_mapping_there_is_none_in_force(
     state = instance.store.state()
     assert state.in_force is None
     assert told in state.issues[0].message
+
+
+def test_a_mapping_that_an_earlier_version_stored_stays_in_force(storage: Storage, source: Path) -> None:
+    text_hash = hashlib.sha256(b"one").hexdigest()
+    row = {"in_force": text_hash, "since": "2022-03-12T12:00:00.0000000Z", "refused": "", "parts": 1}
+    table = storage.table(TABLE)
+    table.upsert({"PartitionKey": "device", "RowKey": "in-force", **row, "p00": zlib.compress(b"[]")})
+    text = {"parts": 2, "p00": zlib.compress(b"one")[:5], "p01": zlib.compress(b"one")[5:]}
+    table.upsert({"PartitionKey": "device", "RowKey": f"text|{text_hash}", **text})
+    assert Instance(storage, source).look() == "compiled one"
 
 
 def test_the_source_is_looked_at_every_30_seconds(storage: Storage, source: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
-from medtech.storage import Storage
+from medtech.storage.connection import Storage
 from medtech.validation.http import answer
 from tests.azurite import free_ports
 

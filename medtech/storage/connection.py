@@ -1,0 +1,174 @@
+"""The storage account of a Functions connection: which one, by whose identity, and how long a call waits for it.
+
+A connection is named as Functions names it: `NAME` holds a connection string, or `NAME__accountName`,
+`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened with a managed identity
+(`NAME__clientId`, `NAME__credential`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medtech.errors import SettingInvalid
+from medtech.storage.table import Table
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.data.tables import TableServiceClient
+    from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+
+# At INFO and DEBUG these print each address they call, and an address can hold a shared access signature.
+_TALKATIVE_LOGGERS = {
+    "azure.core": logging.WARNING,
+    "azure.data": logging.WARNING,
+    "azure.storage": logging.WARNING,
+    "azure.identity": logging.WARNING,
+    "urllib3": logging.ERROR,
+}
+
+
+class Timeouts(NamedTuple):
+    """How long one call waits for a connection and for the answer, and how often it is sent again."""
+
+    connect_seconds: float
+    read_seconds: float
+    retries: int
+
+    def options(self) -> dict[str, Any]:
+        """As the storage packages name them, of a client or of one call."""
+        return {
+            "connection_timeout": self.connect_seconds,
+            "read_timeout": self.read_seconds,
+            "retry_total": self.retries,
+            "retry_connect": self.retries,
+            "retry_read": self.retries,
+            "retry_status": self.retries,
+        }
+
+
+TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=30, retries=2)
+"""A function that waits for storage holds a batch and a thread: three attempts within seconds, then the batch goes back
+to the hub, or the rows wait for the next tick of the flush."""
+
+
+class Storage:
+    """The storage account of a Functions connection name."""
+
+    def __init__(
+        self,
+        connection: str = "BufferStorage",
+        environment: Mapping[str, str] = os.environ,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        """Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set."""
+        names = (connection, "AzureWebJobsStorage")
+        name = next((name for name in names if _is_set(name, environment)), None)
+        if name is None:
+            raise SettingInvalid(
+                f"No storage is set. Set {connection} or AzureWebJobsStorage to a connection string, "
+                f"or {connection}__accountName to a storage account that the app's identity may use."
+            )
+        self._name = name
+        self._settings = {
+            key.removeprefix(f"{name}__").lower(): value
+            for key, value in environment.items()
+            if key.startswith(f"{name}__")
+        }
+        self._connection_string = environment.get(name, "")
+        self._table_options = {**timeouts.options(), "retry_backoff_factor": 0.5, "retry_backoff_max": 5}
+        self._blob_options = {
+            **timeouts.options(),
+            "initial_backoff": 0,
+            "increment_base": 1,
+            "random_jitter_range": 1,
+        }
+        self._tables: dict[str, Table] = {}
+        self._lock = threading.RLock()
+        self._table_service: TableServiceClient | None = None
+        self._blob_service: BlobServiceClient | None = None
+        self._credential: TokenCredential | None = None
+        for logger, level in _TALKATIVE_LOGGERS.items():
+            logging.getLogger(logger).setLevel(level)
+
+    def table(self, name: str) -> Table:
+        with self._lock:
+            return self._tables.setdefault(name, Table(name, self.table_service))
+
+    def container(self, name: str) -> ContainerClient:
+        """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""
+        return self.blob_service().get_container_client(name)
+
+    def blob_at(self, address: str) -> BlobClient:
+        """A blob anywhere: by its shared access signature, the connection string's key, or the app's identity."""
+        from azure.storage.blob import BlobClient
+
+        anonymous: BlobClient = BlobClient.from_blob_url(address, **self._blob_options)
+        if "sig=" in address.partition("?")[2]:
+            return anonymous
+        if self._connection_string:
+            account = self.blob_service()
+            if address.startswith(f"{account.url.rstrip('/')}/"):
+                return account.get_blob_client(anonymous.container_name, anonymous.blob_name)
+        return BlobClient.from_blob_url(address, credential=self.credential(), **self._blob_options)
+
+    def table_service(self) -> TableServiceClient:
+        """Raises SettingInvalid when the connection does not say where the account's tables are."""
+        from azure.data.tables import TableServiceClient
+
+        with self._lock:
+            if self._table_service is None:
+                self._table_service = self._opened("table", TableServiceClient, "endpoint", self._table_options)
+            return self._table_service
+
+    def blob_service(self) -> BlobServiceClient:
+        """Raises SettingInvalid when the connection does not say where the account's blobs are."""
+        from azure.storage.blob import BlobServiceClient
+
+        with self._lock:
+            if self._blob_service is None:
+                self._blob_service = self._opened("blob", BlobServiceClient, "account_url", self._blob_options)
+            return self._blob_service
+
+    def credential(self) -> TokenCredential:
+        """The app's identity: the managed one that the connection names, else whatever this machine is signed in as."""
+        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+        with self._lock:
+            if self._credential is None:
+                client_id = self._settings.get("clientid")
+                if self._settings.get("credential", "").lower() == "managedidentity":
+                    self._credential = ManagedIdentityCredential(client_id=client_id)
+                else:
+                    self._credential = DefaultAzureCredential(managed_identity_client_id=client_id)
+            return self._credential
+
+    def close(self) -> None:
+        """Gives the connections back; the app itself keeps them as long as it lives."""
+        with self._lock:
+            for service in (self._table_service, self._blob_service):
+                if service is not None:
+                    service.close()
+
+    def _opened(self, kind: str, client: Any, address_argument: str, options: dict[str, Any]) -> Any:
+        if self._connection_string:
+            try:
+                return client.from_connection_string(self._connection_string, **options)
+            except ValueError:
+                raise SettingInvalid(
+                    f"{self._name} is not a storage connection string. Copy it again from the storage account, "
+                    f"or set {self._name}__accountName instead."
+                ) from None
+        address = self._settings.get(f"{kind}serviceuri")
+        if address is None and "accountname" in self._settings:
+            address = f"https://{self._settings['accountname']}.{kind}.core.windows.net"
+        if address is None:
+            raise SettingInvalid(f"Set {self._name}__accountName or {self._name}__{kind}ServiceUri.")
+        return client(**{address_argument: address}, credential=self.credential(), **options)
+
+
+def _is_set(name: str, environment: Mapping[str, str]) -> bool:
+    return bool(environment.get(name)) or any(key.startswith(f"{name}__") for key in environment)

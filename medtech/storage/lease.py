@@ -1,0 +1,144 @@
+"""A blob lease: while one instance holds it, no other does the same work.
+
+It spares work, and nothing rests on it for safety: writers that overlap are kept apart by ETags and If-Match.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from medtech.errors import StorageUnavailable
+from medtech.storage.connection import Storage, Timeouts
+from medtech.storage.faults import reaching
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobLeaseClient, ContainerClient
+
+CONTAINER = "medtech-leases"
+
+LEASE_SECONDS = 60
+"""The longest that the service lends; an instance that dies keeps its work from the others for that long."""
+RENEW_SECONDS = 10.0
+
+# A lease is given up before the server ends it: a write that starts now must also arrive in time.
+_MARGIN_SECONDS = 5.0
+# Short: a renewal that fails is soon tried again, and a release that fails does no harm.
+_TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=5, retries=0)
+# An idle renewer ends at once. One that waits for an answer is left alone, and ends with its timeout.
+_JOIN_SECONDS = 1.0
+
+
+def acquire(
+    storage: Storage,
+    name: str,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    renew_seconds: float = RENEW_SECONDS,
+) -> Lease | None:
+    """The lease on the blob `name`, to be used as a context manager; None when another instance holds it.
+
+    `monotonic` gives seconds. Raises StorageUnavailable.
+    """
+    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+    from azure.storage.blob import BlobLeaseClient
+
+    with reaching(f"lease `{name}`"):
+        container = storage.container(CONTAINER)
+        client = BlobLeaseClient(container.get_blob_client(name))
+        asked_at = monotonic()
+        try:
+            try:
+                client.acquire(LEASE_SECONDS)
+            except ResourceNotFoundError:
+                _create(container, name)
+                asked_at = monotonic()
+                client.acquire(LEASE_SECONDS)
+        except HttpResponseError as error:
+            if error.status_code in (409, 412):
+                return None
+            raise
+    return Lease(name, client, asked_at, monotonic, renew_seconds)
+
+
+class Lease:
+    """A lease that is held, and renewed in a thread of its own until it is released or lost."""
+
+    def __init__(
+        self,
+        name: str,
+        client: BlobLeaseClient,
+        asked_at: float,
+        monotonic: Callable[[], float],
+        renew_seconds: float,
+    ) -> None:
+        """`asked_at` is when the lease was asked for: the server counts from no earlier."""
+        self._name = name
+        self._client = client
+        self._monotonic = monotonic
+        self._renew_seconds = renew_seconds
+        self._held_until = _end(asked_at)
+        self._released = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name=f"lease-{name}", daemon=True)
+        self._renewer.start()
+
+    @property
+    def held(self) -> bool:
+        """Whether a write that starts now is still covered.
+
+        By the clock alone: it asks nobody, so that it can be asked often, and is right while storage is away.
+        """
+        return not self._released.is_set() and self._monotonic() < self._held_until
+
+    def release(self) -> None:
+        """Gives the lease back, within seconds. A failure does not matter: the lease ends by itself."""
+        from azure.core.exceptions import AzureError
+
+        self._released.set()
+        # A renewal still on its way does no harm: once the lease is released, the server refuses it.
+        self._renewer.join(_JOIN_SECONDS)
+        with suppress(AzureError):
+            self._client.release(**_TIMEOUTS.options())
+
+    def _renew(self) -> None:
+        from azure.core.exceptions import HttpResponseError
+
+        while self.held and not self._released.wait(self._renew_seconds):
+            asked_at = self._monotonic()
+            try:
+                with reaching(f"lease `{self._name}`"):
+                    self._client.renew(**_TIMEOUTS.options())
+            except StorageUnavailable:
+                # Storage is away for a moment: the lease stands until its time is over.
+                continue
+            except HttpResponseError:
+                # Broken, or taken by another instance.
+                self._held_until = float("-inf")
+                return
+            self._held_until = _end(asked_at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _end(asked_at: float) -> float:
+    return asked_at + LEASE_SECONDS - _MARGIN_SECONDS
+
+
+def _create(container: ContainerClient, name: str) -> None:
+    """The blob to lease, and its container, as far as they are missing; another instance may be doing the same."""
+    from azure.core.exceptions import ResourceExistsError
+
+    with suppress(ResourceExistsError):
+        container.create_container()
+    with suppress(ResourceExistsError):
+        container.upload_blob(name, b"", overwrite=False)
