@@ -14,8 +14,7 @@ from uuid import uuid4
 from medtech.errors import MedTechError
 from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
+from medtech.persist.identity import IdentityKey, IdentityResolver
 from medtech.persist.observations import ObservationWriter, Operation
 from medtech.settings import ResolutionType
 from tests.faults import FaultProxy

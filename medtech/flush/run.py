@@ -27,8 +27,7 @@ from medtech.group.groups import group_measurements
 from medtech.group.lease import ShardLease
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
+from medtech.persist.identity import IdentityKey, IdentityResolver
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Operation, Outcome
 from medtech.settings import Settings
 from medtech.storage import Storage

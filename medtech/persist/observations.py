@@ -25,7 +25,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor
 from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
 from medtech.persist.history import absorb, read_earlier
-from medtech.persist.identity import CONFLICT_SECONDS
+from medtech.persist.identity.resolve import CONFLICT_SECONDS
 from medtech.persist.patience import Patience
 from medtech.persist.references import Identifier
 from medtech.settings import ObservationLookup

@@ -24,8 +24,7 @@ from medtech.errors import (
 )
 from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
+from medtech.persist.identity import IdentityKey, IdentityResolver
 from medtech.persist.references import Identifier, referred_id
 from medtech.settings import ResolutionType
 from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes

@@ -27,7 +27,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor, version_from
 from medtech.persist.client import OUTAGE_SECONDS, FhirClient, matches
 from medtech.persist.history import read_earlier
-from medtech.persist.identity_cache import IdentityCache, IdentityKey
+from medtech.persist.identity.cache import IdentityCache, IdentityKey
 from medtech.persist.patience import Patience
 from medtech.persist.references import Identifier, referred_id
 from medtech.settings import ResolutionType

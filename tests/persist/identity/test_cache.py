@@ -1,7 +1,7 @@
 """What the cache keeps, for whom, and for how long."""
 
 from medtech.model import ResourceIdentity
-from medtech.persist.identity_cache import IdentityCache, IdentityKey
+from medtech.persist.identity.cache import IdentityCache, IdentityKey
 
 ONE, OTHER = ResourceIdentity("d", "p1", None), ResourceIdentity("d", "p2", "e")
 
