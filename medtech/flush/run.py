@@ -28,7 +28,8 @@ from medtech.group.lease import ShardLease
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver
-from medtech.persist.observations import ObservationWrite, ObservationWriter, Operation, Outcome
+from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
+from medtech.persist.settle import SavedAs
 from medtech.settings import Settings
 from medtech.storage import Storage
 from medtech.transform.observation import ObservationDraft, convert, fold
@@ -56,7 +57,7 @@ class Tally:
 
     windows: int = 0
     measurements: int = 0
-    observations: Counter[Operation] = field(default_factory=Counter)
+    observations: Counter[SavedAs] = field(default_factory=Counter)
     letters: int = 0
     waiting: int = 0
     superseded: int = 0
@@ -153,6 +154,7 @@ class _WindowFlush:
         self._rows_of: dict[Measurement, list[Row]] = {}
         self._waiting: set[Measurement] = set()
         self._letters: list[Letter] = []
+        self._identities: dict[IdentityKey, ResourceIdentity | MedTechError] = {}
 
     def run(self) -> None:
         """Writes the window pass by pass, then settles its rows: only after the last pass is known what is left."""
@@ -192,7 +194,8 @@ class _WindowFlush:
             drafts += ((key, draft) for draft in conversion.drafts)
             for failure in conversion.failures:
                 self._bury([failure.measurement], failure.error)
-        identities = self._flush.identities.resolve(key for key, _ in drafts)
+        identities = self._flush.identities.resolve((key for key, _ in drafts), self._before_identities)
+        self._identities = identities
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
             identity = identities[key]
@@ -215,6 +218,10 @@ class _WindowFlush:
         self._tally.other_encounters += sum(other != identity for other, _ in members)
         return ObservationWrite(draft, identity, any(row.creates_sent for row in self._rows_behind(draft)))
 
+    def _before_identities(self) -> None:
+        """The last moment before Patients and Devices are written."""
+        self._before_writes(())
+
     def _before_writes(self, creates: Sequence[ObservationWrite]) -> None:
         """The last moment before a bundle goes out; `creates` are the writes that find nothing stored."""
         if not self._lease.held:
@@ -224,25 +231,32 @@ class _WindowFlush:
             raise ShardContested("A row of it was changed by another.")
 
     def _take(self, outcome: Outcome) -> None:
-        measurements = outcome.write.draft.measurements
-        self._tally.other_encounters += outcome.other_encounter
-        if outcome.operation is not None:
-            self._tally.observations[outcome.operation] += 1
-        elif outcome.error is not None:
-            if outcome.reference_lost and self._finds_another_identity(outcome.write):
-                self._waiting.update(measurements)
-            else:
-                self._give_up(measurements, outcome.error)
-            # One resource that a server cannot take must not hold up the windows after it; only an outage does.
-            if outcome.server_away and isinstance(outcome.error, Unavailable):
-                self._tally.outages.append(outcome.error)
+        match outcome:
+            case Saved(_, operation, other_encounter):
+                self._tally.observations[operation] += 1
+                self._tally.other_encounters += other_encounter
+            case Refused(write, error, reference_lost):
+                if reference_lost and self._finds_another_identity(write):
+                    self._waiting.update(write.draft.measurements)
+                else:
+                    self._bury(write.draft.measurements, error)
+            case Waiting(write, error, server_away):
+                self._give_up(write.draft.measurements, error)
+                # One resource that a server cannot take must not hold up the windows after it; only an outage does.
+                if server_away:
+                    self._tally.outages.append(error)
 
     def _finds_another_identity(self, write: ObservationWrite) -> bool:
-        """Whether the cached identity was out of date. If it was, the next flush writes, or says what is missing."""
+        """Whether an identity that it was written by was out of date.
+
+        If one was, the next flush writes by the new one, or says what is missing. Each key is compared with what it
+        was resolved to before: drafts of several encounters meet in one write, which is made by the first one's.
+        """
         keys = {IdentityKey(each.device_id, each.patient_id, each.encounter_id) for each in write.draft.measurements}
         for key in keys:
             self._flush.identities.forget(key)
-        return any(found != write.identity for found in self._flush.identities.resolve(keys).values())
+        found = self._flush.identities.resolve(keys, self._before_identities)
+        return any(found[key] != self._identities[key] for key in keys)
 
     def _give_up(self, measurements: Iterable[Measurement], error: MedTechError) -> None:
         """For now, when something outside is away; else for good."""
@@ -299,9 +313,9 @@ def _report(tally: Tally, seconds: float) -> None:
             "%d dead letters, %d superseded, %d with another encounter, %d waiting, %.2f s%s",
             tally.windows,
             tally.measurements,
-            written[Operation.CREATED],
-            written[Operation.UPDATED],
-            written[Operation.NO_OPERATION],
+            written[SavedAs.CREATED],
+            written[SavedAs.UPDATED],
+            written[SavedAs.NO_OPERATION],
             tally.letters,
             tally.superseded,
             tally.other_encounters,

@@ -1,10 +1,12 @@
 """Identifiers and references: how a resource is searched, compared, named and pointed to."""
 
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote
 
+from medtech.errors import MultipleResourceFound
 from medtech.persist.answers import Resource
 
 INDEXED_CHARACTERS = 128
@@ -47,6 +49,32 @@ class Identifier(NamedTuple):
     def element(self) -> Resource:
         """The identifier as FHIR writes it."""
         return {"system": self.system, "value": self.value} if self.system else {"value": self.value}
+
+
+def match_exactly(
+    resources: Iterable[Resource], identifiers: Iterable[Identifier]
+) -> dict[Identifier, Resource | MultipleResourceFound | None]:
+    """The one resource that each identifier is on, None for none.
+
+    `resources` are what searches found, of one type, in any order and possibly several times. They are compared and
+    counted here: servers match loosely, and which entry of a batch a resource came in says less than its identifiers.
+    """
+    by_value: dict[str, dict[str, Resource]] = {}
+    for resource in resources:
+        for value in {each.get("value") for each in resource.get("identifier") or []}:
+            by_value.setdefault(value, {})[resource["id"]] = resource
+    matched: dict[Identifier, Resource | MultipleResourceFound | None] = {}
+    for identifier in identifiers:
+        exact = [each for each in by_value.get(identifier.value, {}).values() if identifier.is_on(each)]
+        matched[identifier] = _several(exact) if len(exact) > 1 else next(iter(exact), None)
+    return matched
+
+
+def _several(resources: list[Resource]) -> MultipleResourceFound:
+    names = ", ".join(f"{each['resourceType']}/{each['id']}" for each in resources[:5])
+    return MultipleResourceFound(
+        f"{len(resources)} resources have the same identifier: {names}. Leave it on one of them, then replay."
+    )
 
 
 def _escaped(text: str) -> str:

@@ -10,10 +10,12 @@ import httpx
 import orjson
 
 from medtech.dotnet import ticks
+from medtech.errors import MedTechError
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome
+from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Saved
+from medtech.persist.settle import SavedAs
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.observation import convert, fold
 
@@ -142,6 +144,9 @@ class Server:
         assert answer.status_code == 200, answer.text
         return parse_resource(answer.content)
 
+    def holds(self, path: str) -> bool:
+        return self._http.get(f"{self.url}/{path}").status_code == 200
+
     def put(self, resource: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.url}/{resource['resourceType']}/{resource['id']}"
         answer = self._http.put(url, content=dump_resource(resource), headers={"content-type": "application/fhir+json"})
@@ -182,3 +187,13 @@ def write_all(url: str, *writes: ObservationWrite, **options: Any) -> list[Outco
         outcomes = {outcome.write: outcome for outcome in writer.write(writes, lambda creates: None)}
     assert len(outcomes) == len(writes)
     return [outcomes[each] for each in writes]
+
+
+def saved_as(outcome: Outcome) -> SavedAs | None:
+    """None for what is not saved."""
+    return outcome.operation if isinstance(outcome, Saved) else None
+
+
+def error_of(outcome: Outcome) -> MedTechError | None:
+    """None for what is saved."""
+    return None if isinstance(outcome, Saved) else outcome.error

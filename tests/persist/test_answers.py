@@ -12,9 +12,21 @@ from typing import Any
 import pytest
 
 from medtech.errors import FhirAccessDenied, FhirConflict, FhirServerUnavailable, ResourceRefused
-from medtech.persist.observations import ObservationWrite, Operation, Outcome
+from medtech.persist.observations import ObservationWrite, Outcome, Waiting
+from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, ProxiedRequest, reads, writes
-from tests.persist.samples import Server, identity, points, resource_id, series, write, write_all, writer_at
+from tests.persist.samples import (
+    Server,
+    error_of,
+    identity,
+    points,
+    resource_id,
+    saved_as,
+    series,
+    write,
+    write_all,
+    writer_at,
+)
 
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
 OUTCOME_BYTES = json.dumps(OUTCOME).encode()
@@ -54,7 +66,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), waits = run(proxied, series(of, {1: 61}))
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.observation(first)) == {0: "60", 1: "61"}
         assert len(waits) == 1
 
@@ -65,7 +77,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), waits = run(proxied, series(of, {1: 61}))
 
-        assert isinstance(outcome.error, FhirConflict)
+        assert isinstance(error_of(outcome), FhirConflict)
         assert len(waits) == 5
         assert len([request for request in proxy.requests if writes(request)]) == 6
 
@@ -77,7 +89,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), _ = run(proxied, series(of, {1: 61}))
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.observation(first)) == {0: "60", 1: "61", 2: "62"}
 
     def test_an_observation_deleted_meanwhile_is_created(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -99,7 +111,7 @@ class TestEntryOfACreate:
             proxy.before_forwarding(lambda request: write_all(any_server.url, series(of, {0: 60})), when=writes)
             (outcome,), _ = run(_through(proxy, any_server.url), series(of, {1: 61}))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
     def test_410_is_read_and_created_again(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -107,7 +119,7 @@ class TestEntryOfACreate:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert len(waits) == 1
 
     @pytest.mark.parametrize("status", [408, 423, 424, 425, 429, 500, 502, 503, 504])
@@ -119,7 +131,7 @@ class TestEntryOfACreate:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
         assert len(waits) == 1
 
@@ -131,7 +143,7 @@ class TestEntryOfACreate:
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
     @pytest.mark.parametrize("status", [400, 413, 422])
@@ -142,9 +154,9 @@ class TestEntryOfACreate:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, ResourceRefused)
-        assert "no such code" in (outcome.error.outcome or "")
-        assert "no such code" not in outcome.error.message
+        assert isinstance(error_of(outcome), ResourceRefused)
+        assert "no such code" in (error_of(outcome).outcome or "")
+        assert "no such code" not in error_of(outcome).message
         assert waits == []
 
     @pytest.mark.parametrize("status", [401, 403, 404, 405])
@@ -155,7 +167,7 @@ class TestEntryOfACreate:
 
         outcomes, waits = run(proxied, series(identity(), {0: 60}), series(identity(), {0: 60}))
 
-        assert all(isinstance(outcome.error, FhirAccessDenied) for outcome in outcomes)
+        assert all(isinstance(error_of(outcome), FhirAccessDenied) for outcome in outcomes)
         assert waits == []
 
     def test_an_answer_nobody_knows_is_no_dead_letter(self, proxy: FaultProxy, proxied: str) -> None:
@@ -163,7 +175,7 @@ class TestEntryOfACreate:
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
 
 class TestOuterAnswer:
@@ -173,7 +185,7 @@ class TestOuterAnswer:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirAccessDenied)
+        assert isinstance(error_of(outcome), FhirAccessDenied)
         assert waits == []
 
     @pytest.mark.parametrize("status", [408, 423, 424, 425, 429, 500, 502, 503, 504])
@@ -183,7 +195,7 @@ class TestOuterAnswer:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert len(waits) == 2
 
     @pytest.mark.parametrize("status", [400, 413, 422])
@@ -198,9 +210,9 @@ class TestOuterAnswer:
 
         outcomes, _ = run(proxied, *observations)
 
-        errors = [outcome.error for outcome in outcomes]
+        errors = [error_of(outcome) for outcome in outcomes]
         assert isinstance(errors[5], ResourceRefused)
-        assert [outcome.operation for outcome in outcomes if outcome.error is None] == [Operation.CREATED] * 7
+        assert [saved_as(outcome) for outcome in outcomes if error_of(outcome) is None] == [SavedAs.CREATED] * 7
         assert len([request for request in proxy.requests if writes(request)]) == 7
 
     @pytest.mark.parametrize("status", [200, 400, 422, 503])
@@ -210,14 +222,14 @@ class TestOuterAnswer:
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
     def test_a_redirect_is_not_followed(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.answer(302, headers={"Location": "https://login.example.org/"}, times=None)
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
     def test_one_observation_that_never_succeeds_is_no_outage(
         self, server: Server, proxy: FaultProxy, proxied: str
@@ -229,9 +241,11 @@ class TestOuterAnswer:
         with writer_at(proxied, bundle_size=1) as writer:
             outcomes = {outcome.write: outcome for outcome in writer.write([stuck, good], lambda creates: None)}
 
-        assert outcomes[good].operation is Operation.CREATED
-        assert isinstance(outcomes[stuck].error, FhirServerUnavailable)
-        assert not outcomes[stuck].server_away
+        assert saved_as(outcomes[good]) is SavedAs.CREATED
+        waiting = outcomes[stuck]
+        assert isinstance(waiting, Waiting)
+        assert isinstance(waiting.error, FhirServerUnavailable)
+        assert not waiting.server_away
 
     def test_a_server_that_stays_away_is_not_asked_for_every_portion(self, proxy: FaultProxy, proxied: str) -> None:
         with writer_at(proxied, bundle_size=1) as writer:
@@ -240,7 +254,8 @@ class TestOuterAnswer:
             outcomes = list(writer.write(observations, lambda creates: None))
 
         assert len(outcomes) == 20
-        assert all(isinstance(outcome.error, FhirServerUnavailable) and outcome.server_away for outcome in outcomes)
+        assert all(isinstance(error_of(outcome), FhirServerUnavailable) for outcome in outcomes)
+        assert all(isinstance(outcome, Waiting) and outcome.server_away for outcome in outcomes)
         # The first portion, eight bundles side by side, and its five further tries.
         assert len([request for request in proxy.requests if reads(request)]) == 8 * 6
 
@@ -251,7 +266,7 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert waits == [7.0]
 
     def test_as_a_date(self, proxy: FaultProxy, proxied: str) -> None:
@@ -259,7 +274,7 @@ class TestRetryAfter:
 
         (outcome,), (wait,) = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert 20 < wait <= 30
 
     def test_on_an_outer_200(self, proxy: FaultProxy, proxied: str) -> None:
@@ -267,7 +282,7 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert waits == [9.0]
 
     def test_longer_than_a_flush_can_wait(self, proxy: FaultProxy, proxied: str) -> None:
@@ -275,8 +290,8 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
-        assert outcome.error.retry_after_seconds == 600
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
+        assert error_of(outcome).retry_after_seconds == 600
         assert waits == []
 
 
@@ -299,7 +314,7 @@ class TestWire:
         proxy.duplicate(when=writes)
         outcomes, _ = run(proxied, *observations)
         # The second delivery meets the first one's work: which of them wrote cannot be told, only that it is written.
-        assert [outcome.error for outcome in outcomes] == [None] * 4
+        assert [error_of(outcome) for outcome in outcomes] == [None] * 4
         _check_stored(server, outcomes, of)
 
     @pytest.mark.parametrize("when", [reads, writes])
@@ -340,8 +355,8 @@ def _four(server: Server) -> tuple[list[ObservationWrite], list[dict[int, str]]]
 
 
 def _check_four(server: Server, outcomes: list[Outcome], expected: list[dict[int, str]]) -> None:
-    created, updated = Operation.CREATED, Operation.UPDATED
-    assert [outcome.operation for outcome in outcomes] == [created, updated, created, created]
+    created, updated = SavedAs.CREATED, SavedAs.UPDATED
+    assert [saved_as(outcome) for outcome in outcomes] == [created, updated, created, created]
     _check_stored(server, outcomes, expected)
 
 
@@ -372,7 +387,7 @@ class TestCrash:
 
         (outcome,) = write_all(any_server.url, series(of, mine, check_history=True))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
     def test_a_creation_whose_answer_is_lost_is_mended_by_the_same_flush(self, any_server: Server) -> None:
@@ -382,7 +397,7 @@ class TestCrash:
             proxy.rule(_after_another_writer(any_server, series(of, {1: 61})), when=writes)
             (outcome,), _ = run(_through(proxy, any_server.url), series(of, {0: 60}))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
     def test_other_kinds_of_values_are_mended_too(self, fhir_profile: Callable[[str], str]) -> None:
@@ -395,7 +410,7 @@ class TestCrash:
                 other = write(of, type_name, theirs, correlation_id)
                 proxy.before_forwarding(lambda request, other=other: write_all(server.url, other), when=writes)
                 (outcome,) = write_all(_through(proxy, server.url), write(of, type_name, mine, correlation_id))
-            assert outcome.operation is Operation.CREATED
+            assert saved_as(outcome) is SavedAs.CREATED
             observation = server.observation(outcome.write)
             if type_name == "pressure":
                 values = {each["code"]["text"]: each["valueQuantity"]["value"] for each in observation["component"]}

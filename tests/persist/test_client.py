@@ -27,10 +27,10 @@ from medtech.persist.answers import (
 )
 from medtech.persist.client import FhirClient, matches
 from medtech.persist.credentials import EntraCredentials
-from medtech.persist.observations import Operation
 from medtech.persist.patience import Patience
+from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, reads, writes
-from tests.persist.samples import Server, identity, resource_id, series, unique, write_all
+from tests.persist.samples import Server, error_of, identity, resource_id, saved_as, series, unique, write_all
 
 
 def patience() -> Patience:
@@ -52,16 +52,16 @@ class TestAddress:
 
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_with_and_without_trailing_slash(self, server: Server, slash: str) -> None:
-        assert write_all(server.url + slash, series(identity(), {0: 60}))[0].error is None
+        assert error_of(write_all(server.url + slash, series(identity(), {0: 60}))[0]) is None
 
     def test_a_wrong_base_address(self, proxy: FaultProxy) -> None:
         (outcome,) = write_all(f"{proxy.url}/elsewhere", series(identity(), {0: 60}))
-        assert isinstance(outcome.error, FhirAccessDenied)
-        assert "FHIR_SERVICE_URL" in outcome.error.message
+        assert isinstance(error_of(outcome), FhirAccessDenied)
+        assert "FHIR_SERVICE_URL" in error_of(outcome).message
 
     def test_nobody_listens(self, free_port: int) -> None:
         (outcome,) = write_all(f"http://127.0.0.1:{free_port}/fhir", series(identity(), {0: 60}))
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ class TestTimeout:
 
         (outcome,) = write_all(proxied, series(identity(), {0: 60}), pause=lambda seconds: given_up.set())
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
 

@@ -14,7 +14,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.observations import ObservationWrite, ObservationWriter
 from tests.faults import Answer, Cut, FaultProxy, Forward, ProxiedRequest, writes
-from tests.persist.samples import Server, identity, points, series, write_all
+from tests.persist.samples import Server, error_of, identity, points, series, write_all
 
 ROUNDS = int(os.environ.get("TWO_WRITERS_ROUNDS", "2"))
 OBSERVATIONS = 200
@@ -46,7 +46,7 @@ def flush(
             outcomes = list(writer.write(observations, lambda creates: None))
         except Killed:
             return False
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert [error_of(outcome) for outcome in outcomes if error_of(outcome)] == []
     return True
 
 

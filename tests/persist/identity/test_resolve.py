@@ -21,6 +21,7 @@ from medtech.errors import (
     PatientIdentityNotDefined,
     PatientNotFound,
     ResourceRefused,
+    Unavailable,
 )
 from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
@@ -44,7 +45,7 @@ def resolve(
     url: str, mode: ResolutionType, *keys: IdentityKey, system: str = ""
 ) -> list[ResourceIdentity | MedTechError]:
     with resolver_at(url, mode, system) as resolver:
-        resolved = resolver.resolve(keys)
+        resolved = resolver.resolve(keys, lambda: None)
     return [resolved[key] for key in keys]
 
 
@@ -53,7 +54,9 @@ def key(device: str, patient: str | None = None, encounter: str | None = None) -
 
 
 def add_device(server: Server, identifier: str, patient: Any = None, system: str | None = None) -> str:
-    """`patient`: an id, or the whole reference."""
+    """`patient`: the id of a Patient, which is made sure to be there, or the whole reference."""
+    if isinstance(patient, str) and not server.holds(f"Patient/{patient}"):
+        server.put({"resourceType": "Patient", "id": patient})
     device: dict[str, Any] = {"resourceType": "Device", "id": unique("d"), "identifier": [{"value": identifier}]}
     if system:
         device["identifier"][0]["system"] = system
@@ -69,6 +72,85 @@ def add(server: Server, kind: str, identifier: str, **content: Any) -> str:
 
 def add_encounter(server: Server, identifier: str) -> str:
     return add(server, "Encounter", identifier, status="finished", **{"class": {"code": "AMB"}})
+
+
+class Overwriting:
+    """A server that ignores If-None-Match, where somebody edits a Patient or Device just before it is created.
+
+    The edited one has the identifier and the id under which the app creates it, so that the create goes over it.
+    """
+
+    def __init__(self, server: Server, proxy: FaultProxy) -> None:
+        self.server = server
+        self.proxy = proxy
+        self._key = key(unique("device"), unique("patient"))
+        self._identifiers = {
+            "Patient": Identifier("", self._key.patient_id or ""),
+            "Device": Identifier("", self._key.device_id),
+        }
+
+    def creating(self, kind: str) -> None:
+        """The next create of that kind goes over an edited resource."""
+        identifier = self._identifiers[kind]
+        edited = {"resourceType": kind, "id": identifier.resource_id(), "identifier": [identifier.element()]}
+        if kind == "Device":
+            patient = self._identifiers["Patient"].resource_id()
+            edited |= {"patient": {"reference": f"Patient/{patient}"}, "note": self.edit(kind)}
+        else:
+            edited["name"] = self.edit(kind)
+        self.proxy.before_forwarding(
+            lambda request: self.server.put(edited), when=lambda request: writes(request) and creates(request, kind)
+        )
+
+    def edit(self, kind: str) -> list[dict[str, str]]:
+        """What was edited into the resource."""
+        return [{"text": "bought in May"}] if kind == "Device" else [{"family": "Edited"}]
+
+    def resolve(self) -> ResourceIdentity | MedTechError:
+        (found,) = resolve(f"{self.proxy.url}/fhir/R4", CREATE, self._key)
+        return found
+
+    def stored(self, kind: str) -> dict[str, Any]:
+        return self.server.get(f"{kind}/{self._identifiers[kind].resource_id()}")
+
+
+@pytest.fixture
+def overwriting(fhir_profile: Any) -> Iterator[Overwriting]:
+    server = Server(fhir_profile("no-if-none-match"))
+    with FaultProxy(server.url.removesuffix("/fhir/R4")) as proxy:
+        yield Overwriting(server, proxy)
+    server.close()
+
+
+def _requests_of(request: ProxiedRequest) -> list[dict[str, Any]]:
+    return [entry["request"] for entry in json.loads(request.body)["entry"]] if request.bundle_methods else []
+
+
+def creates(request: ProxiedRequest, kind: str) -> bool:
+    return any(each["url"].startswith(f"{kind}/") and "ifNoneMatch" in each for each in _requests_of(request))
+
+
+def writes_over(request: ProxiedRequest, kind: str) -> bool:
+    return any(each["url"].startswith(f"{kind}/") and "ifMatch" in each for each in _requests_of(request))
+
+
+def reads_history(request: ProxiedRequest, kind: str) -> bool:
+    urls = [each["url"] for each in _requests_of(request)]
+    return any(url.startswith(f"{kind}/") and url.endswith("/_history") for url in urls)
+
+
+def _history_unreadable(request: ProxiedRequest, forward: Forward) -> Answer:
+    answer = json.loads(forward().body)
+    for index, each in enumerate(_requests_of(request)):
+        if each["url"].endswith("/_history"):
+            answer["entry"][index] = {"response": {"status": "500 Internal Server Error"}}
+    return Answer(200, [], json.dumps(answer).encode())
+
+
+def _unavailable_entries(request: ProxiedRequest, forward: Forward) -> Answer:
+    """A batch none of whose entries is carried out."""
+    entries = [{"response": {"status": "503 Service Unavailable"}} for _ in request.bundle_methods]
+    return Answer(200, [], json.dumps({"resourceType": "Bundle", "type": "batch-response", "entry": entries}).encode())
 
 
 class TestLookup:
@@ -230,14 +312,14 @@ class TestCreate:
     ) -> None:
         def without_versions(answer: Any) -> Any:
             for entry in answer["entry"]:
-                for found in entry["resource"].get("entry", []):
-                    del found["resource"]["meta"]
+                entry["response"] = {"status": entry["response"]["status"]}
+                entry.get("resource", {}).pop("meta", None)
             return answer
 
         name, patient_name = unique("device"), unique("patient")
         add(server, "Patient", patient_name)
         device = add_device(server, name)
-        proxy.rewrite(without_versions, when=reads)
+        proxy.rewrite(without_versions, when=reads, times=None)
 
         with pytest.raises(FhirAccessDenied, match="Turn versioning on"):
             resolve(proxied, CREATE, key(name, patient_name))
@@ -400,6 +482,32 @@ class TestCreate:
         assert server.get(f"Patient/{patient_id}")["name"] == [{"family": "Edited since"}]
         server.close()
 
+    @pytest.mark.parametrize("kind", ["Patient", "Device"])
+    def test_a_restoring_write_that_fails_is_made_again(self, overwriting: "Overwriting", kind: str) -> None:
+        overwriting.creating(kind)
+        overwriting.proxy.rule(_unavailable_entries, when=lambda request: writes_over(request, kind))
+
+        assert isinstance(overwriting.resolve(), ResourceIdentity)
+
+        assert overwriting.stored(kind)["note" if kind == "Device" else "name"] == overwriting.edit(kind)
+
+    @pytest.mark.parametrize("kind", ["Patient", "Device"])
+    @pytest.mark.parametrize("fault", ["restoring write", "history"])
+    def test_what_cannot_be_restored_now_is_written_by_no_one_and_restored_later(
+        self, overwriting: "Overwriting", kind: str, fault: str
+    ) -> None:
+        overwriting.creating(kind)
+        if fault == "history":
+            overwriting.proxy.rule(_history_unreadable, when=lambda request: reads_history(request, kind), times=None)
+        else:
+            overwriting.proxy.rule(_unavailable_entries, when=lambda request: writes_over(request, kind), times=None)
+
+        assert isinstance(overwriting.resolve(), Unavailable)
+
+        overwriting.proxy.clear()
+        assert isinstance(overwriting.resolve(), ResourceIdentity)
+        assert overwriting.stored(kind)["note" if kind == "Device" else "name"] == overwriting.edit(kind)
+
     @pytest.mark.parametrize("fault", ["cut_before", "cut_after", "duplicate"])
     def test_faults_while_creating(self, server: Server, proxy: FaultProxy, proxied: str, fault: str) -> None:
         name, patient_name = unique("device"), unique("patient")
@@ -448,9 +556,9 @@ class TestCache:
         name = unique("device")
         add_device(server, name, "p1")
         with resolver_at(proxied, LOOKUP) as resolver:
-            first = resolver.resolve([key(name)])
+            first = resolver.resolve([key(name)], lambda: None)
             proxy.clear()
-            second = resolver.resolve([key(name)])
+            second = resolver.resolve([key(name)], lambda: None)
 
         assert first == second
         assert proxy.requests == []
@@ -459,17 +567,17 @@ class TestCache:
         name = unique("device")
         device = add_device(server, name, "p1")
         with resolver_at(server.url, LOOKUP) as resolver:
-            resolver.resolve([key(name)])
+            resolver.resolve([key(name)], lambda: None)
             server.delete(f"Device/{device}")
             resolver.forget(key(name))
-            assert isinstance(resolver.resolve([key(name)])[key(name)], DeviceNotFound)
+            assert isinstance(resolver.resolve([key(name)], lambda: None)[key(name)], DeviceNotFound)
 
     def test_errors_are_not_kept(self, server: Server) -> None:
         name = unique("device")
         with resolver_at(server.url, LOOKUP) as resolver:
-            resolver.resolve([key(name)])
+            resolver.resolve([key(name)], lambda: None)
             device = add_device(server, name, "p1")
-            assert resolver.resolve([key(name)]) == {key(name): ResourceIdentity(device, "p1", None)}
+            assert resolver.resolve([key(name)], lambda: None) == {key(name): ResourceIdentity(device, "p1", None)}
 
 
 class TestOutages:
@@ -478,12 +586,12 @@ class TestOutages:
         device = add_device(server, name, "p1")
         proxy.answer(503, when=reads)
         with resolver_at(proxied, LOOKUP) as resolver:
-            assert resolver.resolve([key(name)]) == {key(name): ResourceIdentity(device, "p1", None)}
+            assert resolver.resolve([key(name)], lambda: None) == {key(name): ResourceIdentity(device, "p1", None)}
 
     def test_a_server_that_stays_away_is_raised(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.answer(503, times=None)
         with resolver_at(proxied, LOOKUP) as resolver, pytest.raises(FhirServerUnavailable):
-            resolver.resolve([key(unique("device"))])
+            resolver.resolve([key(unique("device"))], lambda: None)
 
     def test_searches_answered_in_another_order(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         names = [unique("device") for _ in range(3)]
