@@ -10,7 +10,7 @@ from medtech.errors import MultipleResourceFound
 from medtech.persist.answers import Resource
 
 INDEXED_CHARACTERS = 128
-"""Some servers keep only so much of an identifier for search; the rest is compared here."""
+"""Some servers index only so much of an identifier; the rest is compared here."""
 
 
 class Identifier(NamedTuple):
@@ -21,11 +21,11 @@ class Identifier(NamedTuple):
 
     @classmethod
     def of(cls, system: str, value: str) -> "Identifier":
-        """Half a surrogate pair, which a message may hold and JSON on the wire may not, becomes U+FFFD as in .NET."""
+        """Half a surrogate pair, which a message may hold but JSON on the wire may not, becomes U+FFFD as in .NET."""
         return cls(system, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
     def search_value(self) -> str:
-        """The token of a search (FHIR R4 search, "escaping"); a long value is also searched as servers cut it."""
+        """The token of a search (FHIR R4 search, "escaping"); a long value is searched in its cut form too."""
         values = [self.value]
         if len(self.value) > INDEXED_CHARACTERS:
             values.append(self.value[:INDEXED_CHARACTERS])
@@ -36,7 +36,7 @@ class Identifier(NamedTuple):
         return f"{resource_type}?identifier={quote(self.search_value(), safe='')}"
 
     def is_on(self, resource: Resource) -> bool:
-        """An exact comparison: servers match without regard to case, or cut long values."""
+        """Compared exactly: servers match without regard to case, or cut long values."""
         return any(
             each.get("value") == self.value and (not self.system or each.get("system") == self.system)
             for each in resource.get("identifier") or []

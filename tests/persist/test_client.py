@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,8 +122,8 @@ class TestToken:
     def test_the_audience_is_the_origin_unless_said(self) -> None:
         for audience, scope in (("", "https://fhir.example.org/.default"), ("https://a", "https://a/.default")):
             with FhirClient("https://fhir.example.org/r4/", audience) as client:
-                assert isinstance(client._credentials, EntraCredentials)
-                assert client._credentials._scope == scope
+                assert isinstance(client.credentials, EntraCredentials)
+                assert client.credentials.scope == scope
 
     def test_it_is_not_sent_over_plain_http(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         write_all(proxied, series(identity(), {0: 60}))
@@ -177,9 +178,23 @@ class TestPages:
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="circle"):
             client.search("Device", [{"identifier": unique("d")}])
 
+    def test_pages_without_end_are_given_up(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "MAX_PAGES", 5)
+        pages = count(1)
+
+        def one_more(answer: Any) -> Any:
+            return answer | {"link": [{"relation": "next", "url": f"{proxied}/Device?identifier=x&page={next(pages)}"}]}
+
+        proxy.rewrite(one_more, when=reads, times=None)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="more than 5 pages"):
+            client.search("Device", [{"identifier": unique("d")}])
+        assert len([request for request in proxy.requests if reads(request)]) == 6
+
     def test_a_link_that_is_no_address(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"link": [{"relation": "next", "url": "http://[::1"}]}, when=reads)
-        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="no address"):
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not an address"):
             client.search("Device", [{"identifier": unique("d")}])
 
     def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -261,6 +276,34 @@ class TestCapabilities:
             client.capabilities()
             client.capabilities()
         assert len(proxy.requests) == 2
+
+    @pytest.mark.parametrize("status", [404, 500, 503])
+    def test_old_ones_hold_while_they_cannot_be_read_again(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        with FhirClient(proxied) as client:
+            before = client.capabilities()
+            proxy.answer(status, when=lambda request: request.path.endswith("/metadata"), times=None)
+            assert [client.capabilities() for _ in range(3)] == [before] * 3
+        # Asked for again once, and then not before some time has passed.
+        assert len(proxy.requests) == 2
+
+    def test_a_server_that_loses_a_capability_is_refused(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        with FhirClient(proxied) as client:
+            client.capabilities()
+            proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
+            with pytest.raises(FhirAccessDenied, match="R4"):
+                client.capabilities()
+
+    def test_without_old_ones_nothing_is_sent(self, proxy: FaultProxy, proxied: str) -> None:
+        proxy.answer(503)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.exchange([Interaction("GET", "Patient/1")])
+        assert len(proxy.requests) == 1
 
     def test_a_server_of_another_release_is_refused(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
