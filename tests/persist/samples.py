@@ -1,4 +1,4 @@
-"""Writes of a small FHIR mapping, and a plain client of the FHIR server that sees what is really there."""
+"""Writes by a small FHIR mapping, and a plain client of the FHIR server that sees what is really stored."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -84,7 +84,7 @@ def write(
     correlation_id: str | None = None,
     **options: bool,
 ) -> ObservationWrite:
-    """The one Observation of these readings, each (minutes after HOUR, values by name)."""
+    """The Observation that these readings make; each is (minutes after HOUR, values by name)."""
     measurements = [
         Measurement(
             type_name,
@@ -108,14 +108,14 @@ def write(
 
 
 def refused(of: ResourceIdentity) -> ObservationWrite:
-    """An Observation that no server takes: it holds a time that is none."""
+    """An Observation that no server takes: it holds a dateTime that is not one."""
     bad = write(of, "refused", [(0, {"value": "1"})])
     bad.draft.pattern.category = [{"extension": [{"url": "urn:seen", "valueDateTime": "secret"}]}]
     return bad
 
 
 def series(of: ResourceIdentity, readings: dict[int, int], **options: bool) -> ObservationWrite:
-    """An hour of one data point a minute; `readings` by minute."""
+    """An hour with one data point a minute; `readings` by minute."""
     return write(of, "series", [(minute, {"value": str(value)}) for minute, value in readings.items()], **options)
 
 
@@ -130,7 +130,7 @@ def resource_id(of: ObservationWrite) -> str:
 
 
 class Server:
-    """Looks at a FHIR server, and edits by hand what is in it, past the client under test."""
+    """Reads and edits what a FHIR server holds, without the client under test."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -169,7 +169,7 @@ class Server:
         return int(self.get(f"{path}/_history")["total"])
 
     def add_people(self, of: ResourceIdentity) -> None:
-        """Some servers want to know whom an Observation refers to."""
+        """For servers on which the subject and device of an Observation must exist."""
         self.put({"resourceType": "Patient", "id": of.patient})
         self.put({"resourceType": "Device", "id": of.device, "patient": {"reference": f"Patient/{of.patient}"}})
 

@@ -1,6 +1,6 @@
-"""Every answer that a server may give to a write, and every fault of the way there, told by the faults on the wire.
+"""Every answer that a server may give to a write, and every fault of the network, made on the wire by a proxy.
 
-The rows are those of DESIGN "Answers"; the server behind the proxy is real, so that what counts is what it holds.
+The cases are those of DESIGN "Answers". The server behind the proxy is real, so the tests look at what it holds.
 """
 
 import json
@@ -50,7 +50,7 @@ def run(url: str, *observations: ObservationWrite) -> tuple[list[Outcome], list[
 
 
 class TestEntryOfAnUpdate:
-    """What is stored: minute 0. What is written: minute 1."""
+    """Minute 0 is stored, minute 1 is written."""
 
     @pytest.mark.parametrize(
         ("status", "diagnostics"),
@@ -126,7 +126,7 @@ class TestEntryOfACreate:
     def test_unknown_answers_are_waited_for_and_read_again(
         self, server: Server, proxy: FaultProxy, proxied: str, status: int
     ) -> None:
-        """Carried out in fact: it is found there, not sent again."""
+        """It was carried out in fact: the write is found on the server, and not sent again."""
         proxy.rewrite(entry_status(status), when=writes)
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
@@ -170,7 +170,19 @@ class TestEntryOfACreate:
         assert all(isinstance(error_of(outcome), FhirAccessDenied) for outcome in outcomes)
         assert waits == []
 
-    def test_an_answer_nobody_knows_is_no_dead_letter(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_what_was_written_before_a_denial_counts_as_written(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        proxy.rewrite(entry_status(403, at=1), when=writes)
+
+        written, denied, behind = run(proxied, *(series(identity(), {0: n}) for n in range(3)))[0]
+
+        assert [saved_as(written), saved_as(behind)] == [SavedAs.CREATED] * 2
+        assert isinstance(denied, Waiting)
+        assert isinstance(denied.error, FhirAccessDenied)
+        assert denied.server_away
+
+    def test_an_unknown_status_is_not_a_dead_letter(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rule(_refuses_entries(418), when=writes, times=None)
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
@@ -231,7 +243,7 @@ class TestOuterAnswer:
 
         assert isinstance(error_of(outcome), FhirServerUnavailable)
 
-    def test_one_observation_that_never_succeeds_is_no_outage(
+    def test_one_observation_that_never_succeeds_is_not_an_outage(
         self, server: Server, proxy: FaultProxy, proxied: str
     ) -> None:
         stuck, good = series(identity(), {0: 60}), series(identity(), {0: 60})
@@ -313,7 +325,7 @@ class TestWire:
         observations, of = _four(server)
         proxy.duplicate(when=writes)
         outcomes, _ = run(proxied, *observations)
-        # The second delivery meets the first one's work: which of them wrote cannot be told, only that it is written.
+        # The second delivery finds what the first one wrote: that it is written is known, not by which of the two.
         assert [error_of(outcome) for outcome in outcomes] == [None] * 4
         _check_stored(server, outcomes, of)
 
@@ -345,7 +357,7 @@ def _without(entries: list[Any], index: int) -> list[Any]:
 
 
 def _four(server: Server) -> tuple[list[ObservationWrite], list[dict[int, str]]]:
-    """Four writes and what the Observations are to hold at the end."""
+    """Four writes, and the points that their Observations are to hold at the end."""
     people = [identity() for _ in range(4)]
     write_all(server.url, series(people[1], {9: 69}))
     observations = [series(of, {n: 60 + n}) for n, of in enumerate(people)]
@@ -369,7 +381,7 @@ def _check_stored(server: Server, outcomes: list[Outcome], expected: list[dict[i
 class TestCrash:
     """The process ends between a bundle and its answer; the next flush knows only that its rows are marked."""
 
-    def test_a_creation_over_another_writers_is_mended_at_the_next_flush(self, any_server: Server) -> None:
+    def test_a_creation_over_another_writers_is_put_right_by_the_next_flush(self, any_server: Server) -> None:
         class Killed(BaseException):
             pass
 
@@ -390,7 +402,7 @@ class TestCrash:
         assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
-    def test_a_creation_whose_answer_is_lost_is_mended_by_the_same_flush(self, any_server: Server) -> None:
+    def test_a_creation_whose_answer_is_lost_is_put_right_by_the_same_flush(self, any_server: Server) -> None:
         of = identity()
         any_server.add_people(of)
         with FaultProxy(_origin(any_server.url)) as proxy:
@@ -400,7 +412,7 @@ class TestCrash:
         assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
-    def test_other_kinds_of_values_are_mended_too(self, fhir_profile: Callable[[str], str]) -> None:
+    def test_other_kinds_of_values_are_put_right_too(self, fhir_profile: Callable[[str], str]) -> None:
         server = Server(fhir_profile("no-if-none-match"))
         of = identity()
         pressure = [(0, {"systolic": "120"})], [(1, {"diastolic": "80"})]

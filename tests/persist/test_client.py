@@ -42,7 +42,7 @@ class TestAddress:
     @pytest.mark.parametrize(
         "url", ["", "fhir.example.org", "ftp://fhir.example.org", "https://", "https://h/fhir?x=1", "https://[::1"]
     )
-    def test_what_is_no_address(self, url: str) -> None:
+    def test_what_is_not_an_address(self, url: str) -> None:
         with pytest.raises(SettingInvalid, match="FHIR_SERVICE_URL"):
             FhirClient(url)
 
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 class FakeIssuer:
-    """Stands for the token service, which is not ours to run."""
+    """Stands in for the token service, which cannot be run here."""
 
     def __init__(self, *answers: float | Exception) -> None:
         self._answers = list(answers)
@@ -97,7 +97,7 @@ class TestToken:
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1"] * 2
         assert issuer.scopes == ["https://fhir.example.org/.default"]
 
-    def test_it_is_refreshed_before_it_ends(self) -> None:
+    def test_it_is_refreshed_before_it_expires(self) -> None:
         credentials = EntraCredentials("https://fhir.example.org", FakeIssuer(120, 3600))
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1", "Bearer token 2"]
 
@@ -136,7 +136,7 @@ class TestToken:
 
 
 class TestHeaders:
-    def test_requests_tell_who_asks(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_requests_say_who_sends_them(self, proxy: FaultProxy, proxied: str) -> None:
         write_all(proxied, series(identity(), {0: 60}))
 
         assert all(request.headers["User-Agent"].startswith("medtech/") for request in proxy.requests)
@@ -145,7 +145,7 @@ class TestHeaders:
         assert all(request.headers["x-bundle-processing-logic"] == "parallel" for request in batches)
 
     def test_no_answer_comes_from_a_cache(self, proxy: FaultProxy, proxied: str) -> None:
-        """HAPI keeps what a search found for a minute, and then misses what was created meanwhile."""
+        """HAPI caches what a search found for a minute, and misses what is created meanwhile."""
         write_all(proxied, series(identity(), {0: 60}))
         assert all(request.headers["Cache-Control"] == "no-cache" for request in proxy.requests)
 
@@ -153,7 +153,7 @@ class TestHeaders:
         assert (client_module.TIMEOUT.read or 0) > 100
 
     def test_addresses_hold_no_identifiers(self, fhir_profile: Callable[[str], str]) -> None:
-        """Gateways and servers log them; also without batch a search goes by POST."""
+        """Gateways and servers log addresses; a search is a POST on servers without batch too."""
         for profile in ("strict", "no-batch"):
             server = Server(fhir_profile(profile))
             address = urlsplit(server.url)
@@ -192,7 +192,7 @@ class TestPages:
             client.search("Device", [{"identifier": unique("d")}])
         assert len([request for request in proxy.requests if reads(request)]) == 6
 
-    def test_a_link_that_is_no_address(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_a_link_that_is_not_an_address(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"link": [{"relation": "next", "url": "http://[::1"}]}, when=reads)
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not an address"):
             client.search("Device", [{"identifier": unique("d")}])
@@ -238,7 +238,7 @@ class TestBundles:
         assert sorted(len(request.bundle_methods) for request in proxy.requests[:-1] if request.body) == [1, 2, 2]
 
     def test_they_travel_side_by_side(self, proxy: FaultProxy, proxied: str) -> None:
-        """Each waits for the other at the proxy: one after the other they would never get through."""
+        """Each waits at the proxy for the other: sent one after the other, neither would get through."""
         meeting = threading.Barrier(2, timeout=30)
         proxy.before_forwarding(lambda request: meeting.wait(), when=reads, times=2)
         with FhirClient(proxied, bundle_size=1) as client:
@@ -250,7 +250,7 @@ class TestTimeout:
     def test_no_answer_in_time_is_an_unknown_answer(
         self, server: Server, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The server carries it out while nobody listens any more; it is found there by the next look."""
+        """The server carries the write out after the client has given up; the next read finds it."""
         monkeypatch.setattr(client_module, "TIMEOUT", httpx.Timeout(1.0))
         given_up = threading.Event()
         proxy.after_forwarding(lambda request: given_up.wait(30), when=writes)
@@ -386,7 +386,7 @@ def test_an_outcome_is_cut_to_what_a_letter_holds() -> None:
 
 
 def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: str) -> None:
-    """The proxy's own answers are taken as a server's: what the fault tests rely on."""
+    """The proxy's own answers count as the server's, which the fault tests rely on."""
     proxy.rule(lambda request, forward: Answer(200, [], b'{"resourceType":"Bundle","entry":[]}'), when=reads)
     with FhirClient(proxied) as client:
         (reply,) = client.exchange([Interaction("GET", "Patient/1")])

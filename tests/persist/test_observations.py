@@ -1,4 +1,4 @@
-"""Observations against a real FHIR server, as each profile has it."""
+"""Writing Observations to a real FHIR server, under each of its profiles."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medtech.errors import FhirAccessDenied, MultipleResourceFound, ObservationWithdrawn, ResourceRefused
-from medtech.persist.observations import Refused, Saved
+from medtech.persist.observations import Refused, Saved, Waiting
 from medtech.persist.settle import SavedAs
 from medtech.settings import ObservationLookup
 from medtech.transform.identifier import SYSTEM
@@ -50,7 +50,7 @@ def test_a_new_observation_is_created_then_updated_then_left_alone(any_server: S
 
 
 def test_what_is_written_stays_unchanged_when_read_back(any_server: Server) -> None:
-    """Whatever form a server gives back, a second flush of the same readings writes nothing."""
+    """Whatever form a server returns them in, a second flush of the same readings writes nothing."""
     of = identity()
     any_server.add_people(of)
     writes = [
@@ -128,7 +128,7 @@ def test_readings_of_before_a_deletion_do_not_come_back_from_the_history(server:
 @pytest.mark.parametrize(
     ("before", "after"), [("final", "amended"), ("amended", "amended"), ("corrected", "corrected")]
 )
-def test_status_tells_that_something_came_back_from_the_history(server: Server, before: str, after: str) -> None:
+def test_status_shows_that_something_came_back_from_the_history(server: Server, before: str, after: str) -> None:
     of = identity()
     first = series(of, {0: 60})
     write_all(server.url, first)
@@ -157,6 +157,32 @@ def test_a_long_history_is_read_to_its_end(server: Server) -> None:
     assert points(server.observation(first)) == {0: "60", 1: "61"}
 
 
+def test_an_observation_whose_history_cannot_be_read_waits_and_is_not_written(
+    server: Server, proxy: FaultProxy, proxied: str
+) -> None:
+    writes = [series(identity(), {0: 60}) for _ in range(2)]
+    write_all(server.url, *writes)
+    unreadable = resource_id(writes[0])
+
+    def fail(answer: Any) -> Any:
+        entries = [
+            {"response": {"status": "500"}}
+            if each["resource"].get("type") == "history" and unreadable in str(each["resource"])
+            else each
+            for each in answer["entry"]
+        ]
+        return answer | {"entry": entries}
+
+    proxy.rewrite(fail, when=reads, times=None)
+
+    waiting, saved = write_all(proxied, *(series(each.identity, {1: 61}, check_history=True) for each in writes))
+
+    assert isinstance(waiting, Waiting)
+    assert not waiting.server_away
+    assert saved_as(saved) is SavedAs.UPDATED
+    assert points(server.observation(writes[0])) == {0: "60"}
+
+
 def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
     of = identity()
     first = series(of, {0: 60})
@@ -180,7 +206,7 @@ def test_a_stored_observation_keeps_its_encounter(server: Server) -> None:
     assert server.observation(first)["encounter"]["reference"] == "Encounter/e1"
 
 
-def test_a_lost_reference_is_told(fhir_profile: Callable[[str], str]) -> None:
+def test_a_lost_reference_is_reported(fhir_profile: Callable[[str], str]) -> None:
     url = fhir_profile("checked-references")
 
     (outcome,) = write_all(url, series(identity(), {0: 60}))
@@ -190,7 +216,7 @@ def test_a_lost_reference_is_told(fhir_profile: Callable[[str], str]) -> None:
     assert outcome.reference_lost
 
 
-def test_another_refusal_is_no_lost_reference(server: Server) -> None:
+def test_another_refusal_is_not_a_lost_reference(server: Server) -> None:
     (outcome,) = write_all(server.url, refused(identity()))
 
     assert isinstance(outcome, Refused)
@@ -199,7 +225,7 @@ def test_another_refusal_is_no_lost_reference(server: Server) -> None:
 
 
 class TestLookupByIdentifier:
-    """Stores that hold Observations under ids which a server made."""
+    """Stores that hold Observations under ids made by a server."""
 
     def test_the_found_id_is_kept(self, server: Server) -> None:
         of = identity()
@@ -225,7 +251,7 @@ class TestLookupByIdentifier:
         assert saved_as(outcome) is SavedAs.UPDATED
 
     def test_all_pages_are_read_and_compared_exactly(self, server: Server) -> None:
-        """The server finds without regard to case and gives 20 or fewer at a time."""
+        """The server matches without regard to case and returns at most 20 at a time."""
         of = identity()
         wanted = series(of, {0: 60})
         value = wanted.draft.identify(of)[0]

@@ -1,4 +1,4 @@
-"""Devices, Patients and Encounters on a server, and resolvers of them whose waits take no time."""
+"""Devices, Patients and Encounters on a server, and resolvers whose waits take no time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def key(device: str, patient: str | None = None, encounter: str | None = None) -
 
 
 def add_device(server: Server, identifier: str, patient: Any = None, system: str | None = None) -> str:
-    """`patient`: the id of a Patient, which is made sure to be there, or the whole reference."""
+    """The id of a new Device. `patient`: the id of a Patient, created if it is not there, or the whole reference."""
     if isinstance(patient, str) and not server.holds(f"Patient/{patient}"):
         server.put({"resourceType": "Patient", "id": patient})
     device: dict[str, Any] = {"resourceType": "Device", "id": unique("d"), "identifier": [{"value": identifier}]}

@@ -1,4 +1,4 @@
-"""What the cache keeps, for whom, and for how long without another look."""
+"""What the cache keeps, under which key, and for how long it is relied on."""
 
 import pytest
 

@@ -106,7 +106,7 @@ def _unavailable_entries(request: ProxiedRequest, forward: Forward) -> Answer:
 
 
 def _find_nothing(answer: Any) -> Any:
-    """The searches of a batch come back empty; what is read by id does not."""
+    """The searches of a batch find nothing; reads by id are left as they are."""
     for entry in answer.get("entry", []):
         resource = entry.get("resource", {})
         if resource.get("type") == "searchset":
@@ -188,6 +188,20 @@ class TestCreate:
         assert stored["patient"] == {"reference": f"Patient/{patient}"}
         assert stored["note"] == [{"text": "bought in May"}]
 
+    def test_a_device_without_patient_is_linked_once_under_both_its_identifiers(self, any_server: Server) -> None:
+        names, patient_name = [unique("device") for _ in range(2)], unique("patient")
+        patient = add(any_server, "Patient", patient_name)
+        device = str(
+            any_server.put(
+                {"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name} for name in names]}
+            )["id"]
+        )
+
+        found = resolve(any_server.url, CREATE, *(key(name, patient_name) for name in names))
+
+        assert found == [ResourceIdentity(device, patient, None)] * 2
+        assert any_server.versions(f"Device/{device}") == 2
+
     def test_a_device_given_without_a_version_is_not_linked(
         self, server: Server, proxy: FaultProxy, proxied: str
     ) -> None:
@@ -234,7 +248,7 @@ class TestCreate:
         assert server.versions(f"Device/{device}") == 1
 
     def test_two_patients_of_one_new_device(self, server: Server) -> None:
-        """The first of them by name, in whatever order they come: two instances decide alike."""
+        """The first by name gets it, in whatever order they come, so that two instances decide alike."""
         name, patients = unique("device"), sorted((unique("patient") for _ in range(2)), reverse=True)
 
         second, first = resolve(server.url, CREATE, *(key(name, patient) for patient in patients))
@@ -331,7 +345,7 @@ class TestCreate:
         assert server.get(f"Device/{device}")["patient"] == {"reference": f"Patient/{theirs}"}
 
     def test_what_was_overwritten_unseen_is_put_back(self, fhir_profile: Any) -> None:
-        """A server without If-None-Match lets a create go over what appeared since the look."""
+        """A server that ignores If-None-Match lets a create go over what appeared since the read."""
         server = Server(fhir_profile("no-if-none-match"))
         name, patient_name = unique("device"), unique("patient")
         patient = {
@@ -403,7 +417,7 @@ class TestCreate:
     @pytest.mark.parametrize("profile", ["strict", "uuid-versions"])
     @pytest.mark.parametrize("kind", ["Patient", "Device"])
     def test_a_bare_resource_gives_way_to_what_it_went_over(self, fhir_profile: Any, profile: str, kind: str) -> None:
-        """Whoever wrote it: the app that created it so may have ended before it could put that right."""
+        """Whoever wrote it: an instance that created it by mistake may have died before it could put that right."""
         server = Server(fhir_profile(profile))
         name, patient_name = unique("device"), unique("patient")
         (created,) = resolve(server.url, CREATE, key(name, patient_name))

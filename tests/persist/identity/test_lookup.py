@@ -110,7 +110,7 @@ class TestLookup:
         assert blank == ResourceIdentity(device, "p1", None)
 
     def test_pages_of_loose_matches_are_read_to_the_end(self, server: Server) -> None:
-        """The first and the last of 25, which never share a page, have the identifier exactly."""
+        """The first and the last of 25, which are never on the same page, have exactly this identifier."""
         name = unique("device")
         for n in [0, *range(1, 24), 0]:
             add_device(server, "".join(c.upper() if n >> i & 1 else c for i, c in enumerate(name)), f"p{n}")
