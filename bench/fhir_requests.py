@@ -16,9 +16,9 @@ from uuid import uuid4
 from medtech.errors import MedTechError
 from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
-from medtech.persist.observations import ObservationWriter, Operation
+from medtech.persist.identity import IdentityKey, IdentityResolver
+from medtech.persist.observations import ObservationWriter, Saved
+from medtech.persist.settle import SavedAs
 from medtech.settings import ResolutionType
 from tests.faults import FaultProxy
 from tests.fhir_server import FhirServer
@@ -51,9 +51,9 @@ def _measure(proxy: FaultProxy, url: str) -> list[bool]:
         _resolve(client, keys, ResolutionType.CREATE)
     good = [_report("identities", proxy)]
     for name, operation, reading in (
-        ("new", Operation.CREATED, 60),
-        ("changed", Operation.UPDATED, 61),
-        ("unchanged", Operation.NO_OPERATION, 61),
+        ("new", SavedAs.CREATED, 60),
+        ("changed", SavedAs.UPDATED, 61),
+        ("unchanged", SavedAs.NO_OPERATION, 61),
     ):
         proxy.clear()
         with FhirClient(url) as client:
@@ -64,14 +64,14 @@ def _measure(proxy: FaultProxy, url: str) -> list[bool]:
                 for hour in range(HOURS)
             ]
             outcomes = list(ObservationWriter(client).write(writes, lambda creates: None))
-        if {outcome.operation for outcome in outcomes} != {operation}:
+        if {outcome.operation if isinstance(outcome, Saved) else None for outcome in outcomes} != {operation}:
             raise RuntimeError(f"{name}: not every Observation was {operation}")
         good.append(_report(name, proxy))
     return good
 
 
 def _resolve(client: FhirClient, keys: list[IdentityKey], mode: ResolutionType) -> list[ResourceIdentity]:
-    resolved = IdentityResolver(client, mode, "", 0).resolve(keys)
+    resolved = IdentityResolver(client, mode, "", 0).resolve(keys, lambda: None)
     for found in resolved.values():
         if isinstance(found, MedTechError):
             raise found

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 
     resource_identity_resolution_type: ResolutionType = ResolutionType.LOOKUP
     default_device_identifier_system: str = ""
-    identity_cache_seconds: Annotated[int, Field(ge=0)] = 3600
+    identity_cache_seconds: Annotated[int, Field(ge=0)] = 60
 
     window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     flush_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 15

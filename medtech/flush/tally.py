@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from medtech.errors import Unavailable
-from medtech.persist.observations import Operation
+from medtech.persist.settle import SavedAs
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Tally:
 
     windows: int = 0
     measurements: int = 0
-    observations: Counter[Operation] = field(default_factory=Counter)
+    observations: Counter[SavedAs] = field(default_factory=Counter)
     letters: int = 0
     waiting: int = 0
     superseded: int = 0
@@ -49,9 +49,9 @@ class Tally:
                 "%d dead letters, %d superseded, %d with another encounter, %d waiting, %.2f s%s",
                 self.windows,
                 self.measurements,
-                self.observations[Operation.CREATED],
-                self.observations[Operation.UPDATED],
-                self.observations[Operation.NO_OPERATION],
+                self.observations[SavedAs.CREATED],
+                self.observations[SavedAs.UPDATED],
+                self.observations[SavedAs.NO_OPERATION],
                 self.letters,
                 self.superseded,
                 self.other_encounters,

@@ -24,9 +24,8 @@ from medtech.group.buffer import Buffer, Portion, Row
 from medtech.group.groups import group_measurements
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
-from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome
+from medtech.persist.identity import IdentityKey, IdentityResolver
+from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
 
@@ -46,10 +45,15 @@ class Unsaved(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to write of a portion. `rows_of` gives the rows that hold a measurement: several, if it came twice."""
+    """What to write of a portion.
+
+    `rows_of` gives the rows that hold a measurement: several, if it came twice. `identities` are what the keys of its
+    groups were resolved to.
+    """
 
     portion: Portion
     rows_of: dict[Measurement, list[Row]]
+    identities: dict[IdentityKey, ResourceIdentity | MedTechError]
     writes: list[ObservationWrite]
     unsaved: list[Unsaved]
 
@@ -92,7 +96,7 @@ class WindowFlush:
             for measurement in portion.of_row[row.row_key]:
                 rows_of.setdefault(measurement, []).append(row)
         drafts, unsaved = self._convert(portion)
-        identities = self.identities.resolve(key for key, _ in drafts)
+        identities = self.identities.resolve((key for key, _ in drafts), self._check_lease)
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
             identity = identities[key]
@@ -104,6 +108,7 @@ class WindowFlush:
         return Plan(
             portion,
             rows_of,
+            identities,
             writes=[each for each in folded if isinstance(each, ObservationWrite)],
             unsaved=unsaved + [each for each in folded if isinstance(each, Unsaved)],
         )
@@ -142,7 +147,7 @@ class WindowFlush:
     def _write(self, plan: Plan) -> Remainder:
         unsaved = list(plan.unsaved)
         for outcome in self.writer.write(plan.writes, lambda creates: self._before_writes(plan, creates)):
-            unsaved.extend(self._take(outcome))
+            unsaved.extend(self._take(outcome, plan))
         waiting: set[Measurement] = set()
         written: list[Letter] = []
         for measurements, error in unsaved:
@@ -165,31 +170,43 @@ class WindowFlush:
 
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
-        if not self.lease.held:
-            raise ShardContested("Its lease was lost.")
+        self._check_lease()
         rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
         if self.buffer.mark_creates_sent(rows.values()):
             raise ShardContested("Another instance changed one of its rows.")
 
-    def _take(self, outcome: Outcome) -> list[Unsaved]:
-        """Counts a write that succeeded; returns the measurements of one that did not."""
-        measurements = outcome.write.draft.measurements
-        self.tally.other_encounters += outcome.other_encounter
-        if outcome.operation is not None:
-            self.tally.observations[outcome.operation] += 1
-            return []
-        # One resource that a server cannot take must not hold up the windows after it; only an outage does.
-        if outcome.server_away and isinstance(outcome.error, Unavailable):
-            self.tally.outages.append(outcome.error)
-        outdated = outcome.reference_lost and self._finds_another_identity(outcome.write)
-        return [Unsaved(measurements, None if outdated else outcome.error)]
+    def _check_lease(self) -> None:
+        """Called just before Patients, Devices and Observations are written."""
+        if not self.lease.held:
+            raise ShardContested("Its lease was lost.")
 
-    def _finds_another_identity(self, write: ObservationWrite) -> bool:
-        """Whether the cached identity was out of date. If it was, the next flush writes, or says what is missing."""
+    def _take(self, outcome: Outcome, plan: Plan) -> list[Unsaved]:
+        """Counts a write that succeeded; returns the measurements of one that did not."""
+        match outcome:
+            case Saved(_, saved_as, other_encounter):
+                self.tally.observations[saved_as] += 1
+                self.tally.other_encounters += other_encounter
+                return []
+            case Refused(write, error, reference_lost):
+                outdated = reference_lost and self._finds_another_identity(write, plan)
+                return [Unsaved(write.draft.measurements, None if outdated else error)]
+            case Waiting(write, error, server_away):
+                # One resource that a server cannot take must not hold up the windows after it; only an outage does.
+                if server_away:
+                    self.tally.outages.append(error)
+                return [Unsaved(write.draft.measurements, error)]
+
+    def _finds_another_identity(self, write: ObservationWrite, plan: Plan) -> bool:
+        """Whether an identity that it was written by was out of date.
+
+        If one was, the next flush writes by the new one, or says what is missing. Each key is compared with what it
+        was resolved to before: drafts of several encounters meet in one write, which is made by the first one's.
+        """
         keys = {IdentityKey(each.device_id, each.patient_id, each.encounter_id) for each in write.draft.measurements}
         for key in keys:
             self.identities.forget(key)
-        return any(found != write.identity for found in self.identities.resolve(keys).values())
+        found = self.identities.resolve(keys, self._check_lease)
+        return any(found[key] != plan.identities[key] for key in keys)
 
     def _settle(self, window: int, remainders: Iterable[Remainder]) -> None:
         """Takes what is done out of the buffer. A row is complete only after the last portion."""

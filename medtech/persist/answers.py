@@ -1,14 +1,14 @@
 """What is asked of the FHIR server and what it answered, entry by entry.
 
-An `Interaction` is sent as an entry of a batch or, to a server without batch, on its own; either way a `Reply` comes
-back, and its `verdict` says what becomes of the data (DESIGN "Answers"):
+An `Interaction` is sent as an entry of a batch or, to a server without batch, on its own. Either way there is a `Reply`
+to it, whose `verdict` says what becomes of the data (DESIGN "Answers"):
 
     DONE      2xx
     ABSENT    404 or 410 of something that was read
     CONFLICT  304, 409, 412, 400 that asks for If-Match, 404 or 410 of an update: read again, merge again
-    REFUSED   400, 413, 422: this resource will never be taken, dead letter with the OperationOutcome
-    DENIED    401, 403, 405, 404 of a create: somebody has to mend a setting; data stays
-    UNKNOWN   everything else, and no answer at all: carried out or not: wait, read again, never resend blindly
+    REFUSED   400, 413, 422: this resource will never be taken; a dead letter with the OperationOutcome
+    DENIED    401, 403, 405, 404 of a create: somebody has to fix a setting; data stays
+    UNKNOWN   everything else, and no answer at all; carried out or not: wait, read again, never resend blindly
 """
 
 import re
@@ -75,10 +75,10 @@ class Interaction(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The answer to one interaction. `status` 0: none was seen, or none that can be told to be this one's.
+    """The answer to one interaction. `status` is 0 when there was none, or none that certainly belongs to it.
 
-    `outcome` is what the server said on an error, as text; `retry_after_seconds` what it asked for, if it did. `away`:
-    it says nothing of this interaction, but that the server as a whole is not to be reached.
+    `outcome` is what the server said about an error, as text; `retry_after_seconds` how long it asked to wait, if it
+    did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached.
     """
 
     interaction: Interaction
@@ -114,21 +114,21 @@ class Reply(NamedTuple):
 
 
 def has_predecessor(reply: Reply) -> bool:
-    """Whether a create went over a version: the server says 200, or counts its versions and is past the first."""
+    """Whether a create went over another version: it was answered 200, or its version is a number above 1."""
     counted = (reply.version or "").isdigit()
     past_first = reply.status != 201 or (counted and int(reply.version or "1") > 1)
     return reply.interaction.if_none_match and past_first
 
 
 def outcome_text(resource: Any) -> str | None:
-    """An OperationOutcome (or what stands in its place) for a dead letter, cut to what a letter holds."""
+    """An OperationOutcome (or what was sent in its place) as text, cut to what a dead letter holds."""
     if resource is None:
         return None
     return orjson.dumps(resource, default=str).decode()[:MAX_OUTCOME_CHARACTERS]
 
 
 def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
-    """The version id: of the resource, else of the etag (`W/"2"`, `"2"`, `2`), else of the location. It is opaque."""
+    """The version id: from the resource, else the etag (`W/"2"`, `"2"`, `2`), else the location. It is opaque."""
     version = ((resource or {}).get("meta") or {}).get("versionId")
     if version:
         return str(version)
@@ -139,7 +139,7 @@ def version_from(resource: Resource | None, etag: str | None, location: str | No
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """`Retry-After` in its two forms, seconds or an HTTP date; also the milliseconds of `x-ms-retry-after-ms`."""
+    """Of `Retry-After` in its two forms, seconds or an HTTP date, or of `x-ms-retry-after-ms`; None without either."""
     milliseconds = headers.get("x-ms-retry-after-ms", "").strip()
     if milliseconds.isdigit():
         return int(milliseconds) / 1000
@@ -158,8 +158,8 @@ def match_entries(
 ) -> list[Reply]:
     """The replies of a batch response, in the order of the interactions.
 
-    By position only if the counts agree and no entry names another resource than was asked for; otherwise only entries
-    that name their resource are believed, and the rest is unknown.
+    They are matched by position only if the counts agree and no entry names another resource than its interaction;
+    otherwise only entries that name their resource count, and the other replies are unknown.
     """
     entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
     targets = [_entry_target(entry) for entry in entries]

@@ -1,4 +1,4 @@
-"""What the FHIR server says that it can do (CapabilityStatement)."""
+"""What the FHIR server says it can do (CapabilityStatement)."""
 
 from typing import Any, NamedTuple
 
@@ -16,18 +16,21 @@ def read_capabilities(statement: Resource) -> Capabilities:
     """Raises FhirAccessDenied for a server that this product cannot write to without losing data.
 
     Without versions two writers overwrite each other; without create-by-PUT an Observation does not get the id by
-    which it is found again. What a statement leaves out is taken to be there: the answers will tell.
+    which it is found again. What a statement leaves out is assumed to be supported; if it is not, the server's answers
+    will show it.
     """
     fhir_version = str(statement.get("fhirVersion", ""))
     if not fhir_version.startswith("4."):
         raise FhirAccessDenied(
-            f"The server at FHIR_SERVICE_URL speaks FHIR {fhir_version or '(no version)'}; FHIR R4 (4.0.1) is needed."
+            f"The server at FHIR_SERVICE_URL speaks FHIR {fhir_version or '(no version)'}. Use one of FHIR R4 (4.0.1)."
         )
     rest: dict[str, Any] = next((rest for rest in statement.get("rest") or [] if rest.get("mode") == "server"), {})
     resources = rest.get("resource") or []
     observation: dict[str, Any] | None = next((each for each in resources if each.get("type") == "Observation"), None)
     if observation is None:
-        raise FhirAccessDenied("The server at FHIR_SERVICE_URL does not serve Observations.")
+        raise FhirAccessDenied(
+            "The server at FHIR_SERVICE_URL does not serve Observations. Set it to a FHIR R4 server that does."
+        )
     if observation.get("versioning") == "no-version":
         raise FhirAccessDenied(
             "The server at FHIR_SERVICE_URL keeps no versions of Observations, so two writers would overwrite each "

@@ -1,7 +1,7 @@
 """The FHIR server, over HTTP: interactions in batches, searches to their last page, and what an answer means.
 
-Nothing here decides what becomes of data; a `Reply` per interaction says what is known. What concerns the server as a
-whole is raised: FhirAccessDenied when somebody must mend a setting, FhirServerUnavailable when it is away.
+Nothing here decides what becomes of data; a `Reply` for each interaction says what is known. What concerns the server
+as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirServerUnavailable when it is away.
 """
 
 import logging
@@ -37,23 +37,30 @@ from medtech.persist.patience import Patience
 from medtech.transform.fhir_json import NotAResource, parse_resource
 
 CONCURRENT_BUNDLES = 8
-"""Bundles on their way at once, from all shards together."""
+"""Bundles under way at once, from all shards together."""
 
 MAX_BUNDLE_BYTES = 4_000_000
-"""Azure's FHIR services take 4 MiB and more; a single resource above it goes alone."""
+"""Azure's FHIR services take 4 MiB and more; a single resource above this is sent alone."""
 
 TIMEOUT = httpx.Timeout(connect=10.0, read=130.0, write=60.0, pool=130.0)
-"""Azure works up to 100 s on a bundle: a shorter wait would call unknown what is about to be answered."""
+"""Azure works for up to 100 s on a bundle: with a shorter wait, a bundle that is about to be answered would count as
+unanswered."""
 
 OUTAGE_SECONDS = 0.5
 """The first wait for a server that did not answer; it doubles."""
 
 CAPABILITIES_SECONDS = 3600.0
+CAPABILITIES_RETRY_SECONDS = 60.0
+"""When capabilities that could not be read again are asked for next; until then the old ones hold."""
+
+MAX_PAGES = 1000
+"""Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
+
 FHIR_JSON = "application/fhir+json"
 
 
 def quiet_http_logs() -> None:
-    """httpx logs every URL at INFO, httpcore every header at DEBUG, and both hold identifiers and tokens."""
+    """httpx logs every URL at INFO and httpcore every header at DEBUG; these hold identifiers and tokens."""
     for name in ("httpx", "httpcore", "azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -61,9 +68,9 @@ def quiet_http_logs() -> None:
 class FhirClient:
     """One per process; its methods may be called from several threads.
 
-    `base_url` with or without a trailing slash; `audience` is what tokens are asked for (default: the URL's origin).
-    Raises SettingInvalid for a URL that is none, and for plain http to another machine: health data would travel
-    readable.
+    `base_url` with or without a trailing slash; `audience` is what tokens are requested for (default: the URL's
+    origin). Raises SettingInvalid for what is not an http address, and for plain http to another machine: anyone on the
+    way could read health data.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class FhirClient:
         if credentials is None:
             secure = self._base.scheme == "https"
             credentials = EntraCredentials(audience or _origin(self._base)) if secure else NoCredentials()
-        self._credentials = credentials
+        self.credentials = credentials
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
@@ -88,7 +95,7 @@ class FhirClient:
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         self._capabilities: Capabilities | None = None
-        self._capabilities_read = 0.0
+        self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
 
     def __enter__(self) -> Self:
@@ -104,13 +111,27 @@ class FhirClient:
         self._http.close()
 
     def capabilities(self) -> Capabilities:
-        """Read once an hour. Raises FhirAccessDenied for a server that cannot be written to safely, Unavailable."""
+        """Read once an hour; while they cannot be read again, those that were read last hold.
+
+        Raises FhirAccessDenied for a server that cannot be written to safely, and Unavailable when they were never read
+        and cannot be read now.
+        """
         with self._capabilities_lock:
-            now = time.monotonic()
-            if self._capabilities is None or now - self._capabilities_read > CAPABILITIES_SECONDS:
-                self._capabilities = read_capabilities(self._metadata())
-                self._capabilities_read = now
+            if self._capabilities is None or time.monotonic() > self._capabilities_due:
+                self._capabilities = self._read_capabilities(self._capabilities)
             return self._capabilities
+
+    def _read_capabilities(self, held: Capabilities | None) -> Capabilities:
+        try:
+            statement = self._metadata()
+        except (FhirServerUnavailable, FhirAccessDenied):
+            if held is None:
+                raise
+            self._capabilities_due = time.monotonic() + CAPABILITIES_RETRY_SECONDS
+            return held
+        capabilities = read_capabilities(statement)
+        self._capabilities_due = time.monotonic() + CAPABILITIES_SECONDS
+        return capabilities
 
     def _metadata(self) -> Resource:
         answer = self._send("GET", "metadata")
@@ -124,11 +145,12 @@ class FhirClient:
         raise self.unavailable(Reply(Interaction("GET", "metadata"), status, retry_after_seconds=asked))
 
     def exchange(self, interactions: Sequence[Interaction]) -> list[Reply]:
-        """Sends the interactions in bundles, side by side, and gives a reply for each, in order.
+        """Sends the interactions in bundles, side by side, and returns a reply for each, in order.
 
-        There is no order among the interactions of one call. Nothing is sent twice, except after an answer that says
-        that a bundle as a whole was not carried out (400, 413, 422): its halves are sent, down to the one entry that
-        was meant. Raises Unavailable when there is no token, or the server's capabilities cannot be read or do not do.
+        The interactions of one call may be carried out in any order. Nothing is sent twice, except after an answer that
+        says that a bundle as a whole was not carried out (400, 413, 422): then its halves are sent, down to the one
+        entry that was the reason. Raises Unavailable when there is no token, or the server's capabilities cannot be
+        read or are not sufficient.
         """
         if not interactions:
             return []
@@ -136,10 +158,10 @@ class FhirClient:
         return [reply for replies in self._pool.map(send, self._bundles(interactions)) for reply in replies]
 
     def read(self, interactions: Sequence[Interaction], patience: Patience) -> list[Reply]:
-        """Replies to GETs, asked again where none was understood, as long as `patience` lasts.
+        """Replies to GETs; those without an answer that settles them are sent again, as long as `patience` lasts.
 
-        What stays unknown is told as such: one resource that a server cannot give must not stop its neighbours. Raises
-        FhirAccessDenied, and FhirServerUnavailable when the server as a whole is away.
+        What stays unknown is returned as such: one resource that a server cannot return must not stop its neighbours.
+        Raises FhirAccessDenied, and FhirServerUnavailable when the server as a whole is away.
         """
         replies = self.exchange(interactions)
         while True:
@@ -159,7 +181,11 @@ class FhirClient:
                 replies[index] = reply
 
     def follow(self, bundle: Resource) -> Iterator[Resource]:
-        """The bundle of a search or a history, then its further pages (`link.next`), on the same host only."""
+        """The bundle of a search or a history, then its further pages (`link.next`), on the same host only.
+
+        Raises FhirServerUnavailable when a page cannot be read or the pages have no end, FhirAccessDenied for a link to
+        another host.
+        """
         seen: set[str] = set()
         while True:
             yield bundle
@@ -171,14 +197,25 @@ class FhirClient:
             try:
                 url = httpx.URL(urljoin(f"{self._base}/", str(following)))
             except (httpx.InvalidURL, ValueError):
-                raise FhirServerUnavailable("The FHIR server's link to its next page is no address.") from None
+                raise FhirServerUnavailable(
+                    "The FHIR server's link to its next page is not an address. Check the server's own base address in "
+                    "its configuration, and that of a gateway before it."
+                ) from None
             if _origin(url) != _origin(self._base):
                 raise FhirAccessDenied(
-                    f"The FHIR server's next page is at another host ({_origin(url)}), to which no token is sent. "
-                    "FHIR_SERVICE_URL must be the address under which the server knows itself."
+                    f"The FHIR server's next page is at another host ({_origin(url)}), to which no token is sent. Set "
+                    "FHIR_SERVICE_URL to the address that the server itself uses."
                 )
             if str(url) in seen:
-                raise FhirServerUnavailable("The FHIR server's pages go round in a circle.")
+                raise FhirServerUnavailable(
+                    "The FHIR server's pages go round in a circle: a next page is one that was read before. Check the "
+                    "server, and a cache or gateway before it."
+                )
+            if len(seen) == MAX_PAGES:
+                raise FhirServerUnavailable(
+                    f"A search or history of the FHIR server has more than {MAX_PAGES} pages. Check that the server's "
+                    "links to a next page come to an end, and let it return larger pages."
+                )
             seen.add(str(url))
             reply = self._single(Interaction("GET", str(url)))
             if reply.verdict is not Verdict.DONE or reply.resource is None:
@@ -186,9 +223,9 @@ class FhirClient:
             bundle = reply.resource
 
     def search(self, resource_type: str, parameters: Sequence[dict[str, str]]) -> list[Resource]:
-        """The matches of several searches, each to its last page, side by side.
+        """The matches of several searches, each read to its last page, side by side.
 
-        By POST: identifiers stay out of addresses. Raises Unavailable.
+        By POST, which keeps identifiers out of addresses. Raises Unavailable.
         """
 
         def search_one(form: dict[str, str]) -> list[Resource]:
@@ -200,21 +237,27 @@ class FhirClient:
         return [resource for found in self._pool.map(search_one, parameters) for resource in found]
 
     def unavailable(self, reply: Reply) -> FhirAccessDenied | FhirServerUnavailable:
-        """The error that a reply which settles nothing stands for."""
+        """The error for a reply that settles nothing."""
         if reply.verdict is Verdict.DENIED:
             return self._denied(reply.status)
-        what = f"answered {reply.status}" if reply.status else "gave no answer that can be understood"
+        if reply.status:
+            what = f"answered {reply.status}. It is tried again at the next flush; if this goes on, look into its state"
+        else:
+            what = (
+                "gave no answer that can be understood. It is tried again at the next flush; if this goes on, check "
+                "that it runs, that FHIR_SERVICE_URL is its address, and what lies between it and the app"
+            )
         return FhirServerUnavailable(
             f"The FHIR server {what}.", retry_after_seconds=reply.retry_after_seconds, outcome=reply.outcome
         )
 
     def _denied(self, status: int) -> FhirAccessDenied:
-        mend = {
-            401: "The token was not taken: check FHIR_AUDIENCE.",
+        fix = {
+            401: "It did not accept the token: check FHIR_AUDIENCE.",
             403: "Give the app's identity the role FHIR Data Contributor.",
             404: "FHIR_SERVICE_URL must be the base address of the FHIR service.",
         }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
-        return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {mend}")
+        return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {fix}")
 
     def _bundles(self, interactions: Iterable[Interaction]) -> Iterator[list[Interaction]]:
         bundle: list[Interaction] = []
@@ -245,7 +288,7 @@ class FhirClient:
             middle = len(interactions) // 2
             return self._batch(interactions[:middle]) + self._batch(interactions[middle:])
         if outer.status_code in (401, 403, 404, 405):
-            # An entry's 404 is an answer, the 404 of a whole batch is a wrong address.
+            # The 404 of an entry is an answer; the 404 of a whole batch means a wrong address.
             status = 405 if outer.status_code == 404 else outer.status_code
             return [Reply(interaction, status) for interaction in interactions]
         status = 0 if outer.is_success or outer.status_code in (400, 422) else outer.status_code
@@ -280,12 +323,12 @@ class FhirClient:
         form: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
-        """The answer, None when none was seen. `url` is relative to the base, or absolute on its host."""
+        """The answer, None when none was received. `url` is relative to the base, or absolute on its host."""
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
-        if authorization := self._credentials.authorization():
+        if authorization := self.credentials.authorization():
             headers["Authorization"] = authorization
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
         try:
@@ -295,14 +338,14 @@ class FhirClient:
 
 
 def matches(bundle: Resource) -> list[Resource]:
-    """The resources of a search's page that were searched for, without what was included or said besides."""
+    """The resources on a page that match its search, without included resources and OperationOutcomes."""
     entries: list[Any] = bundle.get("entry") or []
     found = [each["resource"] for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
     return [resource for resource in found if resource.get("resourceType") != "OperationOutcome"]
 
 
 def _fhir(answer: httpx.Response) -> Resource | None:
-    """The resource in an answer, None for what is no FHIR (a gateway's page, a cut body)."""
+    """The resource in an answer, None for what is not FHIR (a gateway's page, a body that was cut off)."""
     try:
         resource = parse_resource(answer.content)
     except NotAResource:
@@ -320,10 +363,10 @@ def _checked(base_url: str) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise SettingInvalid("FHIR_SERVICE_URL is no address. Set it to the base of a FHIR R4 server, https://….")
+        raise SettingInvalid("FHIR_SERVICE_URL is not an address. Set it to the base of a FHIR R4 server, https://….")
     if url.scheme == "http" and not _is_this_machine(url.host):
         raise SettingInvalid(
-            "FHIR_SERVICE_URL is plain http to another machine: readings would travel readable. Use https."
+            "FHIR_SERVICE_URL is plain http to another machine, so readings would travel unencrypted. Use https."
         )
     return url
 

@@ -1,7 +1,7 @@
-"""Readings that another writer overwrote, taken back from an Observation's history.
+"""Earlier versions of a resource, and the readings that an Observation takes back from them.
 
 Two writers that create the same Observation at once may both succeed on a server that does not honour If-None-Match:
-the later one then holds only its own readings, and the earlier one's are in a version before it.
+the later version then holds only its own readings, and those of the other writer are in the version before.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,10 @@ from medtech.transform.sampled_data import NO_SAMPLE, Layout, lay_out_anew
 
 
 def read_earlier(client: FhirClient, reply: Reply, version: str | None) -> list[Resource]:
-    """What was stored besides `version`, from the reply to `GET …/_history`, back to the creation or last deletion.
+    """The versions besides `version`, from the reply to `GET …/_history`, back to the creation or the last deletion.
 
-    Newest first, as far as a server tells: of versions of one millisecond HAPI may give the older one first, so that
-    which one is current has to come from a read. Raises Unavailable when a further page cannot be read.
+    Newest first, as far as the server keeps that order: of versions of one millisecond HAPI may return the older one
+    first, so only a read can say which one is current. Raises Unavailable when a further page cannot be read.
     """
     earlier: list[Resource] = []
     for page in client.follow(reply.resource or {}):
@@ -38,8 +38,8 @@ def read_earlier(client: FhirClient, reply: Reply, version: str | None) -> list[
 def absorb(current: Resource, earlier: Iterable[Resource]) -> Resource:
     """`current` with what only its earlier versions hold: data points, components, a wider period.
 
-    What `current` says stands; gives `current` itself when there is nothing to take back. Raises ConversionError for
-    an Observation whose period cannot be read, PeriodTooLong.
+    What `current` says stands. Returns `current` itself when there is nothing to take back. Raises ConversionError for
+    an Observation whose period cannot be read, and PeriodTooLong.
     """
     for version in earlier:
         if version.get("status") not in WITHDRAWN:
@@ -69,7 +69,7 @@ def _absorb(current: Resource, earlier: Resource) -> Resource:
 
 
 class _Union(NamedTuple):
-    """The starts of the two versions, and from when to when both together last; in ticks, `end` inclusive."""
+    """The starts of the two versions, and the start and (inclusive) end of the period that covers both; in ticks."""
 
     now: int
     before: int
@@ -153,6 +153,6 @@ def _value_name(element: Resource) -> str | None:
 
 
 def _codes(component: Resource) -> set[tuple[str | None, str | None]]:
-    """The names of its value, in the service's system; without one, all its codings."""
+    """The codings in the service's system, which name its value; all its codings if there are none."""
     coding = [(each.get("system"), each.get("code")) for each in (component.get("code") or {}).get("coding") or []]
     return {each for each in coding if each[0] == SYSTEM} or set(coding)

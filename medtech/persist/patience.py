@@ -8,9 +8,10 @@ MAX_RETRIES = 5
 
 
 class Patience:
-    """The waits of one piece of work: at most five, growing, with jitter, `seconds` together.
+    """The waits of one piece of work: at most five, each longer, with jitter, together at most `seconds`.
 
-    Jitter keeps two writers that met from meeting again at once. `pause` sleeps; a caller may end it early.
+    Jitter keeps two writers that collided from colliding again at once. `pause` sleeps for so many seconds; it may
+    return early.
     """
 
     def __init__(self, seconds: float = 60.0, pause: Callable[[float], object] = time.sleep) -> None:
@@ -19,9 +20,9 @@ class Patience:
         self._retries = 0
 
     def waits(self, shortest_seconds: float, asked_seconds: float | None = None) -> bool:
-        """Waits before the next try; False, at once, when there is to be none.
+        """Waits before the next try and returns True; returns False, without waiting, when there is to be no other.
 
-        `shortest_seconds` grows with each try; `asked_seconds` is the server's Retry-After, which is never cut short.
+        `shortest_seconds` doubles with each try; `asked_seconds` is the server's Retry-After, which is never cut short.
         """
         seconds = max(shortest_seconds * 2**self._retries * random.uniform(0.5, 1.0), asked_seconds or 0.0)
         if self._retries == MAX_RETRIES or seconds > self._left_seconds:

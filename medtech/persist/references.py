@@ -1,14 +1,16 @@
 """Identifiers and references: how a resource is searched, compared, named and pointed to."""
 
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote
 
+from medtech.errors import MultipleResourceFound
 from medtech.persist.answers import Resource
 
 INDEXED_CHARACTERS = 128
-"""Some servers keep only so much of an identifier for search; the rest is compared here."""
+"""Some servers index only so much of an identifier; the rest is compared here."""
 
 
 class Identifier(NamedTuple):
@@ -19,11 +21,11 @@ class Identifier(NamedTuple):
 
     @classmethod
     def of(cls, system: str, value: str) -> "Identifier":
-        """Half a surrogate pair, which a message may hold and JSON on the wire may not, becomes U+FFFD as in .NET."""
+        """Half a surrogate pair, which a message may hold but JSON on the wire may not, becomes U+FFFD as in .NET."""
         return cls(system, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
     def search_value(self) -> str:
-        """The token of a search (FHIR R4 search, "escaping"); a long value is also searched as servers cut it."""
+        """The token of a search (FHIR R4 search, "escaping"); a long value is searched in its cut form too."""
         values = [self.value]
         if len(self.value) > INDEXED_CHARACTERS:
             values.append(self.value[:INDEXED_CHARACTERS])
@@ -34,7 +36,7 @@ class Identifier(NamedTuple):
         return f"{resource_type}?identifier={quote(self.search_value(), safe='')}"
 
     def is_on(self, resource: Resource) -> bool:
-        """An exact comparison: servers match without regard to case, or cut long values."""
+        """Compared exactly: servers match without regard to case, or cut long values."""
         return any(
             each.get("value") == self.value and (not self.system or each.get("system") == self.system)
             for each in resource.get("identifier") or []
@@ -47,6 +49,32 @@ class Identifier(NamedTuple):
     def element(self) -> Resource:
         """The identifier as FHIR writes it."""
         return {"system": self.system, "value": self.value} if self.system else {"value": self.value}
+
+
+def match_exactly(
+    resources: Iterable[Resource], identifiers: Iterable[Identifier]
+) -> dict[Identifier, Resource | MultipleResourceFound | None]:
+    """The one resource that each identifier is on, None for none.
+
+    `resources` are what searches found, of one type, in any order and possibly several times. They are compared and
+    counted here: servers match loosely, and which entry of a batch a resource came in says less than its identifiers.
+    """
+    by_value: dict[str, dict[str, Resource]] = {}
+    for resource in resources:
+        for value in {each.get("value") for each in resource.get("identifier") or []}:
+            by_value.setdefault(value, {})[resource["id"]] = resource
+    matched: dict[Identifier, Resource | MultipleResourceFound | None] = {}
+    for identifier in identifiers:
+        exact = [each for each in by_value.get(identifier.value, {}).values() if identifier.is_on(each)]
+        matched[identifier] = _several(exact) if len(exact) > 1 else next(iter(exact), None)
+    return matched
+
+
+def _several(resources: list[Resource]) -> MultipleResourceFound:
+    names = ", ".join(f"{each['resourceType']}/{each['id']}" for each in resources[:5])
+    return MultipleResourceFound(
+        f"{len(resources)} resources have the same identifier: {names}. Leave it on one of them, then replay."
+    )
 
 
 def _escaped(text: str) -> str:

@@ -24,10 +24,10 @@ from medtech.group.segment import MAX_UNPACKED_BYTES
 from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.identity import IdentityResolver
-from medtech.persist.identity_cache import IdentityKey
-from medtech.persist.observations import ObservationWriter, Operation
+from medtech.persist.identity import IdentityKey, IdentityResolver
+from medtech.persist.observations import ObservationWriter
 from medtech.persist.references import Identifier
+from medtech.persist.settle import SavedAs
 from medtech.settings import ResolutionType, Settings
 from medtech.storage import lease
 from medtech.storage.connection import Storage
@@ -177,7 +177,7 @@ def test_a_due_window_becomes_observations_and_leaves_the_buffer(run: Run, serve
     of = known(server)
     run.store([measured(of, 0, "60"), measured(of, 1, "61")])
     tally = run.run()
-    assert tally.observations == {Operation.CREATED: 1}
+    assert tally.observations == {SavedAs.CREATED: 1}
     assert (tally.measurements, tally.waiting, tally.outages) == (2, 0, [])
     [observation] = run.observations(of)
     assert points(observation) == {0: "60", 1: "61"}
@@ -207,7 +207,7 @@ def test_overlapping_deliveries_are_one_reading(run: Run, server: Server) -> Non
     run.store(readings)
     run.store(readings[:2])
     run.store(readings[1:])
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     [observation] = run.observations(of)
     assert points(observation) == {0: "60", 1: "61", 2: "62", 3: "63"}
     assert run.left() == []
@@ -218,7 +218,7 @@ def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server:
     run.store([measured(of, 0), measured(stranger, 0)])
     tally = run.run()
     assert run.letters() == ["DeviceNotFound"]
-    assert tally.observations == {Operation.CREATED: 1}
+    assert tally.observations == {SavedAs.CREATED: 1}
     assert tally.errors == {("DeviceNotFound", "Normalization"): 1}
     assert run.left() == []
 
@@ -236,7 +236,7 @@ def test_what_the_server_refuses_is_buried_with_its_reason(run: Run, server: Ser
     of = known(server)
     run.mapping = load_fhir_mapping(TWO_BLANKS)
     run.store([measured(of, 0, type_name="refused"), measured(of, 0)])
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     [summary] = run.dead_letters.summaries()
     letter = run.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None
@@ -260,7 +260,7 @@ def test_a_server_that_is_away_leaves_every_row_where_it_is(
         assert "nothing is lost" in caplog.text
         assert len(run.left()) == 2
         proxy.clear()
-        assert run.run().observations == {Operation.CREATED: 1}
+        assert run.run().observations == {SavedAs.CREATED: 1}
         assert run.left() == []
 
 
@@ -311,7 +311,7 @@ def test_what_waits_stays_of_every_portion(make_run: MakeRun, server: Server, fh
         assert (tally.measurements, tally.waiting, tally.outages) == (0, len(devices), [])
         assert len(run.left()) == len(devices)
         proxy.clear()
-        assert run.run().observations == {Operation.CREATED: len(devices)}
+        assert run.run().observations == {SavedAs.CREATED: len(devices)}
 
 
 def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
@@ -362,7 +362,7 @@ def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
     # A fault of ours that a real part cannot be made to show.
     monkeypatch.setattr(where, faulty)
     with caplog.at_level(logging.DEBUG):
-        assert run.run().observations == {Operation.CREATED: 1}
+        assert run.run().observations == {SavedAs.CREATED: 1}
     assert [summary.error for summary in run.dead_letters.summaries()] == ["UnexpectedFault"]
     assert all("secret" not in summary.message for summary in run.dead_letters.summaries())
     assert "secret" not in caplog.text
@@ -375,7 +375,7 @@ def test_two_devices_texts_of_one_device_fold_into_one_write(run: Run, server: S
     server.put(device | {"identifier": [*device["identifier"], {"value": f"{of.device}-alias"}]})
     alias = ResourceIdentity(f"{of.device}-alias", of.patient, None)
     run.store([measured(of, 0, "60"), measured(alias, 1, "61")])
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     [observation] = run.observations(of)
     assert points(observation) == {0: "60", 1: "61"}
 
@@ -389,7 +389,7 @@ def test_groups_that_together_last_too_long_are_buried(run: Run, server: Server)
     session = {"type_name": "session", "correlation_id": "walk"}
     twenty_years = 20 * 365 * 24 * 60
     run.store([measured(of, 0, **session), measured(alias, twenty_years, **session), measured(neighbour, 0)])
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     assert run.letters() == ["PeriodTooLong", "PeriodTooLong"]
     assert run.left() == []
 
@@ -407,7 +407,7 @@ def test_a_large_window_goes_in_portions_and_no_group_is_split(make_run: MakeRun
             ]
         )
     tally = run.run()
-    assert tally.observations == {Operation.CREATED: len(devices)}
+    assert tally.observations == {SavedAs.CREATED: len(devices)}
     for of in devices:
         [observation] = run.observations(of)
         assert points(observation) == {minute: str(60 + minute) for minute in range(12)}
@@ -417,7 +417,7 @@ def test_a_large_window_goes_in_portions_and_no_group_is_split(make_run: MakeRun
 def test_shards_beyond_the_setting_are_flushed(run: Run, server: Server) -> None:
     devices = [known(server) for _ in range(8)]
     run.store([measured(of, 0) for of in devices], shards=16)
-    assert run.run().observations == {Operation.CREATED: len(devices)}
+    assert run.run().observations == {SavedAs.CREATED: len(devices)}
     assert run.buffer.shards() == []
 
 
@@ -434,7 +434,7 @@ def test_a_damaged_row_is_buried_whole(run: Run, server: Server, payload: bytes)
         {"PartitionKey": key, "RowKey": "e|somebody's", "hub": HUB, "stored_bytes": 4, "unpacked_bytes": 4}
         | split(payload)
     )
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     [summary] = run.dead_letters.summaries()
     letter = run.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None and (letter.error, letter.content) == ("BufferCorrupt", payload)
@@ -452,18 +452,18 @@ def test_a_fault_of_the_app_in_one_shard_leaves_the_others_theirs(
     class Faulty(IdentityResolver):
         """Meets what nobody thought of."""
 
-        def resolve(self, keys: Iterable[IdentityKey]) -> Any:
+        def resolve(self, keys: Iterable[IdentityKey], before_writes: Callable[[], object]) -> Any:
             asked = list(keys)
             if any(key.device_id == of.device for key in asked):
                 raise KeyError("secret reading")
-            return super().resolve(asked)
+            return super().resolve(asked, before_writes)
 
     identities = Faulty(run.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None)
     whole, run.flush = run.flush, replace(run.flush, identities=identities)
     unhurt = [each for each in others if windows.shard_of(each.device, 4) != unlucky]
     with caplog.at_level(logging.DEBUG):
         tally = run.run()
-    assert tally.observations == {Operation.CREATED: len(unhurt)}
+    assert tally.observations == {SavedAs.CREATED: len(unhurt)}
     assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
     assert f"Shard {unlucky}: KeyError at test_run.py:" in caplog.text
     assert "secret" not in caplog.text
@@ -481,7 +481,7 @@ def test_a_partition_that_is_not_ours_does_not_stop_the_flush(
     foreign = [{"PartitionKey": key, "RowKey": "a"} for key in ("000", "000|2", "zzz")]
     for entity in foreign:
         run.storage.table(TABLE).upsert(entity)
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
     assert "not one of the app's" in caplog.text
     assert run.left() == []
     assert len(list(run.storage.table(TABLE).query("PartitionKey ne ''"))) == len(foreign)
@@ -496,7 +496,7 @@ def test_without_a_fhir_mapping_measurements_wait(run: Run, server: Server, capl
     assert "FHIR_MAPPING" in caplog.text
     assert len(run.left()) == 1
     run.mapping = MAPPING
-    assert run.run().observations == {Operation.CREATED: 1}
+    assert run.run().observations == {SavedAs.CREATED: 1}
 
 
 def test_a_shard_that_another_flushes_is_left_to_it(run: Run, server: Server) -> None:
@@ -523,7 +523,7 @@ def test_after_a_lost_lease_nothing_is_written(make_run: MakeRun, server: Server
         tally = run.run()
         assert (tally.windows, tally.observations) == (1, {})
         assert not any(map(writes, proxy.requests))
-        assert run.run().observations == {Operation.CREATED: 1, Operation.UPDATED: 1}
+        assert run.run().observations == {SavedAs.CREATED: 1, SavedAs.UPDATED: 1}
 
 
 def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, server: Server, fhir: str) -> None:
@@ -558,30 +558,71 @@ def test_a_flush_begins_no_window_after_its_time(make_run: MakeRun, server: Serv
         assert run.left() == []
 
 
-def test_a_device_that_was_replaced_is_found_anew(make_run: MakeRun, server: Server, fhir: str) -> None:
+def test_a_device_that_was_replaced_is_found_anew(make_run: MakeRun, fhir_profile: Callable[[str], str]) -> None:
     """The cached identity no longer holds: the server says so, and the next flush writes to the new Patient."""
+    server = Server(fhir_profile("checked-references"))
+    of, moved = known(server), identity()
+    run = make_run(server.url)
+    run.store([measured(of, 0)])
+    run.run()
+    server.put({"resourceType": "Patient", "id": moved.patient})
+    server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
+    server.delete(f"Patient/{of.patient}")
+    run.store([measured(of, 1, "61")])
+
+    assert run.run().waiting == 1
+    assert run.run().observations == {SavedAs.CREATED: 1}
+    [entry] = server.get(f"Observation?subject=Patient/{moved.patient}")["entry"]
+    assert points(entry["resource"]) == {1: "61"}
+    server.close()
+
+
+def test_a_reference_that_is_refused_although_nothing_changed_is_buried(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    """Readings of two encounters in one write: each identity is still what it was, so waiting would not help."""
     of, address = known(server), urlsplit(fhir)
+    visits = [unique("visit") for _ in range(2)]
+    for visit in visits:
+        content = {"status": "finished", "class": {"code": "AMB"}}
+        server.put({"resourceType": "Encounter", "id": visit, "identifier": [{"value": visit}], **content})
 
     def refuse(request: ProxiedRequest, forward: Callable[[], Answer]) -> Answer:
-        outcome = {"resourceType": "OperationOutcome", "issue": [{"diagnostics": f"no Patient/{of.patient}"}]}
-        entries = [{"response": {"status": "400", "outcome": outcome}} for _ in request.bundle_methods]
-        bundle = {"resourceType": "Bundle", "type": "batch-response", "entry": entries}
-        return Answer(200, [("content-type", "application/fhir+json")], dump_resource(bundle))
+        outcome = {"resourceType": "OperationOutcome", "issue": [{"diagnostics": f"Patient/{of.patient} not found"}]}
+        entries = [{"response": {"status": "422", "outcome": outcome}} for _ in request.bundle_methods]
+        body = dump_resource({"resourceType": "Bundle", "type": "batch-response", "entry": entries})
+        return Answer(200, [("content-type", "application/fhir+json")], body)
 
     with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
         run = make_run(f"{proxy.url}{address.path}")
-        run.store([measured(of, 0)])
-        run.run()
-        moved = identity()
-        server.put({"resourceType": "Patient", "id": moved.patient})
-        server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{moved.patient}"}})
-        run.store([measured(of, 1, "61")])
-        # The local server has no referential integrity, so its refusal is put in its place.
+        run.store([measured(of, minute, encounter_id=visit) for minute, visit in enumerate(visits)])
         proxy.rule(refuse, writes)
-        tally = run.run()
-        assert (tally.waiting, tally.letters, tally.held_up_by) == (1, 0, [])
-        assert run.run().observations == {Operation.CREATED: 1}
-    assert len(run.observations(moved)) == 1
+        assert run.run().waiting == 0
+    assert run.letters() == ["ResourceRefused", "ResourceRefused"]
+    assert run.left() == []
+
+
+@pytest.mark.parametrize("resolution", [ResolutionType.LOOKUP, ResolutionType.CREATE])
+def test_a_device_handed_to_the_next_patient_writes_to_that_one(
+    run: Run, server: Server, resolution: ResolutionType
+) -> None:
+    of, following = known(server), identity()
+    seconds = [0.0]
+    identities = IdentityResolver(run.client, resolution, "", 60, pause=lambda seconds: None, clock=lambda: seconds[-1])
+    run.flush = replace(run.flush, identities=identities)
+    run.store([measured(of, 0)])
+    run.run()
+    server.put({"resourceType": "Patient", "id": following.patient})
+    server.put(server.get(f"Device/{of.device}") | {"patient": {"reference": f"Patient/{following.patient}"}})
+
+    seconds.append(60.0)
+    run.store([measured(of, 1, "61")])
+    run.run()
+
+    [last] = run.observations(of)
+    assert points(last) == {0: "60"}
+    [observation] = run.observations(following)
+    assert points(observation) == {1: "61"}
 
 
 def test_a_creation_that_was_not_seen_answered_is_checked_at_the_next_flush(
@@ -652,7 +693,7 @@ def test_the_same_flush_again_changes_nothing(run: Run, server: Server) -> None:
     run.run()
     versions = {observation["meta"]["versionId"] for observation in run.observations(of)}
     run.store(readings)
-    assert run.run().observations == {Operation.NO_OPERATION: 2}
+    assert run.run().observations == {SavedAs.NO_OPERATION: 2}
     assert {observation["meta"]["versionId"] for observation in run.observations(of)} == versions
 
 
@@ -683,7 +724,7 @@ def test_a_patient_edited_by_hand_that_the_search_misses_is_left_alone(
         proxy.rewrite(hide, reads, times=None)
         run = make_run(f"{proxy.url}{address.path}", resolution=ResolutionType.CREATE)
         run.store([measured(of, 0, patient_id=of.patient)])
-        assert run.run().observations == {Operation.CREATED: 1}
+        assert run.run().observations == {SavedAs.CREATED: 1}
 
     assert [entry["resource"]["id"] for entry in hidden] == [patient.resource_id()]
     after = server.get(f"Patient/{patient.resource_id()}")

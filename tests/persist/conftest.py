@@ -1,4 +1,4 @@
-"""What the tests of persist share."""
+"""Fixtures of the tests of persist: the FHIR server under each profile, and a proxy in front of it."""
 
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ WRITABLE_PROFILES = [
 
 @pytest.fixture(params=WRITABLE_PROFILES)
 def any_server(request: pytest.FixtureRequest, fhir_profile: Callable[[str], str]) -> Iterator[Server]:
-    """The server of each profile that can be written to."""
+    """The server under each profile that can be written to."""
     server = Server(fhir_profile(request.param))
     yield server
     server.close()
@@ -38,7 +38,7 @@ def server(fhir: str) -> Iterator[Server]:
 
 @pytest.fixture
 def proxy(fhir: str) -> Iterator[FaultProxy]:
-    """Before the strict server; `fhir_path` completes its address."""
+    """In front of the strict server; the path of its base URL is still to be appended (see `proxied`)."""
     address = urlsplit(fhir)
     with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
         yield proxy
@@ -46,5 +46,5 @@ def proxy(fhir: str) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def proxied(proxy: FaultProxy, fhir: str) -> str:
-    """The strict server's base URL as it is seen through the proxy."""
+    """The base URL of the strict server, through the proxy."""
     return f"{proxy.url}{urlsplit(fhir).path}"

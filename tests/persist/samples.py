@@ -1,4 +1,4 @@
-"""Writes of a small FHIR mapping, and a plain client of the FHIR server that sees what is really there."""
+"""Writes by a small FHIR mapping, and a plain client of the FHIR server that sees what is really stored."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,12 @@ import httpx
 import orjson
 
 from medtech.dotnet import ticks
+from medtech.errors import MedTechError
 from medtech.mapping.fhir import FhirOptions, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.client import FhirClient
-from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome
+from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Saved
+from medtech.persist.settle import SavedAs
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.observation import convert, fold
 
@@ -83,7 +85,7 @@ def write(
     correlation_id: str | None = None,
     **options: bool,
 ) -> ObservationWrite:
-    """The one Observation of these readings, each (minutes after HOUR, values by name)."""
+    """The Observation that these readings make; each is (minutes after HOUR, values by name)."""
     measurements = [
         Measurement(
             type_name,
@@ -107,14 +109,14 @@ def write(
 
 
 def refused(of: ResourceIdentity) -> ObservationWrite:
-    """An Observation that no server takes: it holds a time that is none."""
+    """An Observation that no server takes: it holds a dateTime that is not one."""
     bad = write(of, "refused", [(0, {"value": "1"})])
     bad.draft.pattern.category = [{"extension": [{"url": "urn:seen", "valueDateTime": "secret"}]}]
     return bad
 
 
 def series(of: ResourceIdentity, readings: dict[int, int], **options: bool) -> ObservationWrite:
-    """An hour of one data point a minute; `readings` by minute."""
+    """An hour with one data point a minute; `readings` by minute."""
     return write(of, "series", [(minute, {"value": str(value)}) for minute, value in readings.items()], **options)
 
 
@@ -129,7 +131,7 @@ def resource_id(of: ObservationWrite) -> str:
 
 
 class Server:
-    """Looks at a FHIR server, and edits by hand what is in it, past the client under test."""
+    """Reads and edits what a FHIR server holds, without the client under test."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -142,6 +144,9 @@ class Server:
         answer = self._http.get(f"{self.url}/{path}")
         assert answer.status_code == 200, answer.text
         return parse_resource(answer.content)
+
+    def holds(self, path: str) -> bool:
+        return self._http.get(f"{self.url}/{path}").status_code == 200
 
     def put(self, resource: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.url}/{resource['resourceType']}/{resource['id']}"
@@ -165,7 +170,7 @@ class Server:
         return int(self.get(f"{path}/_history")["total"])
 
     def add_people(self, of: ResourceIdentity) -> None:
-        """Some servers want to know whom an Observation refers to."""
+        """For servers on which the subject and device of an Observation must exist."""
         self.put({"resourceType": "Patient", "id": of.patient})
         self.put({"resourceType": "Device", "id": of.device, "patient": {"reference": f"Patient/{of.patient}"}})
 
@@ -183,3 +188,13 @@ def write_all(url: str, *writes: ObservationWrite, **options: Any) -> list[Outco
         outcomes = {outcome.write: outcome for outcome in writer.write(writes, lambda creates: None)}
     assert len(outcomes) == len(writes)
     return [outcomes[each] for each in writes]
+
+
+def saved_as(outcome: Outcome) -> SavedAs | None:
+    """None for what is not saved."""
+    return outcome.operation if isinstance(outcome, Saved) else None
+
+
+def error_of(outcome: Outcome) -> MedTechError | None:
+    """None for what is saved."""
+    return None if isinstance(outcome, Saved) else outcome.error

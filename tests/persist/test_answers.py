@@ -1,6 +1,6 @@
-"""Every answer that a server may give to a write, and every fault of the way there, told by the faults on the wire.
+"""Every answer that a server may give to a write, and every fault of the network, made on the wire by a proxy.
 
-The rows are those of DESIGN "Answers"; the server behind the proxy is real, so that what counts is what it holds.
+The cases are those of DESIGN "Answers". The server behind the proxy is real, so the tests look at what it holds.
 """
 
 import json
@@ -12,9 +12,21 @@ from typing import Any
 import pytest
 
 from medtech.errors import FhirAccessDenied, FhirConflict, FhirServerUnavailable, ResourceRefused
-from medtech.persist.observations import ObservationWrite, Operation, Outcome
+from medtech.persist.observations import ObservationWrite, Outcome, Waiting
+from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, ProxiedRequest, reads, writes
-from tests.persist.samples import Server, identity, points, resource_id, series, write, write_all, writer_at
+from tests.persist.samples import (
+    Server,
+    error_of,
+    identity,
+    points,
+    resource_id,
+    saved_as,
+    series,
+    write,
+    write_all,
+    writer_at,
+)
 
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
 OUTCOME_BYTES = json.dumps(OUTCOME).encode()
@@ -38,7 +50,7 @@ def run(url: str, *observations: ObservationWrite) -> tuple[list[Outcome], list[
 
 
 class TestEntryOfAnUpdate:
-    """What is stored: minute 0. What is written: minute 1."""
+    """Minute 0 is stored, minute 1 is written."""
 
     @pytest.mark.parametrize(
         ("status", "diagnostics"),
@@ -54,7 +66,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), waits = run(proxied, series(of, {1: 61}))
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.observation(first)) == {0: "60", 1: "61"}
         assert len(waits) == 1
 
@@ -65,7 +77,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), waits = run(proxied, series(of, {1: 61}))
 
-        assert isinstance(outcome.error, FhirConflict)
+        assert isinstance(error_of(outcome), FhirConflict)
         assert len(waits) == 5
         assert len([request for request in proxy.requests if writes(request)]) == 6
 
@@ -77,7 +89,7 @@ class TestEntryOfAnUpdate:
 
         (outcome,), _ = run(proxied, series(of, {1: 61}))
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.observation(first)) == {0: "60", 1: "61", 2: "62"}
 
     def test_an_observation_deleted_meanwhile_is_created(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -99,7 +111,7 @@ class TestEntryOfACreate:
             proxy.before_forwarding(lambda request: write_all(any_server.url, series(of, {0: 60})), when=writes)
             (outcome,), _ = run(_through(proxy, any_server.url), series(of, {1: 61}))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
     def test_410_is_read_and_created_again(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -107,19 +119,19 @@ class TestEntryOfACreate:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert len(waits) == 1
 
     @pytest.mark.parametrize("status", [408, 423, 424, 425, 429, 500, 502, 503, 504])
     def test_unknown_answers_are_waited_for_and_read_again(
         self, server: Server, proxy: FaultProxy, proxied: str, status: int
     ) -> None:
-        """Carried out in fact: it is found there, not sent again."""
+        """It was carried out in fact: the write is found on the server, and not sent again."""
         proxy.rewrite(entry_status(status), when=writes)
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
         assert len(waits) == 1
 
@@ -131,7 +143,7 @@ class TestEntryOfACreate:
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
     @pytest.mark.parametrize("status", [400, 413, 422])
@@ -142,9 +154,9 @@ class TestEntryOfACreate:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, ResourceRefused)
-        assert "no such code" in (outcome.error.outcome or "")
-        assert "no such code" not in outcome.error.message
+        assert isinstance(error_of(outcome), ResourceRefused)
+        assert "no such code" in (error_of(outcome).outcome or "")
+        assert "no such code" not in error_of(outcome).message
         assert waits == []
 
     @pytest.mark.parametrize("status", [401, 403, 404, 405])
@@ -155,15 +167,27 @@ class TestEntryOfACreate:
 
         outcomes, waits = run(proxied, series(identity(), {0: 60}), series(identity(), {0: 60}))
 
-        assert all(isinstance(outcome.error, FhirAccessDenied) for outcome in outcomes)
+        assert all(isinstance(error_of(outcome), FhirAccessDenied) for outcome in outcomes)
         assert waits == []
 
-    def test_an_answer_nobody_knows_is_no_dead_letter(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_what_was_written_before_a_denial_counts_as_written(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        proxy.rewrite(entry_status(403, at=1), when=writes)
+
+        written, denied, behind = run(proxied, *(series(identity(), {0: n}) for n in range(3)))[0]
+
+        assert [saved_as(written), saved_as(behind)] == [SavedAs.CREATED] * 2
+        assert isinstance(denied, Waiting)
+        assert isinstance(denied.error, FhirAccessDenied)
+        assert denied.server_away
+
+    def test_an_unknown_status_is_not_a_dead_letter(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rule(_refuses_entries(418), when=writes, times=None)
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
 
 class TestOuterAnswer:
@@ -173,7 +197,7 @@ class TestOuterAnswer:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirAccessDenied)
+        assert isinstance(error_of(outcome), FhirAccessDenied)
         assert waits == []
 
     @pytest.mark.parametrize("status", [408, 423, 424, 425, 429, 500, 502, 503, 504])
@@ -183,7 +207,7 @@ class TestOuterAnswer:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert len(waits) == 2
 
     @pytest.mark.parametrize("status", [400, 413, 422])
@@ -198,9 +222,9 @@ class TestOuterAnswer:
 
         outcomes, _ = run(proxied, *observations)
 
-        errors = [outcome.error for outcome in outcomes]
+        errors = [error_of(outcome) for outcome in outcomes]
         assert isinstance(errors[5], ResourceRefused)
-        assert [outcome.operation for outcome in outcomes if outcome.error is None] == [Operation.CREATED] * 7
+        assert [saved_as(outcome) for outcome in outcomes if error_of(outcome) is None] == [SavedAs.CREATED] * 7
         assert len([request for request in proxy.requests if writes(request)]) == 7
 
     @pytest.mark.parametrize("status", [200, 400, 422, 503])
@@ -210,16 +234,16 @@ class TestOuterAnswer:
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
     def test_a_redirect_is_not_followed(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.answer(302, headers={"Location": "https://login.example.org/"}, times=None)
 
         (outcome,), _ = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
-    def test_one_observation_that_never_succeeds_is_no_outage(
+    def test_one_observation_that_never_succeeds_is_not_an_outage(
         self, server: Server, proxy: FaultProxy, proxied: str
     ) -> None:
         stuck, good = series(identity(), {0: 60}), series(identity(), {0: 60})
@@ -229,9 +253,11 @@ class TestOuterAnswer:
         with writer_at(proxied, bundle_size=1) as writer:
             outcomes = {outcome.write: outcome for outcome in writer.write([stuck, good], lambda creates: None)}
 
-        assert outcomes[good].operation is Operation.CREATED
-        assert isinstance(outcomes[stuck].error, FhirServerUnavailable)
-        assert not outcomes[stuck].server_away
+        assert saved_as(outcomes[good]) is SavedAs.CREATED
+        waiting = outcomes[stuck]
+        assert isinstance(waiting, Waiting)
+        assert isinstance(waiting.error, FhirServerUnavailable)
+        assert not waiting.server_away
 
     def test_a_server_that_stays_away_is_not_asked_for_every_portion(self, proxy: FaultProxy, proxied: str) -> None:
         with writer_at(proxied, bundle_size=1) as writer:
@@ -240,7 +266,8 @@ class TestOuterAnswer:
             outcomes = list(writer.write(observations, lambda creates: None))
 
         assert len(outcomes) == 20
-        assert all(isinstance(outcome.error, FhirServerUnavailable) and outcome.server_away for outcome in outcomes)
+        assert all(isinstance(error_of(outcome), FhirServerUnavailable) for outcome in outcomes)
+        assert all(isinstance(outcome, Waiting) and outcome.server_away for outcome in outcomes)
         # The first portion, eight bundles side by side, and its five further tries.
         assert len([request for request in proxy.requests if reads(request)]) == 8 * 6
 
@@ -251,7 +278,7 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert waits == [7.0]
 
     def test_as_a_date(self, proxy: FaultProxy, proxied: str) -> None:
@@ -259,7 +286,7 @@ class TestRetryAfter:
 
         (outcome,), (wait,) = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert 20 < wait <= 30
 
     def test_on_an_outer_200(self, proxy: FaultProxy, proxied: str) -> None:
@@ -267,7 +294,7 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert waits == [9.0]
 
     def test_longer_than_a_flush_can_wait(self, proxy: FaultProxy, proxied: str) -> None:
@@ -275,8 +302,8 @@ class TestRetryAfter:
 
         (outcome,), waits = run(proxied, series(identity(), {0: 60}))
 
-        assert isinstance(outcome.error, FhirServerUnavailable)
-        assert outcome.error.retry_after_seconds == 600
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
+        assert error_of(outcome).retry_after_seconds == 600
         assert waits == []
 
 
@@ -298,8 +325,8 @@ class TestWire:
         observations, of = _four(server)
         proxy.duplicate(when=writes)
         outcomes, _ = run(proxied, *observations)
-        # The second delivery meets the first one's work: which of them wrote cannot be told, only that it is written.
-        assert [outcome.error for outcome in outcomes] == [None] * 4
+        # The second delivery finds what the first one wrote: that it is written is known, not by which of the two.
+        assert [error_of(outcome) for outcome in outcomes] == [None] * 4
         _check_stored(server, outcomes, of)
 
     @pytest.mark.parametrize("when", [reads, writes])
@@ -330,7 +357,7 @@ def _without(entries: list[Any], index: int) -> list[Any]:
 
 
 def _four(server: Server) -> tuple[list[ObservationWrite], list[dict[int, str]]]:
-    """Four writes and what the Observations are to hold at the end."""
+    """Four writes, and the points that their Observations are to hold at the end."""
     people = [identity() for _ in range(4)]
     write_all(server.url, series(people[1], {9: 69}))
     observations = [series(of, {n: 60 + n}) for n, of in enumerate(people)]
@@ -340,8 +367,8 @@ def _four(server: Server) -> tuple[list[ObservationWrite], list[dict[int, str]]]
 
 
 def _check_four(server: Server, outcomes: list[Outcome], expected: list[dict[int, str]]) -> None:
-    created, updated = Operation.CREATED, Operation.UPDATED
-    assert [outcome.operation for outcome in outcomes] == [created, updated, created, created]
+    created, updated = SavedAs.CREATED, SavedAs.UPDATED
+    assert [saved_as(outcome) for outcome in outcomes] == [created, updated, created, created]
     _check_stored(server, outcomes, expected)
 
 
@@ -354,7 +381,7 @@ def _check_stored(server: Server, outcomes: list[Outcome], expected: list[dict[i
 class TestCrash:
     """The process ends between a bundle and its answer; the next flush knows only that its rows are marked."""
 
-    def test_a_creation_over_another_writers_is_mended_at_the_next_flush(self, any_server: Server) -> None:
+    def test_a_creation_over_another_writers_is_put_right_by_the_next_flush(self, any_server: Server) -> None:
         class Killed(BaseException):
             pass
 
@@ -372,20 +399,20 @@ class TestCrash:
 
         (outcome,) = write_all(any_server.url, series(of, mine, check_history=True))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
-    def test_a_creation_whose_answer_is_lost_is_mended_by_the_same_flush(self, any_server: Server) -> None:
+    def test_a_creation_whose_answer_is_lost_is_put_right_by_the_same_flush(self, any_server: Server) -> None:
         of = identity()
         any_server.add_people(of)
         with FaultProxy(_origin(any_server.url)) as proxy:
             proxy.rule(_after_another_writer(any_server, series(of, {1: 61})), when=writes)
             (outcome,), _ = run(_through(proxy, any_server.url), series(of, {0: 60}))
 
-        assert outcome.error is None
+        assert error_of(outcome) is None
         assert points(any_server.observation(outcome.write)) == {0: "60", 1: "61"}
 
-    def test_other_kinds_of_values_are_mended_too(self, fhir_profile: Callable[[str], str]) -> None:
+    def test_other_kinds_of_values_are_put_right_too(self, fhir_profile: Callable[[str], str]) -> None:
         server = Server(fhir_profile("no-if-none-match"))
         of = identity()
         pressure = [(0, {"systolic": "120"})], [(1, {"diastolic": "80"})]
@@ -395,7 +422,7 @@ class TestCrash:
                 other = write(of, type_name, theirs, correlation_id)
                 proxy.before_forwarding(lambda request, other=other: write_all(server.url, other), when=writes)
                 (outcome,) = write_all(_through(proxy, server.url), write(of, type_name, mine, correlation_id))
-            assert outcome.operation is Operation.CREATED
+            assert saved_as(outcome) is SavedAs.CREATED
             observation = server.observation(outcome.write)
             if type_name == "pressure":
                 values = {each["code"]["text"]: each["valueQuantity"]["value"] for each in observation["component"]}

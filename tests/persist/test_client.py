@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,10 +28,10 @@ from medtech.persist.answers import (
 )
 from medtech.persist.client import FhirClient, matches
 from medtech.persist.credentials import EntraCredentials
-from medtech.persist.observations import Operation
 from medtech.persist.patience import Patience
+from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, reads, writes
-from tests.persist.samples import Server, identity, resource_id, series, unique, write_all
+from tests.persist.samples import Server, error_of, identity, resource_id, saved_as, series, unique, write_all
 
 
 def patience() -> Patience:
@@ -41,7 +42,7 @@ class TestAddress:
     @pytest.mark.parametrize(
         "url", ["", "fhir.example.org", "ftp://fhir.example.org", "https://", "https://h/fhir?x=1", "https://[::1"]
     )
-    def test_what_is_no_address(self, url: str) -> None:
+    def test_what_is_not_an_address(self, url: str) -> None:
         with pytest.raises(SettingInvalid, match="FHIR_SERVICE_URL"):
             FhirClient(url)
 
@@ -52,16 +53,16 @@ class TestAddress:
 
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_with_and_without_trailing_slash(self, server: Server, slash: str) -> None:
-        assert write_all(server.url + slash, series(identity(), {0: 60}))[0].error is None
+        assert error_of(write_all(server.url + slash, series(identity(), {0: 60}))[0]) is None
 
     def test_a_wrong_base_address(self, proxy: FaultProxy) -> None:
         (outcome,) = write_all(f"{proxy.url}/elsewhere", series(identity(), {0: 60}))
-        assert isinstance(outcome.error, FhirAccessDenied)
-        assert "FHIR_SERVICE_URL" in outcome.error.message
+        assert isinstance(error_of(outcome), FhirAccessDenied)
+        assert "FHIR_SERVICE_URL" in error_of(outcome).message
 
     def test_nobody_listens(self, free_port: int) -> None:
         (outcome,) = write_all(f"http://127.0.0.1:{free_port}/fhir", series(identity(), {0: 60}))
-        assert isinstance(outcome.error, FhirServerUnavailable)
+        assert isinstance(error_of(outcome), FhirServerUnavailable)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def free_port() -> int:
 
 
 class FakeIssuer:
-    """Stands for the token service, which is not ours to run."""
+    """Stands in for the token service, which cannot be run here."""
 
     def __init__(self, *answers: float | Exception) -> None:
         self._answers = list(answers)
@@ -96,7 +97,7 @@ class TestToken:
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1"] * 2
         assert issuer.scopes == ["https://fhir.example.org/.default"]
 
-    def test_it_is_refreshed_before_it_ends(self) -> None:
+    def test_it_is_refreshed_before_it_expires(self) -> None:
         credentials = EntraCredentials("https://fhir.example.org", FakeIssuer(120, 3600))
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1", "Bearer token 2"]
 
@@ -121,8 +122,8 @@ class TestToken:
     def test_the_audience_is_the_origin_unless_said(self) -> None:
         for audience, scope in (("", "https://fhir.example.org/.default"), ("https://a", "https://a/.default")):
             with FhirClient("https://fhir.example.org/r4/", audience) as client:
-                assert isinstance(client._credentials, EntraCredentials)
-                assert client._credentials._scope == scope
+                assert isinstance(client.credentials, EntraCredentials)
+                assert client.credentials.scope == scope
 
     def test_it_is_not_sent_over_plain_http(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         write_all(proxied, series(identity(), {0: 60}))
@@ -135,7 +136,7 @@ class TestToken:
 
 
 class TestHeaders:
-    def test_requests_tell_who_asks(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_requests_say_who_sends_them(self, proxy: FaultProxy, proxied: str) -> None:
         write_all(proxied, series(identity(), {0: 60}))
 
         assert all(request.headers["User-Agent"].startswith("medtech/") for request in proxy.requests)
@@ -144,7 +145,7 @@ class TestHeaders:
         assert all(request.headers["x-bundle-processing-logic"] == "parallel" for request in batches)
 
     def test_no_answer_comes_from_a_cache(self, proxy: FaultProxy, proxied: str) -> None:
-        """HAPI keeps what a search found for a minute, and then misses what was created meanwhile."""
+        """HAPI caches what a search found for a minute, and misses what is created meanwhile."""
         write_all(proxied, series(identity(), {0: 60}))
         assert all(request.headers["Cache-Control"] == "no-cache" for request in proxy.requests)
 
@@ -152,7 +153,7 @@ class TestHeaders:
         assert (client_module.TIMEOUT.read or 0) > 100
 
     def test_addresses_hold_no_identifiers(self, fhir_profile: Callable[[str], str]) -> None:
-        """Gateways and servers log them; also without batch a search goes by POST."""
+        """Gateways and servers log addresses; a search is a POST on servers without batch too."""
         for profile in ("strict", "no-batch"):
             server = Server(fhir_profile(profile))
             address = urlsplit(server.url)
@@ -177,9 +178,23 @@ class TestPages:
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="circle"):
             client.search("Device", [{"identifier": unique("d")}])
 
-    def test_a_link_that_is_no_address(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_pages_without_end_are_given_up(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "MAX_PAGES", 5)
+        pages = count(1)
+
+        def one_more(answer: Any) -> Any:
+            return answer | {"link": [{"relation": "next", "url": f"{proxied}/Device?identifier=x&page={next(pages)}"}]}
+
+        proxy.rewrite(one_more, when=reads, times=None)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="more than 5 pages"):
+            client.search("Device", [{"identifier": unique("d")}])
+        assert len([request for request in proxy.requests if reads(request)]) == 6
+
+    def test_a_link_that_is_not_an_address(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"link": [{"relation": "next", "url": "http://[::1"}]}, when=reads)
-        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="no address"):
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not an address"):
             client.search("Device", [{"identifier": unique("d")}])
 
     def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -223,7 +238,7 @@ class TestBundles:
         assert sorted(len(request.bundle_methods) for request in proxy.requests[:-1] if request.body) == [1, 2, 2]
 
     def test_they_travel_side_by_side(self, proxy: FaultProxy, proxied: str) -> None:
-        """Each waits for the other at the proxy: one after the other they would never get through."""
+        """Each waits at the proxy for the other: sent one after the other, neither would get through."""
         meeting = threading.Barrier(2, timeout=30)
         proxy.before_forwarding(lambda request: meeting.wait(), when=reads, times=2)
         with FhirClient(proxied, bundle_size=1) as client:
@@ -235,14 +250,14 @@ class TestTimeout:
     def test_no_answer_in_time_is_an_unknown_answer(
         self, server: Server, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The server carries it out while nobody listens any more; it is found there by the next look."""
+        """The server carries the write out after the client has given up; the next read finds it."""
         monkeypatch.setattr(client_module, "TIMEOUT", httpx.Timeout(1.0))
         given_up = threading.Event()
         proxy.after_forwarding(lambda request: given_up.wait(30), when=writes)
 
         (outcome,) = write_all(proxied, series(identity(), {0: 60}), pause=lambda seconds: given_up.set())
 
-        assert outcome.operation is Operation.CREATED
+        assert saved_as(outcome) is SavedAs.CREATED
         assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
 
@@ -261,6 +276,34 @@ class TestCapabilities:
             client.capabilities()
             client.capabilities()
         assert len(proxy.requests) == 2
+
+    @pytest.mark.parametrize("status", [404, 500, 503])
+    def test_old_ones_hold_while_they_cannot_be_read_again(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        with FhirClient(proxied) as client:
+            before = client.capabilities()
+            proxy.answer(status, when=lambda request: request.path.endswith("/metadata"), times=None)
+            assert [client.capabilities() for _ in range(3)] == [before] * 3
+        # Asked for again once, and then not before some time has passed.
+        assert len(proxy.requests) == 2
+
+    def test_a_server_that_loses_a_capability_is_refused(
+        self, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        with FhirClient(proxied) as client:
+            client.capabilities()
+            proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
+            with pytest.raises(FhirAccessDenied, match="R4"):
+                client.capabilities()
+
+    def test_without_old_ones_nothing_is_sent(self, proxy: FaultProxy, proxied: str) -> None:
+        proxy.answer(503)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.exchange([Interaction("GET", "Patient/1")])
+        assert len(proxy.requests) == 1
 
     def test_a_server_of_another_release_is_refused(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
@@ -343,7 +386,7 @@ def test_an_outcome_is_cut_to_what_a_letter_holds() -> None:
 
 
 def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: str) -> None:
-    """The proxy's own answers are taken as a server's: what the fault tests rely on."""
+    """The proxy's own answers count as the server's, which the fault tests rely on."""
     proxy.rule(lambda request, forward: Answer(200, [], b'{"resourceType":"Bundle","entry":[]}'), when=reads)
     with FhirClient(proxied) as client:
         (reply,) = client.exchange([Interaction("GET", "Patient/1")])

@@ -1,4 +1,4 @@
-"""What is taken back from an Observation's history, and what of it stays past."""
+"""What an Observation takes back from its history, and what stays in the past."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_a_missing_value_comes_back() -> None:
     assert absorbed == observation(valueQuantity={"value": 1}, component=[component("a", valueString="x")])
 
 
-def test_components_are_told_by_the_services_code() -> None:
+def test_components_are_matched_by_the_services_code() -> None:
     current = observation(component=[component("a", valueSampledData=sampled("1 E"))])
     earlier = observation(component=[component("b", valueString="x"), component("a", valueSampledData=sampled("E 2"))])
     assert absorb(current, [earlier])["component"] == [

@@ -1,4 +1,4 @@
-"""Observations against a real FHIR server, as each profile has it."""
+"""Writing Observations to a real FHIR server, under each of its profiles."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from medtech.errors import FhirAccessDenied, MultipleResourceFound, ObservationWithdrawn, ResourceRefused
-from medtech.persist.observations import Operation
+from medtech.persist.observations import Refused, Saved, Waiting
+from medtech.persist.settle import SavedAs
 from medtech.settings import ObservationLookup
 from medtech.transform.identifier import SYSTEM
 from tests.faults import FaultProxy, reads
 from tests.persist.samples import (
     Server,
+    error_of,
     identity,
     points,
     refused,
     resource_id,
+    saved_as,
     series,
     unique,
     write,
@@ -35,10 +38,10 @@ def test_a_new_observation_is_created_then_updated_then_left_alone(any_server: S
     versions = any_server.versions(f"Observation/{resource_id(first)}")
     (unchanged,) = write_all(any_server.url, more)
 
-    assert [created.operation, updated.operation, unchanged.operation] == [
-        Operation.CREATED,
-        Operation.UPDATED,
-        Operation.NO_OPERATION,
+    assert [saved_as(created), saved_as(updated), saved_as(unchanged)] == [
+        SavedAs.CREATED,
+        SavedAs.UPDATED,
+        SavedAs.NO_OPERATION,
     ]
     observation = any_server.observation(first)
     assert points(observation) == {0: "60", 1: "99", 2: "62"}
@@ -47,7 +50,7 @@ def test_a_new_observation_is_created_then_updated_then_left_alone(any_server: S
 
 
 def test_what_is_written_stays_unchanged_when_read_back(any_server: Server) -> None:
-    """Whatever form a server gives back, a second flush of the same readings writes nothing."""
+    """Whatever form a server returns them in, a second flush of the same readings writes nothing."""
     of = identity()
     any_server.add_people(of)
     writes = [
@@ -60,8 +63,8 @@ def test_what_is_written_stays_unchanged_when_read_back(any_server: Server) -> N
     first = write_all(any_server.url, *writes)
     second = write_all(any_server.url, *writes)
 
-    assert {outcome.operation for outcome in first} == {Operation.CREATED}
-    assert {outcome.operation for outcome in second} == {Operation.NO_OPERATION}
+    assert {saved_as(outcome) for outcome in first} == {SavedAs.CREATED}
+    assert {saved_as(outcome) for outcome in second} == {SavedAs.NO_OPERATION}
 
 
 def test_a_bad_observation_does_not_stop_its_neighbours(any_server: Server) -> None:
@@ -70,8 +73,8 @@ def test_a_bad_observation_does_not_stop_its_neighbours(any_server: Server) -> N
 
     outcomes = write_all(any_server.url, series(of, {0: 1}), refused(of), write(of, "spot", [(0, {"value": "1"})]))
 
-    assert [outcome.operation for outcome in outcomes] == [Operation.CREATED, None, Operation.CREATED]
-    error = outcomes[1].error
+    assert [saved_as(outcome) for outcome in outcomes] == [SavedAs.CREATED, None, SavedAs.CREATED]
+    error = error_of(outcomes[1])
     assert isinstance(error, ResourceRefused)
     assert "OperationOutcome" in (error.outcome or "")
     assert "secret" not in error.message
@@ -106,7 +109,7 @@ def test_a_deleted_observation_is_created_anew(any_server: Server) -> None:
 
     (outcome,) = write_all(any_server.url, series(of, {1: 61}))
 
-    assert outcome.operation is Operation.CREATED
+    assert saved_as(outcome) is SavedAs.CREATED
     assert points(any_server.observation(first)) == {1: "61"}
 
 
@@ -125,7 +128,7 @@ def test_readings_of_before_a_deletion_do_not_come_back_from_the_history(server:
 @pytest.mark.parametrize(
     ("before", "after"), [("final", "amended"), ("amended", "amended"), ("corrected", "corrected")]
 )
-def test_status_tells_that_something_came_back_from_the_history(server: Server, before: str, after: str) -> None:
+def test_status_shows_that_something_came_back_from_the_history(server: Server, before: str, after: str) -> None:
     of = identity()
     first = series(of, {0: 60})
     write_all(server.url, first)
@@ -135,7 +138,7 @@ def test_status_tells_that_something_came_back_from_the_history(server: Server, 
 
     (outcome,) = write_all(server.url, series(of, {1: 61}, check_history=True))
 
-    assert outcome.operation is Operation.UPDATED
+    assert saved_as(outcome) is SavedAs.UPDATED
     assert server.observation(first)["status"] == after
     assert points(server.observation(first)) == {0: "60", 1: "61"}
 
@@ -154,6 +157,32 @@ def test_a_long_history_is_read_to_its_end(server: Server) -> None:
     assert points(server.observation(first)) == {0: "60", 1: "61"}
 
 
+def test_an_observation_whose_history_cannot_be_read_waits_and_is_not_written(
+    server: Server, proxy: FaultProxy, proxied: str
+) -> None:
+    writes = [series(identity(), {0: 60}) for _ in range(2)]
+    write_all(server.url, *writes)
+    unreadable = resource_id(writes[0])
+
+    def fail(answer: Any) -> Any:
+        entries = [
+            {"response": {"status": "500"}}
+            if each["resource"].get("type") == "history" and unreadable in str(each["resource"])
+            else each
+            for each in answer["entry"]
+        ]
+        return answer | {"entry": entries}
+
+    proxy.rewrite(fail, when=reads, times=None)
+
+    waiting, saved = write_all(proxied, *(series(each.identity, {1: 61}, check_history=True) for each in writes))
+
+    assert isinstance(waiting, Waiting)
+    assert not waiting.server_away
+    assert saved_as(saved) is SavedAs.UPDATED
+    assert points(server.observation(writes[0])) == {0: "60"}
+
+
 def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
     of = identity()
     first = series(of, {0: 60})
@@ -162,7 +191,7 @@ def test_a_withdrawn_observation_is_not_revived(server: Server) -> None:
 
     (outcome,) = write_all(server.url, series(of, {1: 61}))
 
-    assert isinstance(outcome.error, ObservationWithdrawn)
+    assert isinstance(error_of(outcome), ObservationWithdrawn)
 
 
 def test_a_stored_observation_keeps_its_encounter(server: Server) -> None:
@@ -172,28 +201,31 @@ def test_a_stored_observation_keeps_its_encounter(server: Server) -> None:
 
     (outcome,) = write_all(server.url, series(of._replace(encounter="e2"), {1: 61}))
 
+    assert isinstance(outcome, Saved)
     assert outcome.other_encounter
     assert server.observation(first)["encounter"]["reference"] == "Encounter/e1"
 
 
-def test_a_lost_reference_is_told(fhir_profile: Callable[[str], str]) -> None:
+def test_a_lost_reference_is_reported(fhir_profile: Callable[[str], str]) -> None:
     url = fhir_profile("checked-references")
 
     (outcome,) = write_all(url, series(identity(), {0: 60}))
 
+    assert isinstance(outcome, Refused)
     assert isinstance(outcome.error, ResourceRefused)
     assert outcome.reference_lost
 
 
-def test_another_refusal_is_no_lost_reference(server: Server) -> None:
+def test_another_refusal_is_not_a_lost_reference(server: Server) -> None:
     (outcome,) = write_all(server.url, refused(identity()))
 
+    assert isinstance(outcome, Refused)
     assert isinstance(outcome.error, ResourceRefused)
     assert not outcome.reference_lost
 
 
 class TestLookupByIdentifier:
-    """Stores that hold Observations under ids which a server made."""
+    """Stores that hold Observations under ids made by a server."""
 
     def test_the_found_id_is_kept(self, server: Server) -> None:
         of = identity()
@@ -205,7 +237,7 @@ class TestLookupByIdentifier:
 
         (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.get(f"Observation/{older['id']}")) == {0: "60", 1: "61"}
 
     def test_what_the_search_misses_is_found_by_id(self, server: Server) -> None:
@@ -216,10 +248,10 @@ class TestLookupByIdentifier:
 
         (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
 
     def test_all_pages_are_read_and_compared_exactly(self, server: Server) -> None:
-        """The server finds without regard to case and gives 20 or fewer at a time."""
+        """The server matches without regard to case and returns at most 20 at a time."""
         of = identity()
         wanted = series(of, {0: 60})
         value = wanted.draft.identify(of)[0]
@@ -231,7 +263,7 @@ class TestLookupByIdentifier:
 
         (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
 
-        assert outcome.operation is Operation.UPDATED
+        assert saved_as(outcome) is SavedAs.UPDATED
         assert points(server.observation(wanted)) == {0: "60", 1: "61"}
 
     def test_searches_ask_for_large_pages(self, proxy: FaultProxy, proxied: str) -> None:
@@ -248,16 +280,16 @@ class TestLookupByIdentifier:
 
         (outcome,) = write_all(server.url, series(of, {1: 61}), lookup=ObservationLookup.IDENTIFIER)
 
-        assert isinstance(outcome.error, MultipleResourceFound)
-        assert f"Observation/{resource_id(first)}" in outcome.error.message
-        assert "Leave it on one of them" in outcome.error.message
+        assert isinstance(error_of(outcome), MultipleResourceFound)
+        assert f"Observation/{resource_id(first)}" in error_of(outcome).message
+        assert "Leave it on one of them" in error_of(outcome).message
 
 
 @pytest.mark.parametrize("profile", ["no-versions", "no-update-create"])
 def test_a_server_that_would_lose_data_is_refused(fhir_profile: Callable[[str], str], profile: str) -> None:
     outcomes = write_all(fhir_profile(profile), series(identity(), {0: 60}), series(identity(), {0: 60}))
 
-    assert all(isinstance(outcome.error, FhirAccessDenied) for outcome in outcomes)
+    assert all(isinstance(error_of(outcome), FhirAccessDenied) for outcome in outcomes)
 
 
 def test_what_is_given_without_a_version_is_not_changed(server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -274,8 +306,8 @@ def test_what_is_given_without_a_version_is_not_changed(server: Server, proxy: F
 
     (outcome,) = write_all(proxied, series(of, {1: 61}))
 
-    assert isinstance(outcome.error, FhirAccessDenied)
-    assert "Turn versioning on" in outcome.error.message
+    assert isinstance(error_of(outcome), FhirAccessDenied)
+    assert "Turn versioning on" in error_of(outcome).message
     assert points(server.observation(first)) == {0: "60"}
 
 

@@ -1,4 +1,4 @@
-"""Two app instances on the same new Observations at once, each with half of the readings: none may be lost.
+"""Two app instances write the same new Observations at once, each with half of the readings: none may be lost.
 
 TWO_WRITERS_ROUNDS sets the rounds (2; `TWO_WRITERS_ROUNDS=50` is the full check).
 """
@@ -14,7 +14,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.observations import ObservationWrite, ObservationWriter
 from tests.faults import Answer, Cut, FaultProxy, Forward, ProxiedRequest, writes
-from tests.persist.samples import Server, identity, points, series, write_all
+from tests.persist.samples import Server, error_of, identity, points, series, write_all
 
 ROUNDS = int(os.environ.get("TWO_WRITERS_ROUNDS", "2"))
 OBSERVATIONS = 200
@@ -27,7 +27,7 @@ PROFILES = ["strict", "no-if-none-match", "no-etag", "uuid-versions", "hapi"]
 
 
 class Killed(BaseException):
-    """Ends a writer as the end of its process would: nothing is settled, nothing is tried again."""
+    """Ends a writer as the death of its process would: nothing is settled, nothing is tried again."""
 
 
 def _kill(seconds: float) -> None:
@@ -37,7 +37,7 @@ def _kill(seconds: float) -> None:
 def flush(
     url: str, observations: Iterable[ObservationWrite], start: threading.Barrier, *, mortal: bool = False
 ) -> bool:
-    """One instance's flush; whether it came to its end."""
+    """The flush of one instance; returns whether it was completed."""
     with FhirClient(url, bundle_size=BUNDLE_SIZE) as client:
         client.capabilities()
         writer = ObservationWriter(client, **({"pause": _kill} if mortal else {}))
@@ -46,12 +46,12 @@ def flush(
             outcomes = list(writer.write(observations, lambda creates: None))
         except Killed:
             return False
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert [error_of(outcome) for outcome in outcomes if error_of(outcome)] == []
     return True
 
 
 def both(people: list[ResourceIdentity], mine: str, theirs: str, *, mortal: bool = False) -> bool:
-    """Both flushes at once; whether mine came to its end."""
+    """Both flushes at once; returns whether mine was completed."""
     start = threading.Barrier(2, timeout=60)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(flush, mine, [series(of, MINE) for of in people], start, mortal=mortal)

@@ -15,14 +15,15 @@ from medtech.group.groups import group_measurements
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.model import DeviceEvent, MeasurementGroup
-from medtech.persist.observations import ObservationWrite, Operation
+from medtech.persist.observations import ObservationWrite
+from medtech.persist.settle import SavedAs
 from medtech.transform.fhir_json import dump_resource
 from medtech.transform.observation import ObservationDraft, convert, fold
 from tests.conformance.observations import fhir_mapping_of, mapping_text
 from tests.conformance.suites.pipeline import event_of
 from tests.conformance.test_samples import SAMPLES
 from tests.conformance.vectors import Vector, read
-from tests.persist.samples import Server, identity, series, write, write_all
+from tests.persist.samples import Server, identity, saved_as, series, write, write_all
 
 _MAPPINGS = Path(__file__).parents[2] / "mappings"
 
@@ -88,8 +89,8 @@ def _published_mapping(vector: Vector) -> list[ObservationWrite]:
 
 
 def _check(server: Server, writes: list[ObservationWrite]) -> None:
-    for step in (Operation.CREATED, Operation.NO_OPERATION):
-        assert [outcome.operation for outcome in write_all(server.url, *writes)] == [step] * len(writes)
+    for step in (SavedAs.CREATED, SavedAs.NO_OPERATION):
+        assert [saved_as(outcome) for outcome in write_all(server.url, *writes)] == [step] * len(writes)
     for each in writes:
         stored: dict[str, Any] = server.observation(each)
         Observation.model_validate_json(dump_resource(stored))

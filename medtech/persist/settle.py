@@ -1,0 +1,321 @@
+"""The one loop of optimistic writes, for Patients, Devices and Observations (DESIGN "Answers").
+
+What is stored is read, an `Attempt` decides what is to be stored instead, and that is written on a condition: a create
+with If-None-Match, an update with If-Match. Every reply is judged. Whatever may have changed or may not have been
+carried out is read and decided again, up to five times; then it waits for the next flush.
+
+    read ── decide ── before_writes ── write ── judge ─┬─ done, refused, given up: settled
+      └────────────────── wait ────────────────────────┘
+
+A server that ignores If-None-Match lets a create go over what somebody else has just written. Nothing is lost by that:
+the version before is in the history. A create that did so, or that may have (its answer was not seen), is therefore
+followed by a look at the history, and what the attempt then restores is a write like any other: an attempt is settled
+only when a reply says that it was carried out, or a read shows that there is nothing left to write.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from medtech.errors import (
+    FhirAccessDenied,
+    FhirConflict,
+    FhirServerUnavailable,
+    MedTechError,
+    ResourceRefused,
+    UnexpectedFault,
+)
+from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor
+from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
+from medtech.persist.history import read_earlier
+from medtech.persist.patience import Patience
+from medtech.transform.fhir_json import dump_resource
+
+CONFLICT_SECONDS = 0.05
+"""The first wait after another writer was faster; it doubles."""
+
+_READ = (Verdict.DONE, Verdict.ABSENT)
+_EMPTIES = (b'""', b"{}", b"[]")
+
+
+class SavedAs(StrEnum):
+    """How a resource came to be as it should, in the words of the metric FhirResourceSaved (`operation`)."""
+
+    CREATED = "Created"
+    UPDATED = "Updated"
+    NO_OPERATION = "NoOperation"
+
+
+class Attempt(ABC):
+    """One resource that is to be written, unless what is stored will do.
+
+    `check_history`: an earlier flush may have created it, unseen, over another writer's version. Hashable by identity.
+    """
+
+    def __init__(self, resource_type: str, resource_id: str, *, check_history: bool = False) -> None:
+        self.resource_type = resource_type
+        self.resource_id = resource_id
+        self.check_history = check_history
+
+    @property
+    def url(self) -> str:
+        """Relative to the base, `Type/id`: how messages and logs name it too."""
+        return f"{self.resource_type}/{self.resource_id}"
+
+    @abstractmethod
+    def decide(self, current: Resource | None, earlier: Sequence[Resource]) -> Resource | None:
+        """What is to be stored, None when `current` will do (None: nothing is stored).
+
+        `earlier` are the versions besides `current`, newest first, back to the creation or the last deletion; empty
+        unless the history had to be read. Called again after each read. What it raises settles the attempt as Failed.
+        """
+
+    def doubts(self, current: Resource) -> bool:
+        """Whether the history is to be read before deciding on `current`, whoever wrote it."""
+        return False
+
+
+class Stored(NamedTuple):
+    """It is as it should be. `resource` is what is stored now, None when nothing is, nor is to be."""
+
+    saved_as: SavedAs
+    resource: Resource | None
+
+
+class Failed(NamedTuple):
+    """It is not known to be as it should be: tried again at the next flush if the error is an Unavailable, else never.
+
+    `server_away`: the error is not about this resource; nothing more can be written by anyone.
+    """
+
+    error: MedTechError
+    server_away: bool = False
+
+
+A = TypeVar("A", bound=Attempt)
+
+
+def settle(
+    client: FhirClient,
+    attempts: Iterable[A],
+    before_writes: Callable[[Sequence[A]], object],
+    *,
+    locate: Callable[[Sequence[A]], Mapping[A, MedTechError]] = lambda attempts: {},
+    pause: Callable[[float], object] = time.sleep,
+) -> Iterator[tuple[A, Stored | Failed]]:
+    """A result for each attempt, in any order, portion by portion (as many as fit bundles sent side by side).
+
+    Two attempts at one resource conflict, and the later one is decided again. `before_writes` is called in this thread
+    each time before bundles that write are sent, with the attempts among them that create (there may be none): the
+    place to see whether a lease still holds. What it raises ends the iteration, and nothing is sent after that.
+    `locate` is called once for each portion; it may set another `resource_id`, and returns an error for what cannot be
+    attempted. When the server is away as a whole, or denies access, the attempts that are left get that error and are
+    not tried.
+    """
+    away: MedTechError | None = None
+    remaining = iter(attempts)
+    while portion := list(islice(remaining, client.bundle_size * CONCURRENT_BUNDLES)):
+        if away is not None:
+            yield from ((attempt, Failed(away, server_away=True)) for attempt in portion)
+            continue
+        settling = _Portion(client, portion, before_writes, pause)
+        away = settling.run(locate)
+        yield from settling.results.items()
+
+
+def reply_error(client: FhirClient, reply: Reply, what: str) -> MedTechError:
+    """The error for a reply that did not settle `what` (`Type/id`, or words for a search)."""
+    if reply.verdict is Verdict.REFUSED:
+        return ResourceRefused(
+            f"The FHIR server refused {what} with {reply.status}. Its reason is kept with the dead letter; fix the "
+            "mapping or the server's rules, then replay.",
+            outcome=reply.outcome,
+        )
+    if reply.verdict in (Verdict.CONFLICT, Verdict.DONE):
+        return FhirConflict(f"Others kept changing {what}; it is tried again at the next flush.")
+    return client.unavailable(reply)
+
+
+class _Progress(Generic[A]):
+    """How far an attempt has come: the version it was decided on, and what has been written so far."""
+
+    __slots__ = ("attempt", "check_history", "saved_as", "version")
+
+    def __init__(self, attempt: A) -> None:
+        self.attempt = attempt
+        self.check_history = attempt.check_history
+        self.version: str | None = None
+        self.saved_as: SavedAs | None = None
+
+
+class _Read(NamedTuple, Generic[A]):
+    progress: _Progress[A]
+    current: Resource | None
+    earlier: list[Resource]
+
+    @property
+    def wants_history(self) -> bool:
+        if self.current is None:
+            return False
+        return self.progress.check_history or self.progress.attempt.doubts(self.current)
+
+
+class _Write(NamedTuple, Generic[A]):
+    progress: _Progress[A]
+    resource: Resource
+    request: Interaction
+
+
+class _Portion(Generic[A]):
+    """The attempts whose bundles are sent side by side, until each has a result."""
+
+    def __init__(
+        self,
+        client: FhirClient,
+        attempts: Sequence[A],
+        before_writes: Callable[[Sequence[A]], object],
+        pause: Callable[[float], object],
+    ) -> None:
+        self.results: dict[A, Stored | Failed] = {}
+        self._client = client
+        self._attempts = attempts
+        self._before_writes = before_writes
+        self._reading, self._writing = Patience(pause=pause), Patience(pause=pause)
+
+    def run(self, locate: Callable[[Sequence[A]], Mapping[A, MedTechError]]) -> MedTechError | None:
+        """Fills `results`; returns the error of a server that is away as a whole."""
+        try:
+            self.results.update({attempt: Failed(error) for attempt, error in locate(self._attempts).items()})
+            return self._settle([_Progress(attempt) for attempt in self._attempts if attempt not in self.results])
+        except (FhirServerUnavailable, FhirAccessDenied) as error:
+            for attempt in self._attempts:
+                self.results.setdefault(attempt, Failed(error, server_away=True))
+            return error
+
+    def _settle(self, unsettled: list[_Progress[A]]) -> MedTechError | None:
+        while writes := self._decide(self._read(unsettled)):
+            self._before_writes([write.progress.attempt for write in writes if write.request.if_none_match])
+            replies = self._client.exchange([write.request for write in writes])
+            errors, shortest_seconds, asked_seconds = self._judge(zip(writes, replies, strict=True))
+            if errors and not self._writing.waits(shortest_seconds, asked_seconds):
+                # A single resource that the server cannot take is not an outage.
+                away = all(reply.away for reply in replies)
+                self.results.update({each.attempt: Failed(error, away) for each, error in errors.items()})
+                return next(iter(errors.values())) if away else None
+            unsettled = list(errors)
+        return None
+
+    def _read(self, unsettled: Sequence[_Progress[A]]) -> list[_Read[A]]:
+        """What is stored, with its history where that is wanted; what cannot be read is settled."""
+        replies = self._client.read([Interaction("GET", each.attempt.url) for each in unsettled], self._reading)
+        found: list[_Read[A]] = []
+        for progress, reply in zip(unsettled, replies, strict=True):
+            if reply.verdict not in _READ:
+                self._fail(progress, reply_error(self._client, reply, progress.attempt.url))
+                continue
+            progress.version = reply.version
+            found.append(_Read(progress, reply.resource if reply.verdict is Verdict.DONE else None, []))
+        self._read_histories([each for each in found if each.wants_history])
+        return [each for each in found if each.progress.attempt not in self.results]
+
+    def _read_histories(self, wanted: Sequence[_Read[A]]) -> None:
+        requests = [Interaction("GET", f"{each.progress.attempt.url}/_history") for each in wanted]
+        for each, reply in zip(wanted, self._client.read(requests, self._reading), strict=True):
+            if reply.verdict is not Verdict.DONE:
+                what = f"the history of {each.progress.attempt.url}"
+                self._fail(each.progress, reply_error(self._client, reply, what))
+                continue
+            try:
+                each.earlier.extend(read_earlier(self._client, reply, each.progress.version))
+            except FhirServerUnavailable as error:
+                self._fail(each.progress, error)
+
+    def _decide(self, known: Iterable[_Read[A]]) -> list[_Write[A]]:
+        """The writes that say something new; the other attempts are settled."""
+        writes: list[_Write[A]] = []
+        for progress, current, earlier in known:
+            attempt = progress.attempt
+            try:
+                resource = attempt.decide(current, earlier)
+            except MedTechError as error:
+                self._fail(progress, error)
+                continue
+            except Exception as error:  # noqa: BLE001 - one resource must not hold up its shard for good
+                self._fail(progress, UnexpectedFault.of(error, f"deciding on {attempt.url}"))
+                continue
+            if resource is None:
+                self.results[attempt] = Stored(progress.saved_as or SavedAs.NO_OPERATION, current)
+                continue
+            creates = current is None
+            if not creates and progress.version is None:
+                raise FhirAccessDenied(
+                    f"The FHIR server returned {attempt.url} without a version, so it cannot be changed safely. Turn "
+                    "versioning on."
+                )
+            version = None if creates else progress.version
+            request = Interaction("PUT", attempt.url, _as_sent(resource), version, if_none_match=creates)
+            writes.append(_Write(progress, resource, request))
+        return writes
+
+    def _judge(
+        self, answered: Iterable[tuple[_Write[A], Reply]]
+    ) -> tuple[dict[_Progress[A], MedTechError], float, float]:
+        """(what is still unsettled and why, how long to wait at least, how long the server asked for), in seconds."""
+        errors: dict[_Progress[A], MedTechError] = {}
+        denied: Reply | None = None
+        shortest_seconds = asked_seconds = 0.0
+        for (progress, resource, request), reply in answered:
+            creates = request.if_none_match
+            saved_as = progress.saved_as or (SavedAs.CREATED if creates else SavedAs.UPDATED)
+            error = reply_error(self._client, reply, progress.attempt.url)
+            match reply.verdict:
+                case Verdict.DONE if not has_predecessor(reply):
+                    self.results[progress.attempt] = Stored(saved_as, resource)
+                    continue
+                case Verdict.REFUSED:
+                    self._fail(progress, error)
+                    continue
+                case Verdict.DENIED:
+                    denied = reply
+                    continue
+                case Verdict.DONE:
+                    progress.saved_as = saved_as
+                    progress.check_history = True
+                case Verdict.CONFLICT:
+                    shortest_seconds = max(shortest_seconds, CONFLICT_SECONDS)
+                case _:
+                    # Carried out or not: if the next read finds it there, it was this write that did it.
+                    progress.saved_as = saved_as
+                    progress.check_history = progress.check_history or creates
+                    shortest_seconds = max(shortest_seconds, OUTAGE_SECONDS)
+                    asked_seconds = max(asked_seconds, reply.retry_after_seconds or 0.0)
+            errors[progress] = error
+        if denied is not None:
+            raise self._client.unavailable(denied)
+        return errors, shortest_seconds, asked_seconds
+
+    def _fail(self, progress: _Progress[A], error: MedTechError) -> None:
+        self.results[progress.attempt] = Failed(error)
+
+
+def _as_sent(resource: Resource) -> bytes:
+    """As FHIR has it: without empty strings, objects and lists.
+
+    Published mappings say `"unit": ""`, the service's conversion keeps it, and strict servers refuse the resource.
+    """
+    body = dump_resource(resource)
+    # Most have none, and are not walked.
+    return dump_resource(_without_empties(resource)) if any(empty in body for empty in _EMPTIES) else body
+
+
+def _without_empties(element: Any) -> Any:
+    """From a list only empty objects are removed: in other lists the place of an element counts."""
+    if isinstance(element, dict):
+        kept = {name: _without_empties(each) for name, each in element.items()}
+        return {name: each for name, each in kept.items() if each not in ("", {}, [])}
+    if isinstance(element, list):
+        return [each for each in map(_without_empties, element) if each != {}]
+    return element
