@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, str] = {
     "dead_letter": "errors dotnet model storage",
     "ingest": "errors dotnet model settings normalize group dead_letter",
     "transform": "errors dotnet model mapping group",
-    "persist": "errors dotnet model settings mapping transform",
+    "persist": "errors dotnet model settings transform",
     "flush": "errors dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "application": "dotnet settings storage mapping group dead_letter ingest persist flush validation",

@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from medtech.dotnet.numbers import INT64_MAX
+from medtech.dotnet.text import BLANKS, ESCAPES, well_formed
 
 MAX_DEPTH = 512
 """Deeper documents are refused, so that whoever walks one may recurse. The service reads any depth."""
@@ -59,8 +60,7 @@ class Node:
         self.name_position = name_position
 
 
-# .NET's white space is Python's without the four information separators; NUL is skipped like it.
-_BLANK = r"\x00\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BLANK = f"{BLANKS}\0"  # Json.NET skips NUL like a blank
 _BLANKS = re.compile(rf"[{_BLANK}]*")
 _COMMENT = re.compile(r"/(?:/[^\r\n]*|\*.*?\*/)", re.DOTALL)
 _STRING = {
@@ -68,8 +68,6 @@ _STRING = {
     "'": re.compile(r"'([^'\\]*+(?:\\.[^'\\]*+)*+)'", re.DOTALL),
 }
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
 _NAME = re.compile(r"[\w$]++")
 _NUMBER = re.compile(rf"[-+a-fA-FxX.0-9]++(?=[{_BLANK},}}\])/]|\Z)")
 _WORD = re.compile(rf"(?:true|false|null|undefined|NaN|Infinity|-Infinity)(?=[{_BLANK},}}\]]|/[/*]|\Z)")
@@ -211,17 +209,15 @@ class Reader:
             raise self.error("a string is not closed")
         content = found[1]
         if "\\" in content:
-            content = _ESCAPE.sub(self._unescaped, content)
-            if _SURROGATE.search(content):
-                # Two escapes may make one character; a half alone becomes the replacement character.
-                content = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            # Two escapes may make one character; half of one alone becomes the replacement character.
+            content = well_formed(_ESCAPE.sub(self._unescaped, content))
         self._at = found.end()
         return content
 
     def _unescaped(self, found: re.Match[str]) -> str:
         if found[1] is not None:
             return chr(int(found[1], 16))
-        character = _ESCAPED.get(found[2])
+        character = ESCAPES.get(found[2])
         if character is None:
             raise self.error("a string has an unknown escape")
         return character

@@ -17,6 +17,7 @@ from typing import Any
 
 from medtech.dotnet import times
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, format_double
+from medtech.dotnet.text import ESCAPES
 from medtech.dotnet.times import NoDate, json_date, utc_ticks
 
 
@@ -32,11 +33,7 @@ class NoReading(ValueError):
 
 def is_date(token: Any) -> bool:
     """Whether Json.NET would have made a date of this string."""
-    return type(token) is str and _may_be_date(token) and json_date(token) is not None
-
-
-def _may_be_date(text: str) -> bool:
-    return len(text) >= 9 and (text[10:11] == "T" or text[0] == "/")
+    return type(token) is str and json_date(token) is not None
 
 
 def text_reading(token: Any) -> str | None:
@@ -47,11 +44,8 @@ def text_reading(token: Any) -> str | None:
     """
     kind = type(token)
     if kind is str:
-        if len(token) >= 9 and (token[10:11] == "T" or token[0] == "/"):
-            moment = json_date(token)
-            if moment is not None:
-                return times.format_invariant(moment.ticks)
-        return token  # type: ignore[no-any-return]
+        moment = json_date(token)
+        return token if moment is None else times.format_invariant(moment.ticks)
     if kind is int:
         if INT64_MIN <= token <= INT64_MAX:
             return str(token)
@@ -78,7 +72,7 @@ def time_reading(token: Any) -> int:
     ticks = utc_ticks(token)
     if ticks is not None:
         return ticks
-    if type(token) is str and _may_be_date(token):
+    if type(token) is str:
         moment = json_date(token)
         if moment is not None:
             return moment.ticks
@@ -114,7 +108,7 @@ def json_text(token: Any) -> str:
 
 def _write(token: Any, pieces: list[str]) -> None:
     if isinstance(token, str):
-        moment = json_date(token) if type(token) is str and _may_be_date(token) else None
+        moment = json_date(token) if type(token) is str else None
         pieces.append(_quoted(token) if moment is None else f'"{times.format_iso(moment)}"')
     elif isinstance(token, bool):
         pieces.append("true" if token else "false")
@@ -148,7 +142,7 @@ def _json_double(value: float) -> str:
 
 
 _ESCAPED = re.compile('["\\\\\x00-\x1f\x85\u2028\u2029]')
-_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+_SHORT_ESCAPES = {character: f"\\{letter}" for letter, character in ESCAPES.items() if letter not in "'/"}
 
 
 def _quoted(text: str) -> str:

@@ -4,15 +4,13 @@ Equality is Json.NET's and converts nothing. Order knows numbers and texts (a da
 before every text; of anything else it says nothing (null).
 """
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
+from medtech.dotnet.numbers import compare_doubles
+from medtech.dotnet.text import code_units
 from medtech.dotnet.tokens import Text, is_date, text_reading, time_reading
-
-# Json.NET calls two doubles equal when they differ by less than this part of their size.
-_EPSILON = 2.220446049250313e-16
 
 
 def truth(value: Any) -> bool:
@@ -37,19 +35,12 @@ def equal(left: Any, right: Any) -> bool:
     if kind is not type(right):
         return False
     if kind is float:
-        return left == right or _nearly_equal(left, right)
+        return compare_doubles(left, right) == 0
     if kind is list:
         return len(left) == len(right) and all(map(equal, left, right))
     if kind is dict:
         return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
     return bool(left == right)
-
-
-def _nearly_equal(left: float, right: float) -> bool:
-    if math.isnan(left) or math.isnan(right):
-        return math.isnan(left) and math.isnan(right)
-    tolerance = (abs(left) + abs(right) + 10.0) * _EPSILON
-    return -tolerance < left - right < tolerance
 
 
 def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
@@ -66,7 +57,7 @@ def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | 
 
 def _order_key(text: str | None) -> tuple[bool, bytes]:
     """Null first, then texts by their UTF-16 code units, as .NET's ordinal comparison has them."""
-    return (False, b"") if text is None else (True, text_of(text).encode("utf-16-be", "surrogatepass"))
+    return (False, b"") if text is None else (True, code_units(text_of(text)))
 
 
 COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {

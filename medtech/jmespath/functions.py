@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.dotnet.text import code_units, from_code_units
 from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
 from medtech.jmespath.comparison import equal, text_of
 from medtech.jmespath.errors import ExpressionFailed
@@ -228,14 +229,14 @@ def _insert_string(text: str, addition: str, position: int) -> str:
         if is_date(string):
             raise wrong_type("insertString", place, STRING, string)
     # Positions count UTF-16 units; most texts have as many as characters.
-    units = text.encode("utf-16-le", "surrogatepass") if not text.isascii() else b""
+    units = code_units(text) if not text.isascii() else b""
     if not 0 <= position <= (len(units) // 2 or len(text)):
         raise ExpressionFailed("fails in insertString(): argument 3 is a position outside of the text")
     if len(units) <= 2 * len(text):
         return Text(text[:position] + addition + text[position:])
-    inserted = units[: 2 * position] + addition.encode("utf-16-le", "surrogatepass") + units[2 * position :]
+    inserted = units[: 2 * position] + code_units(addition) + units[2 * position :]
     # A character that is cut in half becomes two U+FFFD when .NET writes it.
-    return Text(inserted.decode("utf-16-le", "replace"))
+    return Text(from_code_units(inserted))
 
 
 @function("to_string", ANY)
@@ -271,12 +272,9 @@ def _from_unix_timestamp_ms(milliseconds: int) -> str:
     return _date("fromUnixTimestampMs", milliseconds, ticks.TICKS_PER_MILLISECOND)
 
 
-_UNIX_EPOCH = ticks.from_unix_seconds(0)
-
-
 def _date(name: str, units: int, unit_ticks: int) -> str:
     """A date, so a plain `str`: its readings are those of a date in the message."""
-    moment = _UNIX_EPOCH + units * unit_ticks
+    moment = ticks.UNIX_EPOCH + units * unit_ticks
     if not 0 <= moment <= ticks.MAX_TICKS:
         raise ExpressionFailed(f"fails in {name}(): argument 1 lies outside of the years 1 to 9999")
     text = ticks.format_iso(moment)
@@ -420,7 +418,7 @@ def _ordered_as_texts(keys: list[str]) -> list[Any]:
         raise ExpressionFailed("fails in sort_by(): the expression gives both dates and other strings")
     if dates:
         return [time_reading(key) for key in keys]
-    return [text_of(key).encode("utf-16-be", "surrogatepass") for key in keys]
+    return [code_units(text_of(key)) for key in keys]
 
 
 def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:

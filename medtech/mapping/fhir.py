@@ -12,9 +12,10 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from medtech.dotnet.json_reader import Node
+from medtech.dotnet.text import trimmed
 from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
 from medtech.errors import ErrorType, MappingInvalid
-from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of, trimmed
+from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of
 
 _KIND = "CollectionFhir"
 _TEMPLATE_KIND = "CodeValueFhir"

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from medtech.dotnet.json_reader import Node
+from medtech.dotnet.text import is_blank
 from medtech.jmespath.expression import Expression, compile_expression
 from medtech.jsonpath.path import Path, compile_path
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
 from medtech.mapping.expression import INVALID, MATCHED_TOKEN, SeveralTokens
 from medtech.mapping.matching import Scan, Search
-from medtech.mapping.schema import Container, Issues, Section, describe, is_blank, shortened
+from medtech.mapping.schema import Container, Issues, Section, describe, shortened
 
 _LANGUAGES = {"JsonPath": 0, "JmesPath": 1}
 _JSONPATH, _JMESPATH = _LANGUAGES.values()

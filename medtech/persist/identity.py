@@ -7,6 +7,7 @@ Device would be created are read too, and what is not there is created, Patients
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from medtech.dotnet.text import is_blank
 from medtech.errors import (
     DeviceNotFound,
     EncounterIdentityNotDefined,
@@ -22,7 +23,6 @@ from medtech.errors import (
     PatientNotFound,
     ResourceRefused,
 )
-from medtech.mapping.schema import is_blank
 from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor, version_from
 from medtech.persist.client import OUTAGE_SECONDS, FhirClient, matches

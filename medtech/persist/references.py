@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote
 
+from medtech.dotnet.text import well_formed
 from medtech.persist.answers import Resource
 
 INDEXED_CHARACTERS = 128
@@ -20,7 +21,7 @@ class Identifier(NamedTuple):
     @classmethod
     def of(cls, system: str, value: str) -> "Identifier":
         """Half a surrogate pair, which a message may hold and JSON on the wire may not, becomes U+FFFD as in .NET."""
-        return cls(system, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return cls(system, well_formed(value))
 
     def search_value(self) -> str:
         """The token of a search (FHIR R4 search, "escaping"); a long value is also searched as servers cut it."""

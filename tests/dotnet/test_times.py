@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.text import BLANKS
 from medtech.dotnet.ticks import MAX_TICKS
 from medtech.dotnet.ticks import format_iso as format_ticks
 from medtech.dotnet.times import NoDate, format_invariant, format_iso, json_date, parse, utc_ticks
@@ -119,6 +120,11 @@ PARSED = [
     ("2019-02-01 T 10 : 00 : 01.5Z", "2019-02-01T10:00:01.5000000Z"),
     ("2019 02 01T10:00", "2019-02-01T10:00:00.0000000Z"),
     ("10:00 2019-02-01+02:00", "2019-02-01T08:00:00.0000000Z"),
+    ("1/2/2024, 3:04:05\u202fPM", "2024-01-02T15:04:05.0000000Z"),  # as browsers write it
+    ("1/2/2024\u00a03:04 PM", "2024-01-02T15:04:00.0000000Z"),
+    ("\u3000Friday,\u2003February\u20091,\u20052019\x8510:46\u2028PM\u2029", "2019-02-01T22:46:00.0000000Z"),
+    ("2019-02-01\u00a0T\u00a010\u00a0:\u00a000\u00a0+02:00", "2019-02-01T08:00:00.0000000Z"),
+    ("2019\u202f02\u202f01", "2019-02-01T00:00:00.0000000Z"),
 ]
 
 
@@ -166,11 +172,20 @@ def test_text_is_parsed_by_the_invariant_culture(text: str, iso: str) -> None:
         "0001-01-01 00:00:00 +01:00",
         "9999-12-31 23:59:59 -01:00",
         "2019-02-01 10:00" + " " * 100,
+        "2019-02-01\u200b10:00",  # a blank to the eye only
+        "2019-02-01\x1c10:00",
+        "2019-02-01 10:0\u00a00",
     ],
 )
 def test_text_that_is_no_date(text: str) -> None:
     with pytest.raises(NoDate):
         parse(text)
+
+
+@given(st.sampled_from([text for text, _ in PARSED if " " in text]), st.data())
+def test_every_blank_is_a_space(text: str, data: st.DataObject) -> None:
+    other = "".join(data.draw(st.sampled_from(BLANKS)) if each == " " else each for each in text)
+    assert parse(other) == parse(text)
 
 
 @pytest.mark.parametrize("text", ["22:46:01", "22:46", "12:30 PM", "2 am", "00:00:00Z"])
