@@ -15,14 +15,14 @@ from medtech.dotnet.tokens import json_text
 from medtech.jsonpath.errors import PathFailed, PathInvalid
 from medtech.jsonpath.path import Path, compile_path, walk
 from medtech.jsonpath.syntax import (
-    AnyField,
     AnyIndex,
+    AnyName,
     Exists,
-    Field,
-    Fields,
     Filter,
     Index,
     Indexes,
+    Name,
+    Names,
     Query,
     Slice,
     Step,
@@ -275,6 +275,19 @@ def test_names() -> None:
         assert compile_path(path).names is None
 
 
+def _several(letter: str, count: int) -> str:
+    return "@[" + ",".join(f"'{letter}{number}'" for number in range(count)) + "]"
+
+
+def test_more_combinations_of_names_than_are_kept_select_only_objects_that_have_both() -> None:
+    path = compile_path(f"$..[?({_several('a', 8)} && {_several('b', 9)})]")
+    both = {"a0": 1, "b8": 1}
+    assert path.find([{"a0": 1}, {"b0": 1}, both]) == [both]
+    deep = path.deep_condition
+    assert deep is not None
+    assert not deep.names_suffice
+
+
 @pytest.mark.parametrize(
     ("condition", "required", "suffices"),
     [
@@ -298,6 +311,12 @@ def test_names() -> None:
         ("@[0]", None, False),
         ("1", None, False),
         (" || ".join(f"@.a{n}" for n in range(65)), None, False),
+        (f"{_several('a', 8)} && {_several('b', 8)}", [{f"a{n}", f"b{m}"} for n in range(8) for m in range(8)], True),
+        # of more than 64 combinations one side is asked, which does not suffice
+        (f"{_several('a', 8)} && {_several('b', 9)}", [{f"a{n}"} for n in range(8)], False),
+        (f"@.c || {_several('a', 8)} && {_several('b', 9)}", [{"c"}, *({f"a{n}"} for n in range(8))], False),
+        (f"{_several('a', 8)} && {_several('b', 9)} && @.c", [{f"a{n}", "c"} for n in range(8)], False),
+        ("$.b && @.a", [{"a"}], False),
     ],
 )
 def test_required_names_of_a_deep_condition(condition: str, required: list[set[str]] | None, suffices: bool) -> None:
@@ -438,17 +457,17 @@ def selected(step: Step, token: Any) -> list[Any]:
     inside = token if isinstance(token, dict) else {}
     elements = token if isinstance(token, list) else []
     match step:
-        case Field(name, True):
+        case Name(name, True):
             return [child for found, child in below(token) if found == name]
-        case Field(name):
+        case Name(name):
             return [inside[name]] if name in inside else []
-        case Fields(names, True):
+        case Names(names, True):
             return [child for found, child in below(token) for name in names if found == name]
-        case Fields(names):
+        case Names(names):
             return [inside[name] for name in names if name in inside]
-        case AnyField(True):
+        case AnyName(True):
             return [token, *(child for _, child in below(token))]
-        case AnyField():
+        case AnyName():
             return list(inside.values())
         case Index(index):
             return [elements[index]] if -len(elements) <= index < len(elements) else []
