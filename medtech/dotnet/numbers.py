@@ -1,7 +1,7 @@
-"""Numbers as .NET reads and prints them in the invariant culture, where that decides what reaches an Observation.
+"""Numbers as .NET reads, prints and compares them in the invariant culture.
 
-Source of the rules: `token.jsonl` of the conformance vectors (`string`), and .NET's documentation of the round-trip
-format and of `Convert`.
+Source of the rules: `token.jsonl` of the conformance vectors (`string`), .NET's documentation of the round-trip format
+and of `Convert`, and Json.NET's comparison of doubles.
 """
 
 import math

@@ -125,6 +125,8 @@ def walk(token: Any) -> Iterator[Any]:
 
 def _objects(token: Any) -> list[dict[str, Any]]:
     """The objects of `walk`, in a third of its time."""
+    # Recursion, one frame a level as in `_scan`: a loop takes 1.3 times as long, and of the 1,000 frames that Python
+    # has, the 512 levels of the deepest document leave enough to whoever calls.
     found: list[dict[str, Any]] = []
 
     def collect(container: Any) -> None:

@@ -12,17 +12,17 @@ from medtech.dotnet.ticks import format_iso as format_ticks
 from medtech.dotnet.times import NoDate, format_invariant, format_iso, json_date, parse, utc_ticks
 
 JSON_DATES = [
-    ("2019-02-01T22:46:01", "2019-02-01T22:46:01", "no zone is none when written again"),
+    ("2019-02-01T22:46:01", "2019-02-01T22:46:01", "without a zone it is written again without"),
     ("2019-02-01T22:46:01.500Z", "2019-02-01T22:46:01.5Z", "trailing zeros go"),
     ("2019-02-01T22:46:01.0000000Z", "2019-02-01T22:46:01Z", "an empty fraction goes whole"),
     ("2019-02-01T22:46:01z", "2019-02-01T22:46:01Z", None),
     ("2019-02-01T22:46:01+02:00", "2019-02-01T20:46:01+00:00", "an offset becomes the service's own"),
     ("2019-02-01T22:46:01+02", "2019-02-01T20:46:01+00:00", None),
-    ("2019-02-01T22:46:01+02:", "2019-02-01T20:46:01+00:00", "the reader takes a colon with nothing behind it"),
+    ("2019-02-01T22:46:01+02:", "2019-02-01T20:46:01+00:00", "the reader takes a colon with nothing after it"),
     ("2019-02-01T22:46:01-99:99", "2019-02-06T03:25:01+00:00", "offsets have no limit but their digits"),
     ("2019-02-01T22:46:01.123456789", "2019-02-01T22:46:01.1234567", "two further digits are swallowed"),
     ("2019-02-01T22:46:0130", "2019-02-01T22:46:01", "here too"),
-    ("2019-02-01T22:46:01:30", "2019-02-01T22:46:01", "and behind a colon"),
+    ("2019-02-01T22:46:01:30", "2019-02-01T22:46:01", "and after a colon"),
     ("2019-02-01T24:00:00.000Z", "2019-02-02T00:00:00Z", "midnight at the end of a day"),
     ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+00:00", "stays at the first tick"),
     ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.9999999+00:00", "stays at the last tick"),

@@ -206,7 +206,7 @@ def test_a_failure_says_template_expression_line_and_reason_and_no_value() -> No
     _, failures = _extracted(_template(), {"d": "secret"}, tokens, matches_objects=True)
     texts = [failure.error.message for failure in failures]
     assert [failure.error.name for failure in failures] == ["IncompatibleData", "IncompatibleData"]
-    assert "Template 3 ('heartRate'), 'timestampExpression': the text is no time" in texts[0]
+    assert "Template 3 ('heartRate'), 'timestampExpression': the text is not a time" in texts[0]
     assert "read by $.t (line 5 of" in texts[0]
     assert "'hr': an object has no text reading" in texts[1]
     assert "secret" not in "".join(texts)
