@@ -11,7 +11,7 @@ from medtech.errors import ErrorType, MappingInvalid, NotSupported
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
-from medtech.mapping.matching import Failed, Matcher, Scan, Search
+from medtech.mapping.matching import Matcher, Scan, Search
 from medtech.mapping.schema import Issues, read_collection
 from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
@@ -52,16 +52,15 @@ class DeviceMapping:
             document = message_document(parsed, properties, system_properties)
         else:
             document = {"Body": parsed, "Properties": _UNREAD, "SystemProperties": _UNREAD}
-        failed: Failed = {}
-        matches = matcher.find(document, failed)
-        found = matches.keys() | failed.keys() if failed else matches
+        tokens, failed = matcher.find(document)
+        found = tokens.keys() | failed.keys() if failed else tokens
         for index in sorted(found) if len(found) > 1 else found:
             if index in failed:
                 template = self.templates[index]
                 failures.append(template.failure(template.type_match, failed[index], -1))
                 continue
             self._extracts[index](
-                document, matches[index], ingestion_time, partition, sequence_number, measurements, failures
+                document, tokens[index], ingestion_time, partition, sequence_number, measurements, failures
             )
         # Half the time of the NamedTuple's own constructor, which only does the same.
         return tuple.__new__(Normalized, (measurements, failures))
