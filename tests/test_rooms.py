@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, str] = {
     "dead_letter": "errors dotnet model storage",
     "ingest": "errors dotnet model settings normalize group dead_letter",
     "transform": "errors dotnet model mapping",
-    "persist": "errors dotnet model settings mapping transform",
+    "persist": "errors dotnet model settings transform",
     "flush": "errors dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "application": "dotnet settings storage mapping group dead_letter ingest persist flush validation",
@@ -35,19 +35,21 @@ MAY_IMPORT: dict[str, str] = {
 }
 
 
-def _imported(module: Path) -> set[str]:
-    """The rooms that a module imports, wherever in it."""
+def _names(module: Path) -> set[str]:
+    """The full names of all that a module imports, wherever in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             assert node.level == 0, f"{module.name} imports relatively"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("medtech.")}
+            found |= {alias.name for alias in node.names}
     return found
+
+
+def _imported(module: Path) -> set[str]:
+    """The rooms that a module imports."""
+    return {name.split(".")[1] for name in _names(module) if name.startswith("medtech.")}
 
 
 def _rooms() -> dict[str, set[str]]:
@@ -64,6 +66,17 @@ ROOMS = _rooms()
 @pytest.mark.parametrize("room", sorted(ROOMS.keys() | MAY_IMPORT.keys()))
 def test_a_room_imports_what_the_drawing_says(room: str) -> None:
     assert sorted(ROOMS.get(room, ())) == sorted(MAY_IMPORT.get(room, "").split())
+
+
+SYNTAX_IMPORTS = {"jsonpath": {"errors", "patterns"}, "jmespath": {"errors"}}
+"""A syntax is a tree and its text. It is read without what evaluates it."""
+
+
+@pytest.mark.parametrize("language", SYNTAX_IMPORTS)
+def test_a_syntax_does_not_import_its_evaluator(language: str) -> None:
+    inside = f"medtech.{language}."
+    imported = {name for name in _names(PACKAGE / language / "syntax.py") if name.startswith(inside)}
+    assert {name.removeprefix(inside).split(".")[0] for name in imported} == SYNTAX_IMPORTS[language]
 
 
 def test_no_room_imports_one_that_imports_it() -> None:

@@ -1,4 +1,4 @@
-"""Readings as decimals: what a .NET decimal takes, with every digit it came with.
+"""Readings as decimals: what a .NET decimal takes, with every digit kept.
 
 Source: .NET's number styles Float and AllowTrailingSign in the invariant culture, and the conformance vectors. Two
 rules are ours (SPEC section 6): no group separators (24), and no number that would lose a digit (21).
@@ -7,8 +7,10 @@ rules are ours (SPEC section 6): no group separators (24), and no number that wo
 import re
 from decimal import Decimal, InvalidOperation
 
+from medtech.dotnet.text import NUMBER_BLANKS
+
 MAX_DIGITS = 28
-"""Digits that a .NET decimal keeps; of more it silently rounds the last ones away."""
+"""Digits that a .NET decimal keeps; it silently rounds further ones away."""
 
 _LARGEST = Decimal(2**96 - 1)
 
@@ -16,23 +18,22 @@ _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,13})(?:\.[0-9]{1,13})?", re.ASCII)
 """A decimal of at most 27 digits that is a JSON number too."""
 
 _NUMBER = re.compile(
-    r"[\t-\r ]*(?P<sign>[-+])?(?P<digits>[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[-+]?[0-9]{1,9}))?"
-    r"[\t-\r ]*(?P<trailing>[-+])?[\t-\r ]*\x00*",
-    re.ASCII,
+    rf"[{NUMBER_BLANKS}]*(?P<sign>[-+])?(?P<digits>[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE](?P<exponent>[-+]?[0-9]{{1,9}}))?"
+    rf"[{NUMBER_BLANKS}]*(?P<trailing>[-+])?[{NUMBER_BLANKS}]*\x00*"
 )
 
 
 class NotANumber(ValueError):
-    """The text is no number, or none that a decimal holds to its last digit."""
+    """The text is not a number, or not one that a decimal holds to its last digit."""
 
 
 def is_plain(text: str) -> bool:
-    """Is the text a decimal and a JSON number without a closer look? Nearly every reading is."""
+    """Whether the text is at first sight a decimal and a JSON number. Nearly every reading is."""
     return _is_plain_integer(text) or _PLAIN.fullmatch(text) is not None
 
 
 def parse(text: str) -> Decimal:
-    """The decimal of a text: its scale is kept (`78.50`), an exponent is spent (`1.50E1` is `15.0`)."""
+    """The decimal of a text; raises NotANumber. `78.50` keeps its scale, `1.50E1` is `15.0`."""
     if _is_plain_integer(text):
         return Decimal(text)
     if _PLAIN.fullmatch(text):
@@ -63,12 +64,12 @@ def plain(number: Decimal) -> str:
 
 
 def _is_plain_integer(text: str) -> bool:
-    """Only to be quick with most readings: the patterns say the same of them."""
+    """A short cut for most readings: the patterns say the same of them."""
     return text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS
 
 
 def _signed(number: Decimal, negate: bool) -> Decimal:
-    """Without arithmetic, which would round to the context; .NET has no negative zero in text."""
+    """The sign without arithmetic, which would round to the context; .NET prints no negative zero."""
     if not number:
         return number.copy_abs()
     return number.copy_negate() if negate else number

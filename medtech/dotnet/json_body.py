@@ -10,13 +10,13 @@ from medtech.dotnet.json_reader import MAX_DEPTH, LocatedSyntaxError, Reader
 
 
 class NotJson(ValueError):
-    """A body that the service would not read; the message says what is wrong with it and how to send it instead."""
+    """A body that the service would not read; the message says what is wrong with it and what to send instead."""
 
 
 def parse_body(body: bytes) -> Any:
     """The JSON of a message body; raises NotJson where the service would find none.
 
-    An empty body is null, a byte order mark is skipped. Text behind the first value is ignored; a second value is
+    An empty body is null, a byte order mark is skipped. Text after the first value is ignored; a second value is
     an error, because it would be lost.
     """
     if not body:
@@ -60,7 +60,7 @@ def _parse_tolerantly(body: bytes) -> Any:
         value = reader.read()
     except LocatedSyntaxError as error:
         raise NotJson(
-            f"The message body is no JSON: line {error.line}, position {error.position}: {error.message}."
+            f"The message body is not JSON: line {error.line}, position {error.position}: {error.message}."
         ) from None
     try:
         reader.read()

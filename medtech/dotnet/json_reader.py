@@ -1,9 +1,9 @@
 """JSON as Json.NET's text reader takes it, which is more than JSON: single quotes, comments, names without quotes, NaN,
 Infinity, undefined, octal and hexadecimal integers, a comma before a closing bracket, empty array elements.
 
-One reader for two uses. A message body that strict JSON refuses becomes plain Python values; the text of a mapping
-becomes Nodes that know their place, so that an error can point at its line. It keeps its own stack: the depth of a
-document never becomes the depth of Python's.
+There is one reader for two uses. A message body that strict JSON refuses becomes plain Python values; the text of a
+mapping becomes Nodes that know their place, so that an error can point at its line. The reader keeps its own stack: a
+deep document does not make Python's stack deep.
 """
 
 import math
@@ -13,12 +13,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from medtech.dotnet.numbers import INT64_MAX
+from medtech.dotnet.text import BLANKS, ESCAPES, well_formed
 
 MAX_DEPTH = 512
-"""Deeper documents are refused, so that whoever walks one may recurse. The service reads any depth."""
+"""Deeper documents are refused; the service reads any depth.
+
+Python has 1,000 frames by default, so a walk may use one frame a level, but not two, and only where little else is on
+the stack. What may be called from deep inside uses a loop.
+"""
 
 _MAX_INTEGER_LENGTH = 380
-"""Json.NET refuses longer integers."""
+"""Digits of an integer; Json.NET refuses longer ones."""
 
 
 class LocatedSyntaxError(ValueError):
@@ -34,10 +39,10 @@ class LocatedSyntaxError(ValueError):
 class Node:
     """A JSON value with its place.
 
-    `line` counts from 1; `position` is how many characters of the line are read when the value is known, as
-    Json.NET's IJsonLineInfo counts: behind the opening bracket of an object or array, behind the last character of
-    anything else. `name_line` and `name_position` are the place behind the colon of the property that holds the
-    value, -1 where none does. `pointer` is its JSON pointer (RFC 6901).
+    `line` counts from 1; `position` is how many characters of the line have been read when the value is known, as
+    Json.NET's IJsonLineInfo counts: up to and with the opening bracket of an object or array, the last character of
+    anything else. `name_line` and `name_position` are the place after the colon of the property that holds the value,
+    -1 if no property does. `pointer` is its JSON pointer (RFC 6901).
     """
 
     __slots__ = ("line", "name_line", "name_position", "pointer", "position", "value")
@@ -59,8 +64,7 @@ class Node:
         self.name_position = name_position
 
 
-# .NET's white space is Python's without the four information separators; NUL is skipped like it.
-_BLANK = r"\x00\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BLANK = f"{BLANKS}\0"  # Json.NET skips NUL like a blank
 _BLANKS = re.compile(rf"[{_BLANK}]*")
 _COMMENT = re.compile(r"/(?:/[^\r\n]*|\*.*?\*/)", re.DOTALL)
 _STRING = {
@@ -68,8 +72,6 @@ _STRING = {
     "'": re.compile(r"'([^'\\]*+(?:\\.[^'\\]*+)*+)'", re.DOTALL),
 }
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
 _NAME = re.compile(r"[\w$]++")
 _NUMBER = re.compile(rf"[-+a-fA-FxX.0-9]++(?=[{_BLANK},}}\])/]|\Z)")
 _WORD = re.compile(rf"(?:true|false|null|undefined|NaN|Infinity|-Infinity)(?=[{_BLANK},}}\]]|/[/*]|\Z)")
@@ -83,7 +85,7 @@ _WORDS = {
     "-Infinity": -math.inf,
 }
 _INTEGER = re.compile(r"-?[0-9]+")
-# Possessive: giving digits back cannot help, and trying to would take the square of their number.
+# Possessive: giving digits back cannot help, and trying would take quadratic time.
 _FRACTION = re.compile(r"-?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 _OCTAL = re.compile(r"0[0-7]+")
@@ -93,7 +95,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 class Reader:
     """Reads the JSON values of a text, one at each `read`.
 
-    `located` chooses Nodes, with fractions as exact Decimals, over plain values, with fractions as floats.
+    With `located` they are Nodes, with fractions as exact Decimals; otherwise plain values, with fractions as floats.
     """
 
     def __init__(self, text: str, *, located: bool = False) -> None:
@@ -143,9 +145,9 @@ class Reader:
         return self._at == len(self._text)
 
     def _go_to_next_value(self, containers: list[Any], pointers: list[str], fresh: bool) -> bool:
-        """Past brackets and commas to where the next value (or name) starts; False when the outermost one is closed.
+        """Goes past brackets and commas to the next value (or name); returns False when the outermost one is closed.
 
-        A comma leaves a container as `fresh` as its opening bracket does: it may be closed right away.
+        After a comma a container is as `fresh` as after its opening bracket: it may be closed right away.
         """
         while containers:
             self._skip()
@@ -175,7 +177,7 @@ class Reader:
         if character == '"' or character == "'":
             return self._string(character)
         if character == "," and inside:
-            return None  # an empty place, which the service reads as undefined; the comma is still to come
+            return None  # an empty element, which the service reads as undefined; the comma is read next
         word = _WORD.match(text, at)
         if word is not None:
             self._at = word.end()
@@ -211,17 +213,15 @@ class Reader:
             raise self.error("a string is not closed")
         content = found[1]
         if "\\" in content:
-            content = _ESCAPE.sub(self._unescaped, content)
-            if _SURROGATE.search(content):
-                # Two escapes may make one character; a half alone becomes the replacement character.
-                content = content.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            # Two escapes may make one character; half of one alone becomes the replacement character.
+            content = well_formed(_ESCAPE.sub(self._unescaped, content))
         self._at = found.end()
         return content
 
     def _unescaped(self, found: re.Match[str]) -> str:
         if found[1] is not None:
             return chr(int(found[1], 16))
-        character = _ESCAPED.get(found[2])
+        character = ESCAPES.get(found[2])
         if character is None:
             raise self.error("a string has an unknown escape")
         return character
@@ -240,7 +240,7 @@ class Reader:
         blanks = _BLANKS.match(text, self._at)
         self._at = blanks.end() if blanks else self._at
         if not text.startswith(":", self._at):
-            raise self.error("a colon is missing behind a property name")
+            raise self.error("a colon is missing after a property name")
         self._at += 1
         return name
 

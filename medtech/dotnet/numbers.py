@@ -1,11 +1,14 @@
-"""Numbers as .NET reads and prints them in the invariant culture, where that decides what reaches an Observation.
+"""Numbers as .NET reads, prints and compares them in the invariant culture.
 
-Source of the rules: `token.jsonl` of the conformance vectors (`string`), and .NET's documentation of the round-trip
-format and of `Convert`.
+Source of the rules: `token.jsonl` of the conformance vectors (`string`), .NET's documentation of the round-trip format
+and of `Convert`, and Json.NET's comparison of doubles.
 """
 
 import math
 import re
+import sys
+
+from medtech.dotnet.text import NUMBER_BLANKS, trimmed
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -14,10 +17,10 @@ _PLAIN_DIGITS = 17
 """From 1e17 on .NET prints an exponent; Python's `repr` does so from 1e16 on."""
 
 _FLOAT = re.compile(
-    r"[\t-\r ]*+(?P<number>[+-]?(?:[0-9][0-9,]*+(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)[\t-\r ]*+\x00*+",
-    re.ASCII,
+    rf"[{NUMBER_BLANKS}]*+(?P<number>[+-]?(?:[0-9][0-9,]*+(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)"
+    rf"[{NUMBER_BLANKS}]*+\x00*+"
 )
-_INTEGER = re.compile(r"[\t-\r ]*+(?P<sign>[+-]?)(?P<digits>[0-9]++)[\t-\r ]*+\x00*+", re.ASCII)
+_INTEGER = re.compile(rf"[{NUMBER_BLANKS}]*+(?P<sign>[+-]?)(?P<digits>[0-9]++)[{NUMBER_BLANKS}]*+\x00*+")
 _NAMED = {"nan": math.nan, "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf, "-nan": math.nan}
 
 _SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -41,19 +44,31 @@ def format_double(value: float) -> str:
 
 
 def parse_double(text: str) -> float | None:
-    """A text as `Convert.ToDouble` reads it: blanks around, sign, group commas, exponent; None when it is no number."""
+    """A text as `Convert.ToDouble` reads it: blanks around it, sign, group commas, exponent; None if not a number."""
     found = _FLOAT.fullmatch(text)
     if found is None:
-        return _NAMED.get(text.strip().lower())
+        return _NAMED.get(trimmed(text).lower())
     return float(found["number"].replace(",", ""))
 
 
 def parse_int64(text: str) -> int | None:
-    """A text as `Convert.ToInt64` reads it: blanks around, sign, digits; None when it is none or does not fit."""
+    """A text as `Convert.ToInt64` reads it: blanks around it, sign, digits; None if not an integer of 64 bits."""
     found = _INTEGER.fullmatch(text)
     if found is None:
         return None
     digits = found["digits"].lstrip("0") or "0"
-    # 64 bits hold 19 digits; a megabyte of them is not multiplied out to find that it does not fit.
+    # 64 bits hold 19 digits at most: a megabyte of digits is refused without being converted.
     number = int(digits) * (-1 if found["sign"] == "-" else 1) if len(digits) <= 19 else INT64_MAX + 1
     return number if INT64_MIN <= number <= INT64_MAX else None
+
+
+def compare_doubles(left: float, right: float) -> int:
+    """Negative, 0 or positive, as Json.NET compares: equal within a few units of the last place, NaN lowest."""
+    if left == right:
+        return 0
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(right) - math.isnan(left)
+    tolerance = (abs(left) + abs(right) + 10.0) * sys.float_info.epsilon
+    if -tolerance < left - right < tolerance:
+        return 0
+    return 1 if left > right else -1

@@ -16,19 +16,20 @@ TICKS_PER_HOUR = 60 * TICKS_PER_MINUTE
 TICKS_PER_DAY = 24 * TICKS_PER_HOUR
 
 MAX_TICKS = date.max.toordinal() * TICKS_PER_DAY - 1
-"""The last tick of the year 9999: what .NET, FHIR and `date` can all name."""
+"""The last tick of the year 9999, the last that .NET, FHIR and `date` can all express."""
 
-_UNIX_EPOCH = (date(1970, 1, 1).toordinal() - 1) * TICKS_PER_DAY
+UNIX_EPOCH = (date(1970, 1, 1).toordinal() - 1) * TICKS_PER_DAY
+"""The first tick of 1970."""
 
 
 def now() -> int:
-    """The clock, for the edges of the system: stages take a time as an argument."""
-    return _UNIX_EPOCH + time.time_ns() // 100
+    """The current time, for the edges of the system: the stages take a time as an argument."""
+    return UNIX_EPOCH + time.time_ns() // 100
 
 
 def from_unix_seconds(seconds: float) -> int:
     """Ticks of a Unix time in seconds."""
-    return _UNIX_EPOCH + round(seconds * TICKS_PER_SECOND)
+    return UNIX_EPOCH + round(seconds * TICKS_PER_SECOND)
 
 
 def from_datetime(value: datetime) -> int:
@@ -49,7 +50,7 @@ def floor(ticks: int, size: int) -> int:
 def format_iso(ticks: int) -> str:
     """`2022-03-12T10:00:59.9999999Z`: always seven digits, as FHIR periods are stored.
 
-    Kept, because the readings of a flush share their period and the time of writing.
+    Cached, because the readings of a flush share their period and the time of writing.
     """
     minutes, rest = divmod(ticks, TICKS_PER_MINUTE)
     seconds = f"{rest:09d}"
@@ -64,7 +65,7 @@ def format_compact(ticks: int) -> str:
 
 @lru_cache(maxsize=64)
 def _minute(minutes: int) -> tuple[str, str]:
-    """What the times of one minute begin with: (`2022-03-12T10:00:`, `202203121000`)."""
+    """How the times of one minute begin: (`2022-03-12T10:00:`, `202203121000`)."""
     days, minute_of_day = divmod(minutes, 24 * 60)
     hour, minute = divmod(minute_of_day, 60)
     day = date.fromordinal(days + 1).isoformat()

@@ -1,10 +1,10 @@
 """Texts as .NET reads them for dates, and dates as it prints them.
 
-Two readers, because the connector has two. `json_date` is what Json.NET does to every string of a message: it decides
-whether the string *is* a date (ISO 8601 in a few shapes, `/Date(ms)/`). `parse` is what `DateTime.Parse` of the
-invariant culture does to a string that a timestamp expression found: month names, slashes, AM and PM, GMT.
+There are two readers because the connector has two. `json_date` does what Json.NET does to every string of a message:
+it decides whether the string *is* a date (ISO 8601 in a few shapes, `/Date(ms)/`). `parse` does what `DateTime.Parse`
+with the invariant culture does to a string that a timestamp expression found: month names, slashes, AM and PM, GMT.
 
-Both give UTC ticks; a time without a zone is UTC. Source of the rules: `token.jsonl` of the conformance vectors.
+Both return UTC ticks; a time without a zone is UTC. Source of the rules: `token.jsonl` of the conformance vectors.
 """
 
 import re
@@ -12,6 +12,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from medtech.dotnet.text import BLANKS
 from medtech.dotnet.ticks import (
     MAX_TICKS,
     TICKS_PER_DAY,
@@ -20,9 +21,8 @@ from medtech.dotnet.ticks import (
     TICKS_PER_MILLISECOND,
     TICKS_PER_MINUTE,
     TICKS_PER_SECOND,
+    UNIX_EPOCH,
 )
-
-_UNIX_EPOCH = (date(1970, 1, 1).toordinal() - 1) * TICKS_PER_DAY
 
 
 class JsonDate(NamedTuple):
@@ -36,21 +36,20 @@ class JsonDate(NamedTuple):
 
 
 # The fraction is possessive: the reader takes up to seven digits and never gives one back, which is why nine digits
-# are a date (two are swallowed as a zone's minutes) and eight are not.
+# are a date (two are swallowed as if they were a zone) and eight are not.
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,7}+))?"
     r"(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2})|:)?|:?[0-9]{2}|:)?"
 )
 _MICROSOFT = re.compile(r"/Date\((-?[0-9]+)(?:([+-])[0-9]{2}(?:[0-9]{2}[^+]*)?)?\)/")
-_ISO_LENGTHS = range(19, 41)
 
 
 def json_date(text: str) -> JsonDate | None:
     """The date that Json.NET makes of a JSON string, or None where it stays a string."""
-    if len(text) in _ISO_LENGTHS and text[10] == "T":
+    if 18 < len(text) < 41 and text[10] == "T":
         found = _ISO.fullmatch(text)
         return None if found is None else _iso_date(found)
-    if text.startswith("/Date("):
+    if text[:6] == "/Date(":
         found = _MICROSOFT.fullmatch(text)
         return None if found is None else _microsoft_date(found)
     return None
@@ -70,7 +69,7 @@ def _iso_date(found: re.Match[str]) -> JsonDate | None:
     if sign is None:
         return JsonDate(ticks, "Z" if utc else "")
     offset = int(zone_hours) * TICKS_PER_HOUR + int(zone_minutes or "0") * TICKS_PER_MINUTE
-    # Past either end of the calendar the service stays at the end.
+    # Past either end of the calendar the service stays at that end.
     ticks = min(ticks + offset, MAX_TICKS) if sign == "-" else max(ticks - offset, 0)
     return JsonDate(ticks, "+00:00")
 
@@ -79,7 +78,7 @@ def _microsoft_date(found: re.Match[str]) -> JsonDate | None:
     milliseconds, sign = found.groups()
     if len(milliseconds) > 19:
         return None
-    ticks = _UNIX_EPOCH + int(milliseconds) * TICKS_PER_MILLISECOND
+    ticks = UNIX_EPOCH + int(milliseconds) * TICKS_PER_MILLISECOND
     if not 0 <= ticks <= MAX_TICKS:
         return None
     # The offset only says where the clock stood: the milliseconds are UTC already.
@@ -89,9 +88,9 @@ def _microsoft_date(found: re.Match[str]) -> JsonDate | None:
 def utc_ticks(text: str) -> int | None:
     """The ticks of `2024-02-29T10:00:00.250Z` and its like; None for other shapes, which `json_date` or `parse` read.
 
-    This is the shape of nearly every message. Its minute is one of few, so it is reckoned once and remembered; what
-    follows is looked up by its digits, which checks them too. That takes half the time of `datetime`'s own parser.
-    What is read here means the same to `json_date` and to `parse`.
+    This is the shape of nearly every time in a message. There are few different minutes, so each is computed once and
+    cached; what follows is looked up by its digits, which checks them too. That takes half the time of `datetime`'s
+    own parser. `json_date` and `parse` read the same from any text that is read here.
     """
     length = len(text)
     try:
@@ -127,7 +126,7 @@ _OFFSETS = {
     for sign, factor in (("+", 1), ("-", -1))
     for minutes in range(14 * 60 + 1)
 }
-"""The ticks of every offset up to 14 hours, by its text; of larger ones the two readers think differently."""
+"""The ticks of every offset up to 14 hours, by its text; the two readers disagree about larger ones."""
 _SECONDS = {f"{number:02d}.": number * TICKS_PER_SECOND for number in range(60)}
 _WHOLE_SECONDS = {f"{number:02d}": number * TICKS_PER_SECOND for number in range(60)}
 _THOUSANDTHS = {f"{number:03d}": number * TICKS_PER_MILLISECOND for number in range(1000)}
@@ -177,7 +176,7 @@ def _civil_ticks(year: int, month: int, day: int) -> int | None:
 
 
 class NoDate(ValueError):
-    """A text that `DateTime.Parse` refuses, or one with a time of day and no date; the message tells which."""
+    """A text that `DateTime.Parse` refuses, or a time of day without a date; the message says which."""
 
 
 _MONTHS = (
@@ -189,7 +188,7 @@ _MONTH_NUMBERS = {name: n for n, full in enumerate(_MONTHS, 1) for name in (full
 _MONTH_NAMES = "|".join(sorted(_MONTH_NUMBERS, key=len, reverse=True))
 _DAY_NAMES = "|".join(name for full in _DAYS for name in (full, full[:3]))
 
-# A name or a designator ends where no letter follows.
+# `\s` is ASCII here: `parse` makes spaces of all other blanks. A name or a designator ends where no letter follows.
 _HALF = r"(?:am|pm)(?![a-z])"
 _TIME = (
     r"(?P<hour>[0-9]{1,2})(?:\s*:\s*(?P<minute>[0-9]{1,2})(?:\s*:\s*(?P<second>[0-9]{1,2})(?P<fraction>\.[0-9]*)?)?"
@@ -220,21 +219,26 @@ _MOMENTS = tuple(
     )
 )
 _TIME_ALONE = re.compile(rf"\s*{_TIME}{_ZONE}\s*\x00*", re.IGNORECASE | re.ASCII)
+_AS_SPACES = dict.fromkeys(map(ord, BLANKS), " ")
+"""To .NET every Unicode blank is a space: browsers put U+202F before AM and PM, and U+00A0 into dates."""
+
 _LONGEST = 100
-"""No date is longer; a text that is goes no further, so a megabyte costs nothing."""
+"""No date is longer. A longer text is refused at once, so that a megabyte costs nothing."""
 
 _OLDEST_SHORT_YEAR = 50
 """Years of two digits: 50-99 are of the twentieth century, 00-49 of the twenty-first."""
 
 
 def parse(text: str) -> int:
-    """Ticks of a text as `DateTime.Parse` reads it, invariant culture; raises NoDate.
+    """Ticks of a text as `DateTime.Parse` reads it in the invariant culture; raises NoDate.
 
-    A time of day alone, which .NET puts on today's date, and a day without a year, which it puts in this year, are
-    refused: what a message means must not depend on when it is read.
+    .NET puts a time of day alone on today's date and a day without a year in this year. Both are refused here: what a
+    message means must not depend on when it is read.
     """
     if len(text) > _LONGEST:
         raise NoDate("no date")
+    if not text.isascii():
+        text = text.translate(_AS_SPACES)
     found = next(filter(None, (moment.fullmatch(text) for moment in _MOMENTS)), None)
     if found is None:
         raise NoDate("a time of day without a date" if _TIME_ALONE.fullmatch(text) else "no date")
@@ -249,15 +253,15 @@ def parse(text: str) -> int:
 
 
 _Parts = dict[str, str | None]
-"""What was found, by the names of the groups; a form without time or zone lacks their names."""
+"""What was found, by the names of the groups; a form without time or zone has no such names."""
 
 
 def _day_ticks(parts: _Parts) -> int | None:
-    """The day's first tick; None where the numbers are no day, or the day has no year."""
+    """The day's first tick; None if the numbers are not a day, or the day has no year."""
     named = parts.get("name") or parts.get("name_first")
     whole = parts["third"] or parts["after"] or parts["two"]
     if not whole and ("hour" in parts or parts["utc"] or parts["sign"] == "-"):
-        return None  # 2019-02 is a day, but no time can follow, and 2019-02-05:00 is no February with an offset
+        return None  # 2019-02 is a day, but no time may follow it, and 2019-02-05:00 is not February with an offset
     if named is None:
         ticks = _numeric_day(parts["first"] or "", parts["second_number"] or "", parts["third"])
     else:
@@ -272,7 +276,7 @@ def _day_ticks(parts: _Parts) -> int | None:
 
 def _named_day(month: int, first: str, second: str | None) -> int | None:
     if second is None:
-        # "Feb 2019" is its first day; "Feb 1" has no year.
+        # "Feb 2019" is the month's first day; "Feb 1" has no year.
         return _civil_ticks(int(first), month, 1) if len(first) > 2 else None
     year, day = (first, second) if len(first) > 2 else (second, first)
     return _civil_ticks(_year(year), month, int(day)) if len(day) <= 2 else None
@@ -281,7 +285,7 @@ def _named_day(month: int, first: str, second: str | None) -> int | None:
 def _numeric_day(first: str, second: str, third: str | None) -> int | None:
     """Year first where the first number has more than two digits, else month, day, year."""
     if third is None:
-        # 2019-02 and 02/2019 are the month's first day; .NET takes 1.2019 and 1,2019 for one too.
+        # 2019-02 and 02/2019 are the month's first day; .NET takes 1.2019 and 1,2019 for months too.
         year, month = (first, second) if len(first) > 2 else (second, first)
         return _civil_ticks(int(year), int(month), 1) if len(year) > 2 and len(month) <= 2 else None
     if len(second) > 2:
@@ -315,7 +319,7 @@ def _time_of_day(parts: _Parts) -> int:
 
 
 def _fraction_ticks(fraction: str | None) -> int:
-    """Any number of digits, rounded to a tick; added up in binary, as .NET does, so that halves fall its way."""
+    """Any number of digits, rounded to a tick; added up in binary, as .NET does, so that halves round the same way."""
     if fraction is None:
         return 0
     total, place = 0.0, 0.1

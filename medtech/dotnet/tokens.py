@@ -1,22 +1,24 @@
 """The tokens of a message and their readings, as Json.NET and .NET have them.
 
 The connector reads a message with Json.NET, which turns every string that looks like a date into one, and a *value*
-is the text that .NET makes of a token. Both are done here lazily: a body becomes plain Python values (orjson's), a
-string stays a string, and it becomes a date only when an expression asks for its text or time reading.
+is the text that .NET makes of a token. Both are done lazily here: a body becomes plain Python values (orjson's), a
+string stays a string, and is read as a date only when an expression asks for its text or its time.
 
     Json.NET's types    Python
     Object, Array       dict, list
-    String, Date        str (`is_date` tells), or Text where it is never a date
+    String, Date        str (`is_date` says which), or Text if never a date
     Integer             int (past 64 bits too)
     Float               float
     Boolean, Null       bool, None (also of `undefined` and of empty places)
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from medtech.dotnet import times
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, format_double
+from medtech.dotnet.text import ESCAPES
 from medtech.dotnet.times import NoDate, json_date, utc_ticks
 
 
@@ -27,16 +29,12 @@ class Text(str):
 
 
 class NoReading(ValueError):
-    """A token that has no such reading; the message names its type, never its value."""
+    """A token without the reading asked for; the message names its type, never its value."""
 
 
 def is_date(token: Any) -> bool:
     """Whether Json.NET would have made a date of this string."""
-    return type(token) is str and _may_be_date(token) and json_date(token) is not None
-
-
-def _may_be_date(text: str) -> bool:
-    return len(text) >= 9 and (text[10:11] == "T" or text[0] == "/")
+    return type(token) is str and json_date(token) is not None
 
 
 def text_reading(token: Any) -> str | None:
@@ -47,11 +45,8 @@ def text_reading(token: Any) -> str | None:
     """
     kind = type(token)
     if kind is str:
-        if len(token) >= 9 and (token[10:11] == "T" or token[0] == "/"):
-            moment = json_date(token)
-            if moment is not None:
-                return times.format_invariant(moment.ticks)
-        return token  # type: ignore[no-any-return]
+        moment = json_date(token)
+        return token if moment is None else times.format_invariant(moment.ticks)
     if kind is int:
         if INT64_MIN <= token <= INT64_MAX:
             return str(token)
@@ -70,26 +65,26 @@ def text_reading(token: Any) -> str | None:
 def time_reading(token: Any) -> int:
     """A token as a time, in UTC ticks; raises NoReading.
 
-    A date of the message reads as itself, another text as .NET's invariant culture parses it; numbers have no time
-    reading, and neither has null.
+    A date of the message reads as itself, another text as .NET's invariant culture parses it; numbers and null have no
+    time reading.
     """
     if not isinstance(token, str):
         raise NoReading(f"{type_name(token)} has no time reading")
     ticks = utc_ticks(token)
     if ticks is not None:
         return ticks
-    if type(token) is str and _may_be_date(token):
+    if type(token) is str:
         moment = json_date(token)
         if moment is not None:
             return moment.ticks
     try:
         return times.parse(token)
     except NoDate as error:
-        raise NoReading(f"the text is no time: {error}") from None
+        raise NoReading(f"the text is not a time: {error}") from None
 
 
 def type_name(token: Any) -> str:
-    """Json.NET's name of the token's type, with its article, for error messages."""
+    """Json.NET's name for the token's type, with its article, for error messages."""
     if isinstance(token, str):
         return "a date" if is_date(token) else "a string"
     if isinstance(token, bool):
@@ -107,37 +102,59 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
 
 def json_text(token: Any) -> str:
     """Compact JSON as Json.NET writes it: a date in ISO form, its fraction without trailing zeros."""
+    # A loop, because it is called from within expressions, whose own nesting is on Python's stack already.
     pieces: list[str] = []
-    _write(token, pieces)
-    return "".join(pieces)
+    values = iter((token,))
+    outer: list[tuple[Iterator[Any], str]] = []
+    while True:
+        for value in values:
+            kind = type(value)
+            if kind is dict:
+                outer.append((values, "}"))
+                values = _members(value, pieces)
+                break
+            if kind is list:
+                outer.append((values, "]"))
+                values = _elements(value, pieces)
+                break
+            pieces.append(_scalar(value))
+        else:
+            if not outer:
+                return "".join(pieces)
+            values, closing = outer.pop()
+            pieces.append(closing)
 
 
-def _write(token: Any, pieces: list[str]) -> None:
+def _members(container: dict[str, Any], pieces: list[str]) -> Iterator[Any]:
+    """The values, each when what stands before it is written."""
+    separator = "{"
+    for name, value in container.items():
+        pieces.append(f"{separator}{_quoted(name)}:")
+        yield value
+        separator = ","
+    if not container:
+        pieces.append(separator)
+
+
+def _elements(container: list[Any], pieces: list[str]) -> Iterator[Any]:
+    separator = "["
+    for value in container:
+        pieces.append(separator)
+        yield value
+        separator = ","
+    if not container:
+        pieces.append(separator)
+
+
+def _scalar(token: Any) -> str:
     if isinstance(token, str):
-        moment = json_date(token) if type(token) is str and _may_be_date(token) else None
-        pieces.append(_quoted(token) if moment is None else f'"{times.format_iso(moment)}"')
-    elif isinstance(token, bool):
-        pieces.append("true" if token else "false")
-    elif token is None:
-        pieces.append("null")
-    elif isinstance(token, float):
-        pieces.append(_json_double(token))
-    elif isinstance(token, dict):
-        separator = "{"
-        for name, value in token.items():
-            pieces.append(f"{separator}{_quoted(name)}:")
-            _write(value, pieces)
-            separator = ","
-        pieces.append("}" if token else "{}")
-    elif isinstance(token, list):
-        separator = "["
-        for value in token:
-            pieces.append(separator)
-            _write(value, pieces)
-            separator = ","
-        pieces.append("]" if token else "[]")
-    else:
-        pieces.append(str(token))
+        moment = json_date(token) if type(token) is str else None
+        return _quoted(token) if moment is None else f'"{times.format_iso(moment)}"'
+    if isinstance(token, bool):
+        return "true" if token else "false"
+    if token is None:
+        return "null"
+    return _json_double(token) if isinstance(token, float) else str(token)
 
 
 def _json_double(value: float) -> str:
@@ -148,7 +165,7 @@ def _json_double(value: float) -> str:
 
 
 _ESCAPED = re.compile('["\\\\\x00-\x1f\x85\u2028\u2029]')
-_SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+_SHORT_ESCAPES = {character: f"\\{letter}" for letter, character in ESCAPES.items() if letter not in "'/"}
 
 
 def _quoted(text: str) -> str:

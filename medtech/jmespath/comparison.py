@@ -4,15 +4,13 @@ Equality is Json.NET's and converts nothing. Order is defined among numbers and 
 reading), with null before every text; for anything else the result is null.
 """
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
+from medtech.dotnet.numbers import compare_doubles
+from medtech.dotnet.text import code_units
 from medtech.dotnet.tokens import Text, is_date, text_reading, time_reading
-
-# Json.NET takes two doubles for equal when their difference is smaller than this part of their size.
-_EPSILON = 2.220446049250313e-16
 
 
 def truth(value: Any) -> bool:
@@ -58,15 +56,8 @@ def _equal_values(left: Any, right: Any) -> bool:
     if kind is not type(right):
         return False
     if kind is float:
-        return left == right or _nearly_equal(left, right)
+        return compare_doubles(left, right) == 0
     return bool(left == right)
-
-
-def _nearly_equal(left: float, right: float) -> bool:
-    if math.isnan(left) or math.isnan(right):
-        return math.isnan(left) and math.isnan(right)
-    tolerance = (abs(left) + abs(right) + 10.0) * _EPSILON
-    return -tolerance < left - right < tolerance
 
 
 def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
@@ -82,12 +73,7 @@ def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | 
 
 
 def _null_first(text: str | None) -> tuple[bool, bytes]:
-    return (False, b"") if text is None else (True, order_key(text_of(text)))
-
-
-def order_key(text: str) -> bytes:
-    """Orders texts by their UTF-16 code units, as .NET's ordinal comparison does."""
-    return text.encode("utf-16-be", "surrogatepass")
+    return (False, b"") if text is None else (True, code_units(text_of(text)))
 
 
 COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.dotnet.text import code_units, from_code_units, utf16_length
 from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
-from medtech.jmespath.comparison import equal, order_key, text_of
+from medtech.jmespath.comparison import equal, text_of
 from medtech.jmespath.errors import ExpressionFailed
 
 Evaluate = Callable[[Any], Any]
@@ -232,25 +233,11 @@ def _insert_string(text: str, addition: str, position: int) -> str:
     if text.isascii():
         if 0 <= position <= len(text):
             return Text(text[:position] + addition + text[position:])
-    elif 0 <= position <= _length_in_units(text):
-        place = 2 * position
-        units = _units(text)
-        return _text_of_units(units[:place] + _units(addition) + units[place:])
+    elif 0 <= position <= utf16_length(text):
+        # A character may be cut in half: it becomes U+FFFD only where the text is written.
+        units, place = code_units(text), 2 * position
+        return Text(from_code_units(units[:place] + code_units(addition) + units[place:]))
     raise ExpressionFailed("fails in insertString(): argument 3 is a position outside the text")
-
-
-def _units(text: str) -> bytes:
-    """The UTF-16 code units of a text, two bytes each; half a surrogate pair is kept."""
-    return text.encode("utf-16-le", "surrogatepass")
-
-
-def _text_of_units(units: bytes) -> Text:
-    """A text may end up with half a surrogate pair, which becomes U+FFFD only where the text is written."""
-    return Text(units.decode("utf-16-le", "surrogatepass"))
-
-
-def _length_in_units(text: str) -> int:
-    return len(text) if text.isascii() else len(_units(text)) // 2
 
 
 @function("to_string", ANY)
@@ -286,12 +273,9 @@ def _from_unix_timestamp_ms(milliseconds: int) -> str:
     return _date("fromUnixTimestampMs", milliseconds, ticks.TICKS_PER_MILLISECOND)
 
 
-_UNIX_EPOCH = ticks.from_unix_seconds(0)
-
-
 def _date(name: str, units: int, unit_ticks: int) -> str:
     """A date, and therefore a plain `str`: its readings are those of a date in the message."""
-    moment = _UNIX_EPOCH + units * unit_ticks
+    moment = ticks.UNIX_EPOCH + units * unit_ticks
     if not 0 <= moment <= ticks.MAX_TICKS:
         raise ExpressionFailed(f"fails in {name}(): argument 1 is outside the years 1 to 9999")
     text = ticks.format_iso(moment)
@@ -303,7 +287,7 @@ def _date(name: str, units: int, unit_ticks: int) -> str:
 
 @function("length", MEASURABLE)
 def _length(value: Any) -> int:
-    return _length_in_units(text_of(value)) if isinstance(value, str) else len(value)
+    return utf16_length(text_of(value)) if isinstance(value, str) else len(value)
 
 
 @function("reverse", ARRAY_OR_STRING)
@@ -313,8 +297,8 @@ def _reverse(value: Any) -> Any:
     text = text_of(value)
     if text.isascii():
         return Text(text[::-1])
-    # .NET reverses code units: `_units` in the other byte order, read backwards.
-    return _text_of_units(text.encode("utf-16-be", "surrogatepass")[::-1])
+    # .NET reverses code units; their bytes read backwards are in the other byte order.
+    return Text(code_units(text)[::-1].decode("utf-16-le", "surrogatepass"))
 
 
 @function("keys", OBJECT)
@@ -376,7 +360,7 @@ def _extreme(name: str, array: list[Any], choose: Callable[..., Any]) -> Any:
     if not array:
         return None
     if _same(name, array, NUMBER, STRING) is STRING:
-        return Text(choose(map(text_of, array), key=order_key))
+        return Text(choose(map(text_of, array), key=code_units))
     found = choose(array, key=_number_key)
     return found if all(type(number) is int for number in array) else float(found)
 
@@ -423,7 +407,7 @@ def _key(name: str, value: Any) -> float:
 def _sort(array: list[Any]) -> list[Any]:
     kind = _same("sort", array, NUMBER, STRING, BOOLEAN, NULL)
     if kind is STRING:
-        return sorted(array, key=lambda text: order_key(text_of(text)))
+        return sorted(array, key=lambda text: code_units(text_of(text)))
     return array if kind is NULL else sorted(array, key=_number_key)
 
 
@@ -445,7 +429,7 @@ def _ordered_as_texts(keys: list[str]) -> list[Any]:
         raise ExpressionFailed("fails in sort_by(): the expression gives both dates and other strings")
     if dates:
         return [time_reading(key) for key in keys]
-    return [order_key(key) for key in keys]
+    return [code_units(text_of(key)) for key in keys]
 
 
 def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:

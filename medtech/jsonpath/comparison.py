@@ -3,32 +3,25 @@
 `==` converts nothing, except that an integer equals a fraction of the same value and a date equals its JSON text.
 `<` and `>` convert: a text to the other side's type, anything else to the left side's. Null is less than everything.
 What cannot be converted compares false, where the connector loses the message (divergence 15). Objects and arrays
-equal nothing, so that `!=` is true of them.
+equal nothing, so `!=` is true of them.
 """
 
 import math
-import sys
 from collections.abc import Callable
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
-import regex
-
 from medtech.dotnet import times
-from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
+from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, compare_doubles, parse_double, parse_int64
+from medtech.dotnet.text import BLANKS, compare_ordinal
 from medtech.dotnet.tokens import Text, is_date, time_reading
-from medtech.jsonpath.errors import PathFailed
-
-REGEX_TIMEOUT_SECONDS = 0.1
-"""One match may take this long; an expression that backtracks without end is stopped there."""
 
 
 class Property:
-    """A property as a token of its own, which it is to Json.NET while a path is evaluated.
+    """A property as a token of its own, as Json.NET has it while a path is evaluated.
 
-    Conditions that do not look at their candidate hold for properties too, and a later step may look below them.
-    They never leave an evaluation.
+    A condition that does not look at its candidate holds for properties too, and a later step may look below them.
+    Properties are never among the tokens that a path finds.
     """
 
     __slots__ = ("value",)
@@ -92,7 +85,7 @@ def strictly_equal(left: Any, right: Any) -> bool:
 
 
 def strictly_not_equal(left: Any, right: Any) -> bool:
-    """`!==`: unlike `!=` false of objects and arrays."""
+    """`!==`: false of objects and arrays, unlike `!=`."""
     if _kind(left) is _Kind.CONTAINER or _kind(right) is _Kind.CONTAINER:
         return False
     return not strictly_equal(left, right)
@@ -118,17 +111,6 @@ def greater_or_equal(left: Any, right: Any) -> bool:
     return order is not None and order >= 0
 
 
-def matches(left: Any, right: Any) -> bool:
-    """`=~` with an expression that comes from the message: `/pattern/ims`; what is none matches nothing."""
-    if _kind(left) is not _Kind.STRING or _kind(right) is not _Kind.STRING:
-        return False
-    try:
-        pattern = compile_regex(right)
-    except ValueError:
-        return False
-    return search(pattern, left)
-
-
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": equal,
     "!=": not_equal,
@@ -138,40 +120,13 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": less_or_equal,
     ">": greater,
     ">=": greater_or_equal,
-    "=~": matches,
 }
+"""By operator. `=~` is not among them: its right side is compiled first (`patterns`)."""
 
 
-@lru_cache(maxsize=64)
-def compile_regex(text: str) -> "regex.Pattern[str]":
-    """The expression of `/pattern/options`; raises ValueError where it is none.
-
-    Options i, m and s mean what they mean in .NET; any other letter changes nothing there.
-    """
-    end = text.rfind("/")
-    if end < 1:
-        raise ValueError("a regular expression is written /pattern/ or /pattern/i")
-    options = text[end + 1 :]
-    flags = 0
-    for letter, flag in (("i", regex.IGNORECASE), ("m", regex.MULTILINE), ("s", regex.DOTALL)):
-        flags |= flag if letter in options else 0
-    try:
-        return regex.compile(text[1:end], flags)
-    except regex.error as error:
-        raise ValueError(f"the regular expression is malformed: {error}") from None
-
-
-def search(pattern: "regex.Pattern[str]", text: str) -> bool:
-    """Whether a string (a date is none) holds a match; raises PathFailed when the search takes too long."""
-    if _kind(text) is not _Kind.STRING:
-        return False
-    try:
-        return pattern.search(text, timeout=REGEX_TIMEOUT_SECONDS) is not None
-    except TimeoutError:
-        raise PathFailed(
-            f"A regular expression of a JSONPath filter ran longer than {REGEX_TIMEOUT_SECONDS} s on one text: "
-            "write it without nested repetition."
-        ) from None
+def is_string(token: Any) -> bool:
+    """Whether a token is a string to Json.NET: a date is not, and matches no regular expression."""
+    return _kind(token) is _Kind.STRING
 
 
 def _are_numbers(left: _Kind, right: _Kind) -> bool:
@@ -182,7 +137,7 @@ _NUMBERS = (_Kind.INTEGER, _Kind.FLOAT)
 
 
 def _order(left: Any, right: Any) -> int | None:
-    """Negative, 0 or positive; None where the two cannot be compared."""
+    """Negative, 0 or positive; None if the two cannot be compared."""
     left_kind, right_kind = _kind(left), _kind(right)
     if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
         return None
@@ -196,7 +151,7 @@ def _order(left: Any, right: Any) -> int | None:
 def _compare(kind: _Kind, left: Any, right: Any) -> int | None:
     """Both sides as `kind`. Neither is null, or both are."""
     if kind is _Kind.STRING:
-        return _sign(*_code_units(left, right))
+        return compare_ordinal(left, right)
     if kind is _Kind.INTEGER or kind is _Kind.FLOAT:
         return _compare_numbers(kind, left, right)
     if kind is _Kind.DATE:
@@ -206,15 +161,8 @@ def _compare(kind: _Kind, left: Any, right: Any) -> int | None:
     return 0
 
 
-def _sign(left: Any, right: Any) -> int:
+def _natural_order(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
-
-
-def _code_units(left: str, right: str) -> tuple[Any, Any]:
-    """.NET orders texts by UTF-16 code unit, which differs from code points above U+FFFF."""
-    if left.isascii() or right.isascii():
-        return left, right
-    return left.encode("utf-16-be", "surrogatepass"), right.encode("utf-16-be", "surrogatepass")
 
 
 def _compare_numbers(kind: _Kind, left: Any, right: Any) -> int | None:
@@ -222,27 +170,15 @@ def _compare_numbers(kind: _Kind, left: Any, right: Any) -> int | None:
         # Python compares integers and fractions exactly.
         return _compare_converted(_to_exact, left, right)
     if kind is _Kind.FLOAT or type(left) is float or type(right) is float:
-        return _compare_converted(_to_double, left, right, _compare_doubles)
+        return _compare_converted(_to_double, left, right, compare_doubles)
     return _compare_converted(_to_int64, left, right)
 
 
 def _compare_converted(
-    convert: Callable[[Any], Any], left: Any, right: Any, order: Callable[[Any, Any], int] = _sign
+    convert: Callable[[Any], Any], left: Any, right: Any, compare: Callable[[Any, Any], int] = _natural_order
 ) -> int | None:
     left, right = convert(left), convert(right)
-    return None if left is None or right is None else order(left, right)
-
-
-def _compare_doubles(left: float, right: float) -> int:
-    """As Json.NET does: equal within a few units of the last place, NaN below everything."""
-    if left == right:
-        return 0
-    if math.isnan(left) or math.isnan(right):
-        return math.isnan(right) - math.isnan(left)
-    tolerance = (abs(left) + abs(right) + 10.0) * sys.float_info.epsilon
-    if -tolerance < left - right < tolerance:
-        return 0
-    return _sign(left, right)
+    return None if left is None or right is None else compare(left, right)
 
 
 def _is_big(token: Any) -> bool:
@@ -269,11 +205,12 @@ def _to_double(token: Any) -> float | None:
 
 def _to_boolean(token: Any) -> bool | None:
     if isinstance(token, str):
-        return None if is_date(token) else _BOOLEANS.get(token.strip(" \t\n\v\f\r\x00").lower())
+        return None if is_date(token) else _BOOLEANS.get(token.strip(_BLANKS_OF_BOOLEANS).lower())
     return None if _is_big(token) else bool(token)
 
 
 _BOOLEANS = {"true": True, "false": False}
+_BLANKS_OF_BOOLEANS = BLANKS + "\0"
 
 
 def _to_time(token: Any) -> int | None:

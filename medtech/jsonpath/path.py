@@ -8,24 +8,25 @@ Order of results is the document's: a token before what is below it, properties 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
 
-from medtech.jsonpath import comparison
-from medtech.jsonpath.comparison import Property
+from medtech.jsonpath.comparison import COMPARISONS, Property, is_string
+from medtech.jsonpath.patterns import Pattern, PatternInvalid, compile_pattern, search
 from medtech.jsonpath.syntax import (
-    AnyField,
     AnyIndex,
+    AnyName,
     Combination,
     Comparison,
     Condition,
     Exists,
-    Field,
-    Fields,
     Filter,
     Index,
     Indexes,
     Literal,
+    Name,
+    Names,
     Query,
     Slice,
     Step,
@@ -51,7 +52,7 @@ class Path:
     def __init__(self, steps: tuple[Step, ...], further_name: str | None = None) -> None:
         self.steps = steps
         self._further_name = further_name
-        names = tuple(step.name for step in steps if isinstance(step, Field) and not step.deep)
+        names = tuple(step.name for step in steps if isinstance(step, Name) and not step.deep)
         self.names: tuple[str, ...] | None = names if len(names) == len(steps) else None
         self.deep_condition: DeepCondition | None = None
         if len(steps) == 1 and isinstance(steps[0], Filter) and steps[0].deep:
@@ -89,17 +90,18 @@ def compile_path(text: str, further_name: str | None = None) -> Path:
 class DeepCondition:
     """The condition of `$..[?(condition)]`, for a caller that walks the document itself.
 
-    `holds(candidate, root)` tells whether a token of `walk(root)` is selected. `required_names`, where it is not
-    None, is a necessary condition: only an object that has every name of one of the sets can be selected.
-    `names_suffice` tells that such an object always is, so that `holds` need not be asked.
+    `holds(candidate, root)` says whether a token of `walk(root)` is selected. `required_names`, where it is not None,
+    is a necessary condition: only an object that has every name of one of the sets can be selected. Where
+    `names_suffice`, such an object always is, and `holds` need not be asked.
     """
 
     __slots__ = ("holds", "names_suffice", "required_names")
 
     def __init__(self, condition: Condition) -> None:
         self.holds = _compile_condition(condition)
-        self.required_names = _required_names(condition)
-        self.names_suffice = self.required_names is not None and _asks_names_only(condition)
+        required = _required_names(condition)
+        self.required_names = None if required is None else required.sets
+        self.names_suffice = required is not None and required.suffice
 
 
 def walk(token: Any) -> Iterator[Any]:
@@ -123,6 +125,8 @@ def walk(token: Any) -> Iterator[Any]:
 
 def _objects(token: Any) -> list[dict[str, Any]]:
     """The objects of `walk`, in a third of its time."""
+    # Recursion, one frame a level as in `_scan`: a loop takes 1.3 times as long, and of the 1,000 frames that Python
+    # has, the 512 levels of the deepest document leave enough to whoever calls.
     found: list[dict[str, Any]] = []
 
     def collect(container: Any) -> None:
@@ -183,19 +187,19 @@ def _compile_steps(steps: tuple[Step, ...]) -> _Run:
 
 def _compile_step(step: Step) -> _Run:
     match step:
-        case Field(name, deep=False):
+        case Name(name, deep=False):
             return lambda tokens, root: [token[name] for token in tokens if type(token) is dict and name in token]
-        case Field(name):
+        case Name(name):
             return _scan((name,))
-        case Fields(names, deep=False):
+        case Names(names, deep=False):
             return lambda tokens, root: [
                 token[name] for token in tokens if type(token) is dict for name in names if name in token
             ]
-        case Fields(names):
+        case Names(names):
             return _scan(names)
-        case AnyField(deep=False):
+        case AnyName(deep=False):
             return lambda tokens, root: [value for token in tokens if type(token) is dict for value in token.values()]
-        case AnyField():
+        case AnyName():
             return _scan_all
         case Index(index):
             return _pick((index,))
@@ -291,7 +295,7 @@ def _compile_condition(condition: Condition) -> Predicate:
     match condition:
         case Exists(Literal()):
             return lambda candidate, root: True
-        case Exists(Query(False, (Field(name, deep=False),))):
+        case Exists(Query(False, (Name(name, deep=False),))):
             return lambda candidate, root: type(candidate) is dict and name in candidate
         case Exists(side):
             query = _compile_side(side)
@@ -323,14 +327,12 @@ def _combined(operator: str, predicates: list[Predicate]) -> Predicate:
 
 
 def _compile_comparison(condition: Comparison) -> Predicate:
-    compares = comparison.COMPARISONS[condition.operator]
     left, right = condition.left, condition.right
-    if condition.operator == "=~" and isinstance(right, Literal) and isinstance(right.value, str):
-        compares = _compile_match(right.value)
+    compares = _compile_match(right) if condition.operator == "=~" else COMPARISONS[condition.operator]
     if isinstance(right, Literal) and isinstance(left, Query):
         constant = right.value
         match left:
-            case Query(False, (Field(name, deep=False),)):
+            case Query(False, (Name(name, deep=False),)):
                 return lambda candidate, root: (
                     type(candidate) is dict and name in candidate and compares(candidate[name], constant)
                 )
@@ -346,9 +348,32 @@ def _compile_comparison(condition: Comparison) -> Predicate:
     return compare
 
 
-def _compile_match(text: str) -> Callable[[Any, Any], bool]:
-    pattern = comparison.compile_regex(text)
-    return lambda token, constant: comparison.search(pattern, token)
+_KEPT_PATTERNS = 8
+"""Patterns from messages that one comparison keeps: most often one pattern is asked of many tokens in a row."""
+
+
+def _compile_match(right: Query | Literal) -> Callable[[Any, Any], bool]:
+    """`=~`: a string that holds a match of the pattern."""
+    if isinstance(right, Literal) and right.pattern is not None:
+        pattern = right.pattern
+        return lambda token, constant: is_string(token) and search(pattern, token)
+    pattern_of = lru_cache(maxsize=_KEPT_PATTERNS)(_pattern_of_message)
+
+    def matches(token: Any, text: Any) -> bool:
+        if not is_string(token) or not is_string(text):
+            return False
+        pattern = pattern_of(text)
+        return pattern is not None and search(pattern, token)
+
+    return matches
+
+
+def _pattern_of_message(text: str) -> Pattern | None:
+    """The pattern of `/pattern/options`; None for a text that is not one, or is refused: it matches nothing."""
+    try:
+        return compile_pattern(text)
+    except PatternInvalid:
+        return None
 
 
 def _compile_side(side: Query | Literal) -> Callable[[Any, Any], Tokens]:
@@ -365,49 +390,61 @@ _MOST_ALTERNATIVES = 64
 """A condition with more ways to be true than this is tried on every token."""
 
 
-def _required_names(condition: Condition) -> tuple[frozenset[str], ...] | None:
-    """Sets of names: an object for which the condition holds has all of one set. None: not known."""
+class _RequiredNames(NamedTuple):
+    """What a condition asks of an object's names.
+
+    The condition holds only for an object that has every name of one of `sets`; where they `suffice`, for each such
+    object.
+    """
+
+    sets: tuple[frozenset[str], ...]
+    suffice: bool
+
+
+def _required_names(condition: Condition) -> _RequiredNames | None:
+    """None: the condition may hold for any token."""
     match condition:
         case Exists(side):
             return _required_by_side(side)
         case Comparison(_, left, right):
-            return _both(_required_by_side(left), _required_by_side(right))
+            both = _both(_required_by_side(left), _required_by_side(right))
+            return None if both is None else both._replace(suffice=False)
         case Combination("&&", conditions):
-            required = None
-            for each in conditions:
-                required = _both(required, _required_names(each))
-            return required
+            return reduce(_both, map(_required_names, conditions))
         case Combination(_, conditions):
-            alternatives = [_required_names(each) for each in conditions]
-            found = tuple(dict.fromkeys(names for sets in alternatives if sets is not None for names in sets))
-            return None if None in alternatives or len(found) > _MOST_ALTERNATIVES else found
+            return _some(map(_required_names, conditions))
 
 
-def _required_by_side(side: Query | Literal) -> tuple[frozenset[str], ...] | None:
+def _required_by_side(side: Query | Literal) -> _RequiredNames | None:
     match side:
-        case Query(False, (Field(name, deep=False), *_)):
-            return (frozenset((name,)),)
-        case Query(False, (Fields(names, deep=False), *_)):
-            return tuple(frozenset((name,)) for name in dict.fromkeys(names))
+        case Query(False, (Name(name, deep=False), *below)):
+            return _RequiredNames((frozenset((name,)),), suffice=not below)
+        case Query(False, (Names(names, deep=False), *below)):
+            return _RequiredNames(tuple(frozenset((name,)) for name in dict.fromkeys(names)), suffice=not below)
     return None
 
 
-def _asks_names_only(condition: Condition) -> bool:
-    match condition:
-        case Exists(Query(False, (Field(_, deep=False) | Fields(_, deep=False),))):
-            return True
-        case Combination(_, conditions):
-            return all(map(_asks_names_only, conditions))
-    return False
-
-
-def _both(
-    left: tuple[frozenset[str], ...] | None, right: tuple[frozenset[str], ...] | None
-) -> tuple[frozenset[str], ...] | None:
+def _both(left: _RequiredNames | None, right: _RequiredNames | None) -> _RequiredNames | None:
     if left is None or right is None:
-        return right if left is None else left
-    found = tuple(dict.fromkeys(one | other for one in left for other in right))
-    return left if len(found) > _MOST_ALTERNATIVES else found
+        known = right if left is None else left
+        return None if known is None else known._replace(suffice=False)
+    sets = tuple(dict.fromkeys(one | other for one in left.sets for other in right.sets))
+    if len(sets) > _MOST_ALTERNATIVES:
+        # One side alone is still necessary, and no longer sufficient.
+        return left._replace(suffice=False)
+    return _RequiredNames(sets, left.suffice and right.suffice)
+
+
+def _some(parts: Iterable[_RequiredNames | None]) -> _RequiredNames | None:
+    alternatives = []
+    for part in parts:
+        if part is None:
+            return None
+        alternatives.append(part)
+    sets = tuple(dict.fromkeys(names for part in alternatives for names in part.sets))
+    if len(sets) > _MOST_ALTERNATIVES:
+        return None
+    return _RequiredNames(sets, all(part.suffice for part in alternatives))
 
 
 def _may_hold_for_properties(condition: Condition) -> bool:
@@ -426,7 +463,7 @@ def _may_hold_for_properties(condition: Condition) -> bool:
 def _may_find_in_property(side: Query | Literal) -> bool:
     match side:
         case Query(False, (first, *_)):
-            return isinstance(first, Filter) or (isinstance(first, Field | Fields | AnyField) and first.deep)
+            return isinstance(first, Filter) or (isinstance(first, Name | Names | AnyName) and first.deep)
     return True
 
 
@@ -435,6 +472,6 @@ def _may_yield_properties(steps: tuple[Step, ...]) -> bool:
     for step in reversed(steps):
         if isinstance(step, Filter):
             return _may_hold_for_properties(step.condition)
-        if not (isinstance(step, AnyField) and step.deep):
+        if not (isinstance(step, AnyName) and step.deep):
             return False
     return False

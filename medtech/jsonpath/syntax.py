@@ -15,12 +15,13 @@ service has to go on working.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from medtech.dotnet.numbers import parse_double, parse_int64
+from medtech.dotnet.text import ESCAPES
 from medtech.dotnet.tokens import Text
-from medtech.jsonpath.comparison import compile_regex
 from medtech.jsonpath.errors import PathInvalid
+from medtech.jsonpath.patterns import Pattern, PatternInvalid, compile_pattern
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -30,7 +31,7 @@ def _quoted(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Name:
     """The property of an object, or with `deep` of every object below too."""
 
     name: str
@@ -43,7 +44,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class Names:
     """Several properties: of one object in the order named here, with `deep` in the order of the document."""
 
     names: tuple[str, ...]
@@ -54,7 +55,7 @@ class Fields:
 
 
 @dataclass(frozen=True, slots=True)
-class AnyField:
+class AnyName:
     """`.*`: every value of an object; `..*`: the token itself and everything below it."""
 
     deep: bool
@@ -111,7 +112,7 @@ class Filter:
         return f"{'..' if self.deep else ''}[?({self.condition})]"
 
 
-Step = Field | Fields | AnyField | Index | Indexes | AnyIndex | Slice | Filter
+Step = Name | Names | AnyName | Index | Indexes | AnyIndex | Slice | Filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,13 @@ class Query:
 class Literal:
     """A constant inside a condition. A string is a Text: it never becomes a date.
 
-    `text` is how it is written; a regular expression is its text, slashes and options included.
+    `text` is how it is written; a regular expression is its text, slashes and options included, and on the right of
+    `=~` has its compiled `pattern` too.
     """
 
     value: Text | int | float | bool | None
     text: str
+    pattern: Pattern | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -172,7 +175,6 @@ Condition = Exists | Comparison | Combination
 
 _ENDS_QUERY = frozenset("=<!>|&")
 _OPERATORS = ("===", "==", "=~", "!==", "!=", "<>", "<=", "<", ">=", ">")
-_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "\\": "\\", '"': '"', "'": "'", "/": "/"}
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -265,7 +267,7 @@ class _Parser:
             self._skip_blanks()
             character = self._peek("the bracket is not closed")
             if character == closing:
-                return Field(names[0], deep) if len(names) == 1 else Fields(tuple(names), deep)
+                return Name(names[0], deep) if len(names) == 1 else Names(tuple(names), deep)
             if character != ",":
                 raise self._invalid(f"{self._seen()} is not expected between names")
             self._at += 1
@@ -373,7 +375,7 @@ class _Parser:
         start = self._at
         right = self._side()
         if operator == "=~" and isinstance(right, Literal) and isinstance(right.value, str):
-            self._check_regex(right.value, start)
+            right = replace(right, pattern=self._pattern(right, start))
         return Comparison("!=" if operator == "<>" else operator, left, right)
 
     def _side(self) -> Query | Literal:
@@ -430,12 +432,13 @@ class _Parser:
         written = text[start : self._at]
         return Literal(Text(written), written)
 
-    def _check_regex(self, text: str, start: int) -> None:
+    def _pattern(self, literal: Literal, start: int) -> Pattern:
         try:
-            compile_regex(text)
-        except ValueError as error:
-            self._at = start
-            raise self._invalid(str(error)) from None
+            return compile_pattern(str(literal.value))
+        except PatternInvalid as error:
+            # In quotes there may be escapes, and then the places of the pattern are not those of the path.
+            self._at = start if literal.text[0] == "'" else start + error.position
+            raise self._invalid(error.message) from None
 
     def _string(self) -> str:
         """From an opening quote to behind the closing one; with backslash escapes."""
@@ -450,7 +453,7 @@ class _Parser:
                 return "".join(pieces)
             if character == "\\" and self._at + 1 < len(text):
                 self._at += 1
-                resolved = _ESCAPES.get(text[self._at])
+                resolved = ESCAPES.get(text[self._at])
                 if resolved is None:
                     raise self._invalid("an unknown escape follows the backslash")
                 character = resolved
@@ -493,7 +496,7 @@ _MAX_NESTING = 50
 
 
 def _named(name: str, *, deep: bool) -> Step:
-    return AnyField(deep) if name == "*" else Field(name, deep)
+    return AnyName(deep) if name == "*" else Name(name, deep)
 
 
 def steps_text(steps: tuple[Step, ...]) -> str:

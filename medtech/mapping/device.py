@@ -12,7 +12,7 @@ from medtech.errors import ErrorType, MappingInvalid, NotSupported
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
-from medtech.mapping.matching import Failed, Matcher, Scan, Search
+from medtech.mapping.matching import Matcher, Scan, Search
 from medtech.mapping.schema import DEVICE, Issues, Reading, read_collection
 from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
@@ -55,16 +55,15 @@ class DeviceMapping:
             document = message_document(parsed, properties, system_properties)
         else:
             document = {"Body": parsed, "Properties": _UNREAD, "SystemProperties": _UNREAD}
-        failed: Failed = {}
-        matches = matcher.find(document, failed)
-        found = matches.keys() | failed.keys() if failed else matches
+        tokens, failed = matcher.find(document)
+        found = tokens.keys() | failed.keys() if failed else tokens
         for index in sorted(found) if len(found) > 1 else found:
             if index in failed:
                 template = self.templates[index]
                 failures.append(template.failure(template.type_match, failed[index], -1))
                 continue
             self._extracts[index](
-                document, matches[index], ingestion_time, partition, sequence_number, measurements, failures
+                document, tokens[index], ingestion_time, partition, sequence_number, measurements, failures
             )
         # The same as the NamedTuple's constructor, in half the time.
         return tuple.__new__(Normalized, (measurements, failures))

@@ -10,11 +10,11 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from medtech.dotnet.text import is_blank, well_formed
 from medtech.dotnet.times import utc_ticks
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, NoValue
 from medtech.mapping.expression import FAILED
-from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
 
 Extract = Callable[[dict[str, Any], list[Any], int, str, int, list[Measurement], list[NormalizationFailure]], None]
@@ -94,7 +94,8 @@ class _Writer:
         if isinstance(field.source, Evaluation):
             code.append(read)
         else:
-            # Other texts are no dates, and read as they are: nearly all readings and ids need no call.
+            # What `json_date` asks first is asked here: a text that fails it is not a date and reads as itself, which
+            # is true of nearly all readings and ids.
             may_be_date = f"len({variable}) > 8 and ({variable}[10:11] == 'T' or {variable}[0] == '/')"
             code += [f"if type({variable}) is not str or {may_be_date}:", f"    {read}"]
         if field.required:
@@ -190,16 +191,9 @@ def _code(source: str) -> CodeType:
 
 
 def _encodable_text(token: Any) -> str | None:
-    """The text of a token; one that a function or the hub's metadata made may hold half characters, which UTF-8
-    cannot: each becomes U+FFFD, as .NET writes it."""
+    """The text of a token. A text that a function made or that is metadata of the hub may hold half characters."""
     text = text_reading(token)
-    if text is None or text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return None if text is None else well_formed(text)
 
 
 def _optional_text(token: Any) -> str | None:

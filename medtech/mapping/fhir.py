@@ -13,6 +13,7 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from medtech.dotnet.json_reader import Node
+from medtech.dotnet.text import trimmed
 from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
 from medtech.errors import ErrorType, MappingInvalid
 from medtech.mapping.schema import (
@@ -24,7 +25,6 @@ from medtech.mapping.schema import (
     describe,
     read_collection,
     text_of,
-    trimmed,
 )
 
 _TEMPLATE_KIND = "CodeValueFhir"

@@ -1,37 +1,47 @@
 """Which tokens of a message each template takes.
 
-Most type match expressions are `$..[?(...)]`: they ask every token of the document. All whose condition can only be
-true of an object with certain properties share one walk, and each is asked only where those properties are. What
-remains is evaluated by itself, template by template.
+Most type match expressions are `$..[?(...)]`: they ask every token of the document. Those whose condition can only be
+true of an object with certain properties share one walk, and each is asked only of objects with those properties. Any
+other expression is evaluated by itself.
 
-The walk is what every message pays for, so it is one function, written when the mapping is loaded: from the fragments
+Every message pays for the walk, so it is one function, put together when the mapping is loaded from the fragments
 below, with names and conditions bound as constants.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from medtech.jsonpath.path import Path
 from medtech.mapping.expression import FAILED, EvaluationFailed
 
-Matches = dict[int, list[Any]]
-"""The tokens found, by template, in the order of the document; a template that found none is left out."""
 
-Failed = dict[int, EvaluationFailed]
-"""Templates whose type match expression fails on the message."""
+class Matches(NamedTuple):
+    """What the templates find in a message.
+
+    `tokens` are those found, by template, in the order of the document; `failures` has the templates whose type match
+    expression fails on the message. A template that finds nothing is in neither.
+    """
+
+    tokens: dict[int, list[Any]]
+    failures: dict[int, EvaluationFailed]
+
 
 Condition = Callable[[Any, Any], bool]
 """(candidate, document): whether the filter takes it; raises what FAILED names."""
 
+_Tokens = dict[int, list[Any]]
+_Failures = dict[int, EvaluationFailed]
+
 _MOST_IN_A_ROW = 8
-"""So many sets of names are tried one after the other; more are looked up by the properties that an object has."""
+"""Up to this number, sets of names are tried one by one; more are looked up by the properties that an object has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """`$..[?(condition)]` where the condition is false of all but objects with every name of one of `required`.
 
-    `condition` is None where that is all it asks.
+    `condition` is None where that is all that it asks.
     """
 
     template: int
@@ -47,12 +57,19 @@ class Search:
     find: Callable[[Any], list[Any]]
 
 
+def finder_of(template: int, path: Path) -> Scan | Search:
+    """What finds the matches of a template whose type match expression is a JSONPath."""
+    condition = path.deep_condition
+    if condition is None or condition.required_names is None:
+        return Search(template, path.find)
+    return Scan(template, condition.required_names, None if condition.names_suffice else condition.holds)
+
+
 class Matcher:
     """All type match expressions of a mapping.
 
-    `find(document, failed)` answers the matches of a message, and puts templates whose expression fails on it into
-    `failed`; they match none. `reads_metadata` tells whether Properties and SystemProperties must be there: an
-    expression looks at values, or may match the document itself.
+    `find(document)` returns the Matches of a message. `reads_metadata` says whether the document must have Properties
+    and SystemProperties, because an expression looks at values or may match the document itself.
     """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
@@ -61,7 +78,7 @@ class Matcher:
         self._searches = [finder for finder in finders if isinstance(finder, Search)]
         self._names = frozenset(name for scan in scans for names in scan.required for name in names)
         self._walk = _compile_walk(scans, self._names)
-        self.find: Callable[[dict[str, Any], Failed], Matches] = self._walk if not self._searches else self._find_all
+        self.find: Callable[[dict[str, Any]], Matches] = self._find_all if self._searches else self._walk
         self.reads_metadata = bool(
             self._searches
             or any(scan.condition is not None for scan in scans)
@@ -69,7 +86,7 @@ class Matcher:
         )
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
-        """May this metadata, or an object inside of it, be a match? Only asked where it is not read otherwise."""
+        """Whether this metadata, or an object inside it, may be a match. Only asked where it is not read otherwise."""
         if not self._names.isdisjoint(properties):
             return True
         for value in properties.values():  # noqa: SIM110 - any() with a generator takes twice as long
@@ -77,25 +94,27 @@ class Matcher:
                 return True
         return False
 
-    def _find_all(self, document: dict[str, Any], failed: Failed) -> Matches:
-        matches = self._walk(document, failed) if self._names else {}
+    def _find_all(self, document: dict[str, Any]) -> Matches:
+        matches = self._walk(document) if self._names else Matches({}, {})
         for search in self._searches:
             try:
                 tokens = search.find(document)
             except FAILED as error:
-                failed[search.template] = error
+                matches.failures[search.template] = error
             else:
                 if tokens:
-                    matches[search.template] = tokens
+                    matches.tokens[search.template] = tokens
         return matches
 
 
 _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 
 # Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
+# `new` makes the tuple in half the time of its own constructor.
 _WALK = """
-def walk(document, failed):
-    matches = {{}}
+def walk(document):
+    tokens = {{}}
+    failures = {{}}
 {prepare}
     container = document
 {ask_document}
@@ -119,21 +138,21 @@ def walk(document, failed):
             if kind is dict or kind is list:
                 put(child)
 {finish}
-    for template in failed:
-        matches.pop(template, None)
-    return matches
+    for template in failures:
+        tokens.pop(template, None)
+    return new(Matches, (tokens, failures))
 """
 
 
-def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[str, Any], Failed], Matches]:
-    """(document, failed) to matches: one walk for all `scans`, which ask for `names`."""
-    constants: dict[str, Any] = {}
+def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[str, Any]], Matches]:
+    """One walk for all `scans`, which ask for `names`."""
+    constants: dict[str, Any] = {"Matches": Matches, "new": tuple.__new__}
     if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
         prepare, ask, finish = _ask_in_a_row(scans, constants)
     else:
         constants |= {"ask": _asker(scans), "names": names}
         prepare = ["has_none = names.isdisjoint"]
-        ask = ["if not has_none(container):", "    ask(container, document, matches, failed)"]
+        ask = ["if not has_none(container):", "    ask(container, document, tokens, failures)"]
         finish = []
     source = _WALK.format(
         prepare=_indented(prepare, 1),
@@ -150,7 +169,7 @@ def _indented(lines: list[str], depth: int) -> str:
 
 
 def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    """Fragments before the walk, for each object, and behind the walk: every scan is asked of every object."""
+    """Fragments for before the walk, for each object, and for after it: every scan is asked of every object."""
     prepare, ask, finish = [], [], []
     for number, scan in enumerate(scans):
         constants[f"TEMPLATE_{number}"] = scan.template
@@ -162,52 +181,52 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
         test = " or ".join(f"({each})" for each in alternatives)
         if scan.condition is not None:
             constants[f"holds_{number}"] = _holds(scan.template, scan.condition)
-            test = f"({test}) and holds_{number}(container, document, failed)"
+            test = f"({test}) and holds_{number}(container, document, failures)"
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
-        finish += [f"if found_{number}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
+        finish += [f"if found_{number}:", f"    tokens[TEMPLATE_{number}] = found_{number}"]
     return prepare, ask, finish
 
 
-def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Failed], bool]:
-    """The condition, false for the rest of a message on which it failed once: a failure may have taken its time."""
+def _holds(template: int, condition: Condition) -> Callable[[Any, Any, _Failures], bool]:
+    """The condition, false for the rest of a message on which it failed once: failing may have taken long."""
 
-    def holds(candidate: Any, document: Any, failed: Failed) -> bool:
-        if template in failed:
+    def holds(candidate: Any, document: Any, failures: _Failures) -> bool:
+        if template in failures:
             return False
         try:
             return condition(candidate, document)
         except FAILED as error:
-            failed[template] = error
+            failures[template] = error
             return False
 
     return holds
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], Matches, Failed], None]:
-    """Asks those scans that want one of the object's properties."""
-    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, Failed], bool] | None]]] = {}
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], _Tokens, _Failures], None]:
+    """Asks only the scans that want one of the object's properties."""
+    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, _Failures], bool] | None]]] = {}
     for scan in scans:
         holds = None if scan.condition is None else _holds(scan.template, scan.condition)
         for required in scan.required:
             first = min(required)
             asked.setdefault(first, []).append((scan.template, required - {first}, holds))
 
-    def ask(candidate: dict[str, Any], document: dict[str, Any], matches: Matches, failed: Failed) -> None:
+    def ask(candidate: dict[str, Any], document: dict[str, Any], tokens: _Tokens, failures: _Failures) -> None:
         for name in candidate:
             if name not in asked:
                 continue
             for template, others, holds in asked[name]:
                 if others and not others <= candidate.keys():
                     continue
-                tokens = matches.get(template)
-                if tokens is not None and tokens[-1] is candidate:
-                    continue  # taken already, by another of its properties
-                if holds is not None and not holds(candidate, document, failed):
+                found = tokens.get(template)
+                if found is not None and found[-1] is candidate:
+                    continue  # taken already, because of another of its properties
+                if holds is not None and not holds(candidate, document, failures):
                     continue
-                if tokens is None:
-                    matches[template] = [candidate]
+                if found is None:
+                    tokens[template] = [candidate]
                 else:
-                    tokens.append(candidate)
+                    found.append(candidate)
 
     return ask

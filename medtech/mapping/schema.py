@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Generic, NamedTuple, TypeVar
 
 from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
+from medtech.dotnet.text import is_blank
 from medtech.dotnet.tokens import text_reading
 from medtech.errors import MappingIssue
 
@@ -326,25 +327,6 @@ def text_of(node: Node) -> str | None:
     if isinstance(value, Decimal):
         value = float(value)
     return text_reading(value) if isinstance(value, bool | float) else None
-
-
-def is_blank(text: str) -> bool:
-    """Whether a text is empty or white space only."""
-    return not trimmed(text)
-
-
-def trimmed(text: str) -> str:
-    """The text without what .NET counts as white space at both ends.
-
-    Python counts the separators U+001C to U+001F too, .NET does not.
-    """
-    return text.strip(_WHITE_SPACE)
-
-
-_WHITE_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 
 
 def shortened(text: str) -> str:

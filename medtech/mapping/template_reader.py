@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from medtech.dotnet.json_reader import Node
+from medtech.dotnet.text import is_blank
 from medtech.jmespath.expression import Expression, compile_expression
 from medtech.jsonpath.path import Path, compile_path
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
 from medtech.mapping.expression import INVALID, MATCHED_TOKEN, SeveralTokens
-from medtech.mapping.matching import Scan, Search
-from medtech.mapping.schema import Container, Issues, Section, describe, is_blank, shortened
+from medtech.mapping.matching import Scan, Search, finder_of
+from medtech.mapping.schema import Container, Issues, Section, describe, shortened
 
 _LANGUAGES = {"JsonPath": 0, "JmesPath": 1}
 _JSONPATH, _JMESPATH = _LANGUAGES.values()
@@ -136,7 +137,7 @@ class _TemplateReader:
             expression = self._compiled(written, compile_expression, None)
             return None if expression is None else (origin, Search(self._index, expression.tokens))
         path = self._compiled(written, compile_path, None)
-        return None if path is None else (origin, _jsonpath_finder(self._index, path))
+        return None if path is None else (origin, finder_of(self._index, path))
 
     def _required_or_fixed(self, name: str, fixed: str | None) -> Field | None:
         if fixed is not None:
@@ -239,10 +240,3 @@ def _only(tokens: list[Any]) -> Any:
 
 def _jmespath_source(expression: Expression) -> Lookup | Evaluation:
     return Evaluation(expression.single) if expression.names is None else _document_lookup(expression.names)
-
-
-def _jsonpath_finder(index: int, path: Path) -> Scan | Search:
-    condition = path.deep_condition
-    if condition is None or condition.required_names is None:
-        return Search(index, path.find)
-    return Scan(index, condition.required_names, None if condition.names_suffice else condition.holds)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote
 
+from medtech.dotnet.text import well_formed
 from medtech.errors import MultipleResourceFound
 from medtech.persist.answers import Resource
 
@@ -22,7 +23,7 @@ class Identifier(NamedTuple):
     @classmethod
     def of(cls, system: str, value: str) -> "Identifier":
         """Half a surrogate pair, which a message may hold but JSON on the wire may not, becomes U+FFFD as in .NET."""
-        return cls(system, value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return cls(system, well_formed(value))
 
     def search_value(self) -> str:
         """The token of a search (FHIR R4 search, "escaping"); a long value is searched in its cut form too."""

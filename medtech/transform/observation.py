@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
 from medtech.dotnet.decimals import NotANumber
+from medtech.dotnet.text import is_blank
 from medtech.errors import (
     ConversionError,
     CorrelationIdNotDefined,
@@ -21,7 +22,6 @@ from medtech.errors import (
     TemplateNotFound,
 )
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping
-from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity, precedence
 from medtech.transform import sampled_data
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment

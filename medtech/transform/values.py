@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from medtech.dotnet import decimals
+from medtech.dotnet.text import trimmed
 from medtech.mapping.fhir import (
     Code,
     CodeableConceptValue,
@@ -20,7 +21,6 @@ from medtech.mapping.fhir import (
     StringValue,
     Value,
 )
-from medtech.mapping.schema import trimmed
 from medtech.transform import data_point
 from medtech.transform.identifier import SYSTEM
 

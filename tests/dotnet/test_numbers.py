@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, format_double, parse_double, parse_int64
+from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, compare_doubles, format_double, parse_double, parse_int64
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, format_double, parse_do
         ("1E-400", 0.0),
         ("1e400", math.inf),
         ("-Infinity", -math.inf),
+        ("\u00a0Infinity\u3000", math.inf),
         ("0" * 1_000_000 + "1", 1.0),
     ],
 )
@@ -28,7 +29,9 @@ def test_text_is_a_double(text: str, value: float) -> None:
     assert parse_double(text) == value
 
 
-@pytest.mark.parametrize("text", ["", " ", ".", "-", "1.2.3", ",1", "1 2", "0x1", "(1)", "1-", "1e", "١", "1\0 "])
+@pytest.mark.parametrize(
+    "text", ["", " ", ".", "-", "1.2.3", ",1", "1 2", "0x1", "(1)", "1-", "1e", "١", "1\0 ", "\u00a01", "\x1cNaN"]
+)
 def test_text_is_no_double(text: str) -> None:
     assert parse_double(text) is None
 
@@ -72,3 +75,25 @@ def test_a_double_survives_being_printed_and_read(value: float) -> None:
 @given(st.integers(INT64_MIN, INT64_MAX))
 def test_an_integer_survives_being_printed_and_read(value: int) -> None:
     assert parse_int64(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "order"),
+    [
+        (1.0, 2.0, -1),
+        (2.0, 1.0, 1),
+        (0.30000000000000004, 0.3, 0),
+        (1e300, 1e300 * (1 + 1e-15), -1),
+        (1e300, 1e300 * (1 + 2e-16), 0),
+        (1e-15, 2e-15, 0),  # below the last place of 10, which Json.NET adds to both
+        (-0.0, 0.0, 0),
+        (math.inf, math.inf, 0),
+        (math.inf, -math.inf, 1),
+        (math.inf, 1.0, 1),
+        (math.nan, math.nan, 0),
+        (math.nan, -math.inf, -1),
+        (0.0, math.nan, 1),
+    ],
+)
+def test_doubles_are_compared_with_tolerance(left: float, right: float, order: int) -> None:
+    assert compare_doubles(left, right) == order

@@ -6,22 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.text import BLANKS
 from medtech.dotnet.ticks import MAX_TICKS
 from medtech.dotnet.ticks import format_iso as format_ticks
 from medtech.dotnet.times import NoDate, format_invariant, format_iso, json_date, parse, utc_ticks
 
 JSON_DATES = [
-    ("2019-02-01T22:46:01", "2019-02-01T22:46:01", "no zone is none when written again"),
+    ("2019-02-01T22:46:01", "2019-02-01T22:46:01", "without a zone it is written again without"),
     ("2019-02-01T22:46:01.500Z", "2019-02-01T22:46:01.5Z", "trailing zeros go"),
     ("2019-02-01T22:46:01.0000000Z", "2019-02-01T22:46:01Z", "an empty fraction goes whole"),
     ("2019-02-01T22:46:01z", "2019-02-01T22:46:01Z", None),
     ("2019-02-01T22:46:01+02:00", "2019-02-01T20:46:01+00:00", "an offset becomes the service's own"),
     ("2019-02-01T22:46:01+02", "2019-02-01T20:46:01+00:00", None),
-    ("2019-02-01T22:46:01+02:", "2019-02-01T20:46:01+00:00", "the reader takes a colon with nothing behind it"),
+    ("2019-02-01T22:46:01+02:", "2019-02-01T20:46:01+00:00", "the reader takes a colon with nothing after it"),
     ("2019-02-01T22:46:01-99:99", "2019-02-06T03:25:01+00:00", "offsets have no limit but their digits"),
     ("2019-02-01T22:46:01.123456789", "2019-02-01T22:46:01.1234567", "two further digits are swallowed"),
     ("2019-02-01T22:46:0130", "2019-02-01T22:46:01", "here too"),
-    ("2019-02-01T22:46:01:30", "2019-02-01T22:46:01", "and behind a colon"),
+    ("2019-02-01T22:46:01:30", "2019-02-01T22:46:01", "and after a colon"),
     ("2019-02-01T24:00:00.000Z", "2019-02-02T00:00:00Z", "midnight at the end of a day"),
     ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+00:00", "stays at the first tick"),
     ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.9999999+00:00", "stays at the last tick"),
@@ -119,6 +120,11 @@ PARSED = [
     ("2019-02-01 T 10 : 00 : 01.5Z", "2019-02-01T10:00:01.5000000Z"),
     ("2019 02 01T10:00", "2019-02-01T10:00:00.0000000Z"),
     ("10:00 2019-02-01+02:00", "2019-02-01T08:00:00.0000000Z"),
+    ("1/2/2024, 3:04:05\u202fPM", "2024-01-02T15:04:05.0000000Z"),  # as browsers write it
+    ("1/2/2024\u00a03:04 PM", "2024-01-02T15:04:00.0000000Z"),
+    ("\u3000Friday,\u2003February\u20091,\u20052019\x8510:46\u2028PM\u2029", "2019-02-01T22:46:00.0000000Z"),
+    ("2019-02-01\u00a0T\u00a010\u00a0:\u00a000\u00a0+02:00", "2019-02-01T08:00:00.0000000Z"),
+    ("2019\u202f02\u202f01", "2019-02-01T00:00:00.0000000Z"),
 ]
 
 
@@ -166,11 +172,20 @@ def test_text_is_parsed_by_the_invariant_culture(text: str, iso: str) -> None:
         "0001-01-01 00:00:00 +01:00",
         "9999-12-31 23:59:59 -01:00",
         "2019-02-01 10:00" + " " * 100,
+        "2019-02-01\u200b10:00",  # a blank to the eye only
+        "2019-02-01\x1c10:00",
+        "2019-02-01 10:0\u00a00",
     ],
 )
 def test_text_that_is_no_date(text: str) -> None:
     with pytest.raises(NoDate):
         parse(text)
+
+
+@given(st.sampled_from([text for text, _ in PARSED if " " in text]), st.data())
+def test_every_blank_is_a_space(text: str, data: st.DataObject) -> None:
+    other = "".join(data.draw(st.sampled_from(BLANKS)) if each == " " else each for each in text)
+    assert parse(other) == parse(text)
 
 
 @pytest.mark.parametrize("text", ["22:46:01", "22:46", "12:30 PM", "2 am", "00:00:00Z"])

@@ -1,8 +1,10 @@
 """Bodies and their readings; the literals of the vectors are in tests/vectors/token.jsonl."""
 
 import codecs
+import inspect
 import json
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -55,8 +57,8 @@ def test_body(body: bytes, value: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b" ", "no JSON"),
-        (codecs.BOM_UTF8, "no JSON"),
+        (b" ", "not JSON"),
+        (codecs.BOM_UTF8, "not JSON"),
         (b"{bad json", "line 1, position 5"),
         (b'{"a":\xff}', "not UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
@@ -89,6 +91,18 @@ def test_deep_bodies(opening: bytes, closing: bytes) -> None:
     for depth in (MAX_DEPTH + 1, 1024, 1025, 100_000):
         with pytest.raises(NotJson, match="nested"):
             parse_body(nested(depth))
+
+
+def test_the_deepest_document_is_written_with_few_frames_left() -> None:
+    body = b'[{"a":' * (MAX_DEPTH // 2) + b"[]" + b"}]" * (MAX_DEPTH // 2)
+    token = json.loads(body)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 50)
+    try:
+        text = json_text(token)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert text == body.decode()
 
 
 def test_megabyte_of_text() -> None:

@@ -1,8 +1,9 @@
 """Json.NET's JSONPath; what the connector answers is in tests/vectors/jsonpath.jsonl."""
 
 import contextlib
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path as File
 from typing import Any
 
@@ -11,18 +12,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtech.dotnet.json_body import parse_body
+from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.dotnet.tokens import json_text
 from medtech.jsonpath.errors import PathFailed, PathInvalid
 from medtech.jsonpath.path import Path, compile_path, walk
 from medtech.jsonpath.syntax import (
-    AnyField,
     AnyIndex,
+    AnyName,
     Exists,
-    Field,
-    Fields,
     Filter,
     Index,
     Indexes,
+    Name,
+    Names,
     Query,
     Slice,
     Step,
@@ -275,6 +277,19 @@ def test_names() -> None:
         assert compile_path(path).names is None
 
 
+def _several(letter: str, count: int) -> str:
+    return "@[" + ",".join(f"'{letter}{number}'" for number in range(count)) + "]"
+
+
+def test_more_combinations_of_names_than_are_kept_select_only_objects_that_have_both() -> None:
+    path = compile_path(f"$..[?({_several('a', 8)} && {_several('b', 9)})]")
+    both = {"a0": 1, "b8": 1}
+    assert path.find([{"a0": 1}, {"b0": 1}, both]) == [both]
+    deep = path.deep_condition
+    assert deep is not None
+    assert not deep.names_suffice
+
+
 @pytest.mark.parametrize(
     ("condition", "required", "suffices"),
     [
@@ -298,6 +313,12 @@ def test_names() -> None:
         ("@[0]", None, False),
         ("1", None, False),
         (" || ".join(f"@.a{n}" for n in range(65)), None, False),
+        (f"{_several('a', 8)} && {_several('b', 8)}", [{f"a{n}", f"b{m}"} for n in range(8) for m in range(8)], True),
+        # of more than 64 combinations one side is asked, which does not suffice
+        (f"{_several('a', 8)} && {_several('b', 9)}", [{f"a{n}"} for n in range(8)], False),
+        (f"@.c || {_several('a', 8)} && {_several('b', 9)}", [{"c"}, *({f"a{n}"} for n in range(8))], False),
+        (f"{_several('a', 8)} && {_several('b', 9)} && @.c", [{f"a{n}", "c"} for n in range(8)], False),
+        ("$.b && @.a", [{"a"}], False),
     ],
 )
 def test_required_names_of_a_deep_condition(condition: str, required: list[set[str]] | None, suffices: bool) -> None:
@@ -329,15 +350,23 @@ def test_ten_thousand_matches_keep_their_order() -> None:
     assert compile_path("$..n").find(document) == [sign * n for n in range(10_000) for sign in (1, -1)]
 
 
+def below_frames(frames: int, call: Callable[[], Any]) -> Any:
+    """What `call` returns when this many frames are on Python's stack already."""
+    return call() if not frames else below_frames(frames - 1, call)
+
+
 @pytest.mark.parametrize("shape", ["[{}]", '{{"n":{}}}'])
-def test_deep_documents(shape: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["$..n", "$..*", "$..[?(@.n)]", "$..[?(@..n)]", "$..[?($)]", "$..['n','x']", "$..[?(@..[?(@..n)])]"]
+)
+def test_the_deepest_documents_leave_frames_to_the_caller(path: str, shape: str) -> None:
     text = '{"n":1}'
-    for _ in range(500):
+    for _ in range(MAX_DEPTH - 1):
         text = shape.format(text)
     document = parse_body(text.encode())
-    for path in ("$..n", "$..*", "$..[?(@.n)]", "$..[?(@..n)]", "$..[?($)]", "$..['n','x']", "$..[?(@..x == 1)]"):
-        found = compile_path(path).find(document)
-        assert found or "x ==" in path
+    compiled = compile_path(path)
+    used = len(inspect.stack(0))
+    assert below_frames(400 - used, lambda: compiled.find(document))
 
 
 def test_long_and_nested_paths_are_taken_or_refused() -> None:
@@ -438,17 +467,17 @@ def selected(step: Step, token: Any) -> list[Any]:
     inside = token if isinstance(token, dict) else {}
     elements = token if isinstance(token, list) else []
     match step:
-        case Field(name, True):
+        case Name(name, True):
             return [child for found, child in below(token) if found == name]
-        case Field(name):
+        case Name(name):
             return [inside[name]] if name in inside else []
-        case Fields(names, True):
+        case Names(names, True):
             return [child for found, child in below(token) for name in names if found == name]
-        case Fields(names):
+        case Names(names):
             return [inside[name] for name in names if name in inside]
-        case AnyField(True):
+        case AnyName(True):
             return [token, *(child for _, child in below(token))]
-        case AnyField():
+        case AnyName():
             return list(inside.values())
         case Index(index):
             return [elements[index]] if -len(elements) <= index < len(elements) else []

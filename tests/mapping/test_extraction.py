@@ -5,12 +5,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medtech.dotnet.text import is_blank
 from medtech.dotnet.tokens import NoReading, Text, text_reading, time_reading
 from medtech.jmespath.errors import ExpressionFailed
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
 from medtech.mapping.expression import FAILED
 from medtech.mapping.extraction import compile_extraction
-from medtech.mapping.schema import is_blank
 from medtech.model import Measurement, NormalizationFailure
 
 _NAMES = st.sampled_from(["a", "b", "c"])
@@ -206,7 +206,7 @@ def test_a_failure_says_template_expression_line_and_reason_and_no_value() -> No
     _, failures = _extracted(_template(), {"d": "secret"}, tokens, matches_objects=True)
     texts = [failure.error.message for failure in failures]
     assert [failure.error.name for failure in failures] == ["IncompatibleData", "IncompatibleData"]
-    assert "Template 3 ('heartRate'), 'timestampExpression': the text is no time" in texts[0]
+    assert "Template 3 ('heartRate'), 'timestampExpression': the text is not a time" in texts[0]
     assert "read by $.t (line 5 of" in texts[0]
     assert "'hr': an object has no text reading" in texts[1]
     assert "secret" not in "".join(texts)
@@ -227,6 +227,18 @@ def test_half_characters_that_a_function_made_are_replaced() -> None:
     tokens = [{"t": "2020-01-01T00:00:00Z"}]
     measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_objects=True)
     assert measurements[0].properties == (("hr", "\ufffd\ufffd"),)
+
+
+_DATES = st.sampled_from(["2020-01-01T00:00:00", "2020-01-01T00:00:00.123456789Z", "/Date(0)/", "/Date(-1+0100)/"])
+
+
+@given(_DATES | st.text(max_size=30) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.{0,20}|/Date.{0,9}"))
+def test_a_date_in_a_plain_look_up_is_seen_by_the_test_written_into_the_source(text: str) -> None:
+    """The function asks what `json_date` asks first, to save the call: it must let every date through."""
+    measurements, _ = _extracted(
+        _template(), {"d": "x"}, [{"t": "2020-01-01T00:00:00Z", "v": f"{text}"}], matches_objects=True
+    )
+    assert [dict(each.properties)["hr"] for each in measurements] == ([] if is_blank(text) else [text_reading(text)])
 
 
 def test_text_of_a_mapping_never_becomes_code() -> None:

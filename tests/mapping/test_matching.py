@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medtech.jsonpath.errors import PathFailed
 from medtech.jsonpath.path import compile_path
-from medtech.mapping.matching import Failed, Matcher, Scan, Search
+from medtech.mapping.matching import Matcher, Scan, Search, finder_of
 
 _NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
 _DOCUMENTS = st.recursive(
@@ -26,14 +26,6 @@ def _conditions(draw: st.DrawFn) -> str:
     return f"{first} {draw(st.sampled_from(['&&', '||']))} {draw(_conditions())}" if draw(st.booleans()) else first
 
 
-def _finder(index: int, text: str) -> Scan | Search:
-    path = compile_path(text)
-    condition = path.deep_condition
-    if condition is None or condition.required_names is None:
-        return Search(index, path.find)
-    return Scan(index, condition.required_names, None if condition.names_suffice else condition.holds)
-
-
 @pytest.mark.parametrize("others", [0, 20], ids=["asked in a row", "asked by property"])
 @given(body=_DOCUMENTS, properties=st.dictionaries(_NAMES, _DOCUMENTS, max_size=2), conditions=st.lists(_conditions()))
 def test_walk_finds_what_each_path_finds(
@@ -41,13 +33,12 @@ def test_walk_finds_what_each_path_finds(
 ) -> None:
     texts = [f"$..[?({condition})]" for condition in conditions] + [f"$..[?(@x{n} || @y{n})]" for n in range(others)]
     document = {"Body": body, "Properties": properties, "SystemProperties": {}}
-    failed: Failed = {}
-    matches = Matcher([_finder(index, text) for index, text in enumerate(texts)]).find(document, failed)
+    matches = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)]).find(document)
     for index, text in enumerate(texts):
         expected = compile_path(text).find(document)
-        found = matches.get(index, [])
+        found = matches.tokens.get(index, [])
         assert [id(token) for token in found] == [id(token) for token in expected], text
-    assert not failed
+    assert not matches.failures
 
 
 @pytest.mark.parametrize("names", [["a"], [f"n{number}" for number in range(20)]])
@@ -62,11 +53,10 @@ def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: li
 
     sets = tuple(frozenset((name,)) for name in {"a", *names})
     matcher = Matcher([Scan(3, sets, condition), Scan(4, (frozenset("b"),), None)])
-    failed: Failed = {}
     body = [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]
-    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}}, failed)
-    assert list(failed) == [3]
-    assert matches == {4: [{"b": 1}]}
+    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}})
+    assert list(matches.failures) == [3]
+    assert matches.tokens == {4: [{"b": 1}]}
     assert asked == [{"a": 1}, {"a": 2}]
 
 
@@ -74,11 +64,21 @@ def test_a_search_that_fails_leaves_the_others() -> None:
     def fail(document: Any) -> list[Any]:
         raise PathFailed("fails")
 
-    failed: Failed = {}
     matcher = Matcher([Search(0, fail), Search(1, lambda document: [document["Body"]])])
-    assert matcher.find({"Body": 1}, failed) == {1: [1]}
-    assert list(failed) == [0]
+    matches = matcher.find({"Body": 1})
+    assert matches.tokens == {1: [1]}
+    assert list(matches.failures) == [0]
     assert matcher.reads_metadata
+
+
+@pytest.mark.parametrize("others", [0, 20], ids=["asked in a row", "asked by property"])
+def test_more_combinations_of_names_than_are_kept(others: int) -> None:
+    sides = ["@[" + ",".join(f"'{letter}{number}'" for number in range(9)) + "]" for letter in "ab"]
+    texts = [f"$..[?({' && '.join(sides)})]", *(f"$..[?(@x{number})]" for number in range(others))]
+    both = {"a8": 1, "b8": 1}
+    document = {"Body": [{"a0": 1}, {"b0": 1}, both], "Properties": {}, "SystemProperties": {}}
+    matcher = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)])
+    assert matcher.find(document).tokens == {0: [both]}
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_search_that_fails_leaves_the_others() -> None:
     ],
 )
 def test_metadata_is_needed_where_it_may_be_read(path: str, reads: bool) -> None:
-    assert Matcher([_finder(0, path)]).reads_metadata is reads
+    assert Matcher([finder_of(0, compile_path(path))]).reads_metadata is reads
 
 
 def test_metadata_with_a_property_that_is_asked_for_may_match() -> None:
-    matcher = Matcher([_finder(0, "$..[?(@a)]")])
+    matcher = Matcher([finder_of(0, compile_path("$..[?(@a)]"))])
     assert matcher.may_take({"a": 1})
     assert matcher.may_take({"x": {"y": {"a": 1}}})
     assert not matcher.may_take({"x": 1, "y": "a"})

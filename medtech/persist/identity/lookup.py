@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from medtech.dotnet.text import is_blank
 from medtech.errors import DeviceNotFound, EncounterNotFound, FhirServerUnavailable, MedTechError, PatientNotFound
-from medtech.mapping.schema import is_blank
 from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Resource, Verdict
 from medtech.persist.client import FhirClient, matches

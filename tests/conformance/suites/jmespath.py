@@ -10,6 +10,7 @@ from tests.conformance.compare import difference, parse_exact
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error", "singleError"})
+JSON_TEXTS = frozenset({"tokens", "single"})
 
 
 def check(vector: Vector) -> str | None:
@@ -21,7 +22,7 @@ def check(vector: Vector) -> str | None:
     except (ExpressionInvalid, ExpressionFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
-        return "a result where an error is expected"
+        return "tokens where an error is expected"
     found = difference([parse_exact(text) for text in expected["tokens"]], [_exact(token) for token in tokens])
     return found or _single_difference(expected, expression, document)
 
@@ -32,7 +33,7 @@ def _single_difference(expected: dict[str, Any], expression: Expression, documen
     except ExpressionFailed as error:
         return None if "singleError" in expected else f"as one value failed: {error}"
     if "singleError" in expected:
-        return "as one value a result where an error is expected"
+        return "one value where an error is expected"
     wanted = expected["single"]
     return difference(None if wanted is None else parse_exact(wanted), _exact(single), "$.single")
 
