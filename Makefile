@@ -1,16 +1,16 @@
-# make run   everything set up and started, real device traffic, the Observations it became; Ctrl-C ends it
-# make test  everything set up, every check and test
-# Needs Python 3.13 (or uv), Node.js 20 or newer and make. The rest is in docs/develop.md.
+# make run   sets everything up, starts it, sends device traffic and shows the Observations; Ctrl-C ends it
+# make test  sets everything up, then runs every check and test
+# Needs Python 3.13 (or uv), Node.js 20 or newer and make. For the rest see docs/develop.md.
 
 PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format conformance bench fhir-requests fhir-check lock clean
+.PHONY: help setup run demo test check format conformance bench fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo check format conformance bench fhir-requests fhir-check lock clean"
+	@echo "more: demo check format conformance bench fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -44,12 +44,21 @@ fhir-requests: setup
 	@$(PYTHON) -m bench.fhir_requests
 
 fhir-check: setup
-	@test -n "$(FHIR_SERVICE_URL)" || { echo "Say which server: FHIR_SERVICE_URL=http://127.0.0.1:8080/fhir make fhir-check"; exit 1; }
+	@test -n "$(FHIR_SERVICE_URL)" || { echo "Name the server: FHIR_SERVICE_URL=http://127.0.0.1:8080/fhir make fhir-check"; exit 1; }
 	FHIR_SERVICE_URL=$(FHIR_SERVICE_URL) $(PYTHON) -m pytest -q tests/persist
+
+VALIDATOR := dev/hapi-validator
+EXPORT := .local/demo.ndjson
+
+fhir-validate: setup
+	@for tool in java mvn; do command -v $$tool >/dev/null || { echo "$$tool was not found: make fhir-validate needs Java 17 or newer and Maven."; exit 1; }; done
+	@OBSERVATION_EFFECTIVE=dateTime $(PYTHON) -m dev demo --export $(EXPORT)
+	@mvn -q -f $(VALIDATOR) compile dependency:copy-dependencies -DoutputDirectory=target/lib >&2
+	@java -Dslf4j.internal.verbosity=ERROR -cp '$(VALIDATOR)/target/classes:$(VALIDATOR)/target/lib/*' medtech.Validate $(EXPORT)
 
 lock:
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.txt
 	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
 clean:
-	rm -rf .local .venv dev/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .local .venv dev/node_modules dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from bench.frame import Workload, measure, report
 
 
 def collect() -> list[Workload]:
-    """What each module of this folder with a `collect` of its own adds."""
+    """The workloads of every module in this folder that has a `collect`."""
     found: list[Workload] = []
     for module in sorted(pkgutil.iter_modules(bench.__path__), key=lambda module: module.name):
         if module.name != "__main__":

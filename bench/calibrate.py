@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Speed of this machine's core in fixed units of stdlib work, to compare runs made on different machines.
+"""Speed of one core of this machine in fixed units of standard-library work, to compare runs on different machines.
 
-Prints operations a second: one operation parses, walks, formats and hashes a fixed device message
-with the standard library alone. The C# reference's figures in reference.json were taken beside it on
-one core, so `reference rate here = reference.json rate x (this figure / reference.json calibration)`.
+Prints operations a second: one operation parses, walks, formats and hashes a fixed device message with the standard
+library alone. The C# reference's figures in reference.json were measured alongside it on one core, so
+`reference rate here = reference.json rate x (this figure / reference.json calibration)`.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""The frame of every benchmark: passes interleaved with `calibrate.rate`, the best of several rounds, and the ratio.
+"""What every benchmark shares: passes interleaved with `calibrate.rate`, the best of several rounds, and the ratio.
 
 Ratio = (our rate / our calibration) / (reference rate / reference calibration): how many times the speed of the
-reference connector on a core as fast as ours. Runs beside other load are noisy, and noise only slows down: calibration
-and workloads take turns within one run, and of each the best is taken.
+reference connector on a core as fast as ours. Other load on the machine is noise, and noise only slows down. So
+calibration and workloads take turns within one run, and the best of each counts.
 """
 
 import gc
@@ -20,11 +20,11 @@ REFERENCE: dict[str, Any] = json.loads((HERE / "reference.json").read_text(encod
 _ROUNDS = 9
 _SLICE_SECONDS = 0.25
 _SLICES = 5
-"""Both measures take the best of five slices: on a shared machine a long one is always interrupted."""
+"""Both measures take the best of five slices: on a shared machine a long slice is always interrupted."""
 
 
 class Workload(NamedTuple):
-    """`run` makes one pass and answers how many units it did; `unit` is what reference.json counts.
+    """`run` makes one pass and returns how many units it processed; `unit` is what reference.json counts.
 
     `reference_rate` is in units a second, measured where `calibrate.py` gave `reference_calibration`. `mark` is the
     ratio to reach.
@@ -60,7 +60,7 @@ def measure(workloads: list[Workload], rounds: int = _ROUNDS) -> list[Result]:
 
 
 def report(results: list[Result]) -> None:
-    """One line a workload."""
+    """Prints one line per workload."""
     print(f"{'workload':34} {'our rate':>12} {'calibration':>12} {'ratio':>7} {'mark':>6}")
     for result in results:
         workload = result.workload
@@ -73,7 +73,7 @@ def report(results: list[Result]) -> None:
 
 
 def _rate(run: Callable[[], int]) -> float:
-    """Units a second, the best of equal slices. What earlier workloads left behind is collected outside of them."""
+    """Units a second, the best of equal slices. Garbage of earlier workloads is collected before them."""
     gc.collect()
     best = 0.0
     for _ in range(_SLICES):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What 1,000 device messages cost from the trigger to the buffer: `python -m bench.ingest`
 
-The messages of the workload `single` go in one function call through what the app does with a batch: reading the
-trigger's events (as Microsoft's converter makes them), the real device mapping, packing, and writing to the buffer in
-a real Azurite, which needs dev/node_modules.
+The messages of the workload `single` go, in one function call, through what the app does with a batch: reading the
+trigger's events (as Microsoft's converter makes them), normalizing with a real device mapping, packing, and writing to
+the buffer in a real Azurite, which needs dev/node_modules.
 
-Printed are our own CPU time (of all threads of this process; waiting for Azurite is not in it, nor is Azurite's own),
-as milliseconds and as operations of calibrate.py measured beside it, and the writes to the table. The target is 1,800
-operations and one write per (window, shard).
+It prints our own CPU time (all threads of this process, without waiting for Azurite and without Azurite's own) in
+milliseconds and in operations of calibrate.py measured alongside, and the number of writes to the table. The target is
+1,800 operations and one write per (window, shard).
 """
 
 import json
@@ -49,11 +49,11 @@ def main() -> None:
             storage = Storage(environment={"BufferStorage": server.connection_string})
             buffer, dead_letters = Buffer(storage), DeadLetters(storage)
             spent: dict[str, list[float]] = {"events": [], "all": [], "wall": []}
-            # By the clock, so that other load on the machine lowers it: the best of all rounds is the core's own.
+            # By the clock, so other load on the machine lowers it: the best of all rounds is the core's own.
             calibration = 0.0
             for _ in range(RUNS):
                 calibration = max(calibration, calibrate.rate(0.25))
-                # Each call of the function gets events that nobody has read yet.
+                # Each call of the function gets events that have not been read yet.
                 delivered = deliver(messages)
                 del writes[:]
                 wall, started = time.perf_counter(), time.process_time()
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _count_writes() -> list[dict[str, Any]]:
-    """The entities that are written from now on."""
+    """A list that collects the entities written from now on."""
     writes: list[dict[str, Any]] = []
     upsert = Table.upsert
 

@@ -14,7 +14,7 @@ _ENQUEUED = ticks.from_unix_seconds(1_709_200_900)
 
 
 def events(messages: Iterable[Any]) -> list[DeviceEvent]:
-    """Messages as one partition of a hub hands them over."""
+    """The messages as events of one hub partition."""
     return [
         DeviceEvent(
             body=json.dumps(message).encode(),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Messages of the throughput workloads that reference.json reports: workloads.py NAME > messages.jsonl"""
+"""Messages of the throughput workloads in reference.json: workloads.py NAME > messages.jsonl"""
 
 import json
 import pathlib

@@ -1,7 +1,7 @@
-"""Makes everything that the commands of the Makefile need: a Python 3.13 environment and the npm parts.
+"""Sets up what the Makefile's commands need: a Python 3.13 environment and the npm packages.
 
-Runs on any Python from 3.8 with the standard library alone. What is there and unchanged is left as it is, so a
-second start costs milliseconds. A fault ends it with one sentence that says what to do.
+Runs on any Python from 3.8 on, with the standard library alone. Whatever is already there and unchanged is left alone,
+so a second start takes milliseconds. On a fault it exits with one sentence that says what to do.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def main():
 
 
 def make_environment():
-    """`.venv` with the pinned packages; made anew when the pins or the interpreter changed."""
+    """`.venv` with the pinned packages; rebuilt when the pins or the interpreter have changed."""
     python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
     stamp = VENV / ".installed"
     digest = digest_of(REQUIREMENTS)
@@ -40,10 +40,10 @@ def make_environment():
         say("Making a Python environment in .venv …")
         run([uv, "venv", "--quiet", "--python", interpreter, VENV] if uv else [interpreter, "-m", "venv", VENV])
     elif uv:
-        say("Making a Python environment in .venv (uv brings Python 3.13) …")
+        say("Making a Python environment in .venv (uv provides Python 3.13) …")
         run([uv, "venv", "--quiet", "--python", "3.13", VENV])
     else:
-        stop("Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which brings it.")
+        stop("Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which provides it.")
     say("Installing the pinned packages …")
     installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     run([*installer, "--quiet", "--require-hashes", "-r", REQUIREMENTS])
@@ -51,7 +51,7 @@ def make_environment():
 
 
 def install_npm_parts():
-    """`dev/node_modules`: Azurite and the FHIR server's parts."""
+    """`dev/node_modules`: Azurite and the FHIR server's packages."""
     stamp = NPM_FOLDER / "node_modules" / ".installed"
     digest = digest_of(NPM_LOCK)
     if read(stamp) == digest:
@@ -72,7 +72,7 @@ def check_node():
 
 
 def find_interpreter():
-    """A Python 3.13 that starts; a pyenv shim of a version that is not selected does not."""
+    """A Python 3.13 that starts: a pyenv shim of a version that is not selected does not."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     candidates = [sys.executable, shutil.which("python3.13"), shutil.which("python3"), shutil.which("python")]
     candidates += sorted(pyenv.glob("versions/3.13*/bin/python"), reverse=True)
@@ -102,7 +102,7 @@ def read(path):
 def run(command, cwd=ROOT):
     if subprocess.run(command, cwd=cwd, check=False).returncode:
         what = " ".join(Path(part).name for part in command[:3])
-        stop(f"`{what}` failed: mend what it says above, then start again.")
+        stop(f"`{what}` failed: fix what it reports above, then start again.")
 
 
 def say(text):

@@ -1,7 +1,7 @@
 """Runs a command that does not outlive its parent: `python dev/child.py SIGNAL PARENT_PID COMMAND...`.
 
-On Linux the kernel sends SIGNAL to the command when the parent is gone, however it went; elsewhere the command is
-just run. A launcher of its own, since doing this between fork and exec is unsafe in a parent that has threads.
+On Linux the kernel sends SIGNAL to the command when the parent ends, however it ends; elsewhere the command is simply
+run. It is a separate launcher because doing this between fork and exec is unsafe in a parent that has threads.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1
 def main(signal_number: int, parent: int, command: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number)
-        if os.getppid() != parent:  # it was gone before the kernel knew of the wish
+        if os.getppid() != parent:  # the parent ended before the kernel was asked
             sys.exit(1)
     os.execvp(command[0], command)
 

@@ -3,33 +3,60 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from dev.processes import ROOT, LocalRunFailed
+from dev.stack import Ports
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 LAST_PORT = 65_535
 
-DataFolder = Annotated[Path, typer.Option("--data", help="Folder for everything that the run keeps.")]
-HostPort = Annotated[
-    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of the functions host. Default: a free one.")
-]
-FhirPort = Annotated[
-    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of the FHIR server. Default: a free one.")
-]
-BlobPort = Annotated[
-    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's blobs. Default: a free one.")
-]
-QueuePort = Annotated[
-    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's queues. Default: a free one.")
-]
-TablePort = Annotated[
-    int | None, typer.Option(min=1, max=LAST_PORT, help="Port of Azurite's tables. Default: a free one.")
-]
+
+def _port_option(of: str) -> typer.models.OptionInfo:
+    return typer.Option(min=1, max=LAST_PORT, help=f"Port of {of}. Default: a free one.")
+
+
+class LocalOptions(NamedTuple):
+    """What the commands of a local run are given. `export` is the file to write the FHIR resources to."""
+
+    data: Path
+    ports: Ports
+    export: Path | None
+
+
+def local_command(play: Callable[[LocalOptions], bool]) -> Callable[[LocalOptions], bool]:
+    """Makes a command of a function, with the options of a local run; its result says whether to exit with 0."""
+
+    def command(
+        data: Annotated[Path, typer.Option(help="Folder for everything that the run keeps.")] = ROOT
+        / ".local"
+        / play.__name__,
+        host_port: Annotated[int | None, _port_option("the functions host")] = None,
+        fhir_port: Annotated[int | None, _port_option("the FHIR server")] = None,
+        blob_port: Annotated[int | None, _port_option("Azurite's blobs")] = None,
+        queue_port: Annotated[int | None, _port_option("Azurite's queues")] = None,
+        table_port: Annotated[int | None, _port_option("Azurite's tables")] = None,
+        export: Annotated[
+            Path | None,
+            typer.Option(
+                help="Write the Patients, Devices and Observations to this file (NDJSON) after the demo traffic."
+            ),
+        ] = None,
+    ) -> None:
+        ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
+        try:
+            complete = play(LocalOptions(data, ports, export))
+        except LocalRunFailed as error:
+            raise _failure(str(error)) from error
+        raise typer.Exit(0 if complete else 1)
+
+    app.command(play.__name__, help=play.__doc__)(command)
+    return play
 
 
 @app.callback()
@@ -47,8 +74,8 @@ def host(
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
-    from dev.host import configure_logging, serve
     from dev.host_config import HostConfigInvalid
+    from dev.serve import configure_logging, serve
     from dev.worker_process import WorkerFailed
 
     configure_logging()
@@ -62,49 +89,28 @@ def host(
         raise _failure(str(error)) from error
 
 
-@app.command()
-def run(
-    data: DataFolder = ROOT / ".local" / "run",
-    host_port: HostPort = None,
-    fhir_port: FhirPort = None,
-    blob_port: BlobPort = None,
-    queue_port: QueuePort = None,
-    table_port: TablePort = None,
-) -> None:
-    """Everything up: servers, host, demo traffic, and what it became; stays up until Ctrl-C.
+@local_command
+def run(options: LocalOptions) -> bool:
+    """Everything up: servers, host, demo traffic and what it became; stays up until Ctrl-C.
 
     Values of local.settings.json apply, except the addresses of what runs here. Data is kept for the next start.
     """
     from dev.local_run import LocalRun
-    from dev.stack import Ports
 
-    ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
-    try:
-        settings = read_settings(ROOT / "local.settings.json")
-        LocalRun(data, ports, settings, fresh=False).run()
-    except LocalRunFailed as error:
-        raise _failure(str(error)) from error
+    settings = read_settings(ROOT / "local.settings.json")
+    LocalRun(options.data, options.ports, settings, fresh=False, export_path=options.export).run()
+    return True
 
 
-@app.command()
-def demo(
-    data: DataFolder = ROOT / ".local" / "demo",
-    host_port: HostPort = None,
-    fhir_port: FhirPort = None,
-    blob_port: BlobPort = None,
-    queue_port: QueuePort = None,
-    table_port: TablePort = None,
-) -> None:
-    """The demo traffic through a fresh app; exits 0 only if every reading sent is in the FHIR server."""
+@local_command
+def demo(options: LocalOptions) -> bool:
+    """The demo traffic through a fresh app; exits 0 only if every reading sent is in the FHIR server.
+
+    Environment variables named as app settings apply, unless the run sets them itself.
+    """
     from dev.local_run import LocalRun
-    from dev.stack import Ports
 
-    ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
-    try:
-        complete = LocalRun(data, ports, {}, fresh=True).demo()
-    except LocalRunFailed as error:
-        raise _failure(str(error)) from error
-    raise typer.Exit(0 if complete else 1)
+    return LocalRun(options.data, options.ports, {}, fresh=True, export_path=options.export).demo()
 
 
 def read_settings(path: Path) -> dict[str, str]:
@@ -115,7 +121,7 @@ def read_settings(path: Path) -> dict[str, str]:
         values = json.loads(path.read_text(encoding="utf-8")).get("Values", {})
         return {name: str(value) for name, value in values.items()}
     except (ValueError, AttributeError) as error:
-        raise LocalRunFailed(f"{path} is no settings file: {error}") from None
+        raise LocalRunFailed(f"{path} is not a settings file: {error}") from None
 
 
 def _failure(sentence: str) -> typer.Exit:

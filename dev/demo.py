@@ -1,20 +1,22 @@
 """Demo patients and devices, two minutes of their traffic, and the proof that every reading arrived.
 
 What was sent is compared with what the FHIR server holds, reading by reading: device, type, time and values. An
-Observation is read as any client would: a Quantity in the second of its period's start, a SampledData slot by slot.
+Observation is read as any client would read it: a Quantity at the second it starts in, a SampledData slot by slot.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import httpx
 
+from dev.resources import search
 from dev.stack import LocalStack
-from medtech.command import simulate
+from medtech.command import traffic
+from medtech.command.destination import LocalHost, send_at_once
+from medtech.command.traffic import Reading
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.storage.connection import Storage
@@ -24,10 +26,10 @@ DURATION_SECONDS = 120
 SEED = 1
 
 QUICK_SETTINGS = {"WINDOW_SECONDS": "2", "FLUSH_GRACE_SECONDS": "1", "FLUSH_SCHEDULE": "*/1 * * * * *"}
-"""In the cloud a window is five minutes; nobody wants to watch that."""
+"""In the cloud a window is five minutes, which nobody wants to watch."""
 
 PATIENCE_SECONDS = 45.0
-"""How long nothing may arrive before the demo gives up."""
+"""How long the demo waits for the next reading to arrive before it gives up."""
 
 _NAMES = (
     "Ada Alder",
@@ -42,11 +44,11 @@ _NAMES = (
     "Juna Juniper",
 )
 DEVICES = len(_NAMES)
-_TYPE_SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
+TYPE_SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 
 
 class Written(NamedTuple):
-    """An Observation as the table shows it, with the readings it holds. The period is as the server gives it."""
+    """An Observation as the table shows it, with the readings it holds; start and end as the server gives them."""
 
     patient: str
     device_id: str
@@ -54,16 +56,16 @@ class Written(NamedTuple):
     start: str
     end: str
     value: str
-    readings: frozenset[simulate.Reading]
+    readings: frozenset[Reading]
 
 
 class Outcome(NamedTuple):
-    """What became of the traffic. `missing` are the readings sent that no Observation holds."""
+    """What became of the traffic. `missing` holds the readings that were sent and that no Observation holds."""
 
     messages: int
     readings: int
     written: list[Written]
-    missing: set[simulate.Reading]
+    missing: set[Reading]
     dead_letters: int
 
     @property
@@ -75,10 +77,10 @@ class Outcome(NamedTuple):
 
 
 def put_people_and_devices(fhir_url: str) -> None:
-    """Ten patients, each with a device; those that are there already stay as they are in meaning."""
+    """Writes ten patients, each with a device. Raises RuntimeError if the server refuses one."""
     entries = []
     for number, name in enumerate(_NAMES, start=1):
-        patient_id, device_id = simulate.patient_id(number), simulate.device_id(number)
+        patient_id, device_id = traffic.patient_id(number), traffic.device_id(number)
         given, family = name.split()
         patient = {
             "resourceType": "Patient",
@@ -104,16 +106,16 @@ def put_people_and_devices(fhir_url: str) -> None:
 
 
 def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
-    """Sends the traffic and waits until it is in the FHIR server, or nothing more comes.
+    """Sends the traffic and waits until all of it is in the FHIR server, or nothing more arrives.
 
-    `arrived` is told from time to time how many readings of how many are there.
+    `arrived` is called from time to time with the number of readings that have arrived and of those sent.
     """
     letters = DeadLetters(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string}))
     letters_before = _count(letters)
     start = ticks.now() - DURATION_SECONDS * ticks.TICKS_PER_SECOND
-    messages = list(simulate.traffic(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED))
-    with simulate.LocalHost(stack.host_url) as destination:
-        simulate.send_at_once(messages, destination, lambda _: None)
+    messages = list(traffic.messages(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED))
+    with LocalHost(stack.host_url) as destination:
+        send_at_once(messages, destination, lambda _: None)
     sent = {_as_stored(reading) for message in messages for reading in message.readings}
     missing = sent
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -125,7 +127,7 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
         if len(still_missing) < len(missing):
             deadline = time.monotonic() + PATIENCE_SECONDS
         missing = still_missing
-        # A letter may stand for a whole message; mostly it is one reading, and then there is nothing to wait for.
+        # A letter may hold a whole message; usually it holds one reading, and then there is nothing left to wait for.
         settled = len(sent) - len(missing) + dead_letters >= len(sent)
         if settled or time.monotonic() > deadline:
             return Outcome(len(messages), len(sent), written, missing, dead_letters)
@@ -133,29 +135,18 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
 
 
 def observations(fhir_url: str) -> list[Written]:
-    """Every Observation of the server that the app wrote, with the names of its patient and device."""
-    people = {each["id"]: _name(each) for each in _search(f"{fhir_url}/Patient")}
-    devices = {each["id"]: _identifier(each) for each in _search(f"{fhir_url}/Device")}
-    return [_written(each, people, devices) for each in _search(f"{fhir_url}/Observation") if _is_of_the_app(each)]
-
-
-def _search(address: str) -> Iterator[dict[str, Any]]:
-    """The resources of a type, to the last page; numbers as Decimal."""
-    following: str | None = f"{address}?_count=500"
-    while following is not None:
-        answer = httpx.get(following, timeout=30)
-        answer.raise_for_status()
-        bundle = json.loads(answer.text, parse_float=Decimal, parse_int=Decimal)
-        yield from (entry["resource"] for entry in bundle.get("entry", []))
-        following = next((link["url"] for link in bundle.get("link", []) if link["relation"] == "next"), None)
+    """Every Observation on the server that the app wrote, with the names of its patient and device."""
+    people = {each["id"]: _name(each) for each in search(fhir_url, "Patient")}
+    devices = {each["id"]: _identifier(each) for each in search(fhir_url, "Device")}
+    return [_written(each, people, devices) for each in search(fhir_url, "Observation") if _is_of_the_app(each)]
 
 
 def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[str, str]) -> Written:
     device, patient = (observation[name]["reference"].rpartition("/")[2] for name in ("device", "subject"))
     device_id = devices.get(device, device)
     type_name = _own_code(observation)
-    period = observation["effectivePeriod"]
-    start = ticks.floor(ticks.from_datetime(datetime.fromisoformat(period["start"])), ticks.TICKS_PER_SECOND)
+    start_text, end_text = _period(observation)
+    start = ticks.floor(ticks.from_datetime(datetime.fromisoformat(start_text)), ticks.TICKS_PER_SECOND)
     parts = [(type_name, observation), *((_own_code(part), part) for part in observation.get("component", []))]
     values: dict[int, list[tuple[str, Decimal]]] = {}
     texts = []
@@ -169,25 +160,32 @@ def _written(observation: dict[str, Any], people: dict[str, str], devices: dict[
         patient=people.get(patient, patient),
         device_id=device_id,
         type=type_name,
-        start=period["start"],
-        end=period["end"],
+        start=start_text,
+        end=end_text,
         value=f"{' / '.join(texts)} {unit}",
-        readings=frozenset(simulate.Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
+        readings=frozenset(Reading(device_id, type_name, at, tuple(each)) for at, each in values.items()),
     )
 
 
+def _period(observation: dict[str, Any]) -> tuple[str, str]:
+    """The first and the last moment, as the server gives them; with OBSERVATION_EFFECTIVE=dateTime they are one."""
+    if (moment := observation.get("effectiveDateTime")) is not None:
+        return moment, moment
+    return observation["effectivePeriod"]["start"], observation["effectivePeriod"]["end"]
+
+
 def _is_of_the_app(observation: dict[str, Any]) -> bool:
-    """The server outlives a run, and others may write to it what has neither device nor period."""
-    return any(identifier.get("system") == _TYPE_SYSTEM for identifier in observation.get("identifier", []))
+    """The server outlives a run, and others may write Observations to it that have neither device nor period."""
+    return any(identifier.get("system") == TYPE_SYSTEM for identifier in observation.get("identifier", []))
 
 
 def _own_code(part: dict[str, Any]) -> str:
-    """The type, or in a component the value's name, that the mapping's codes are followed by."""
-    return next(str(coding["code"]) for coding in part["code"]["coding"] if coding.get("system") == _TYPE_SYSTEM)
+    """The type, or in a component the value's name: the coding that the app adds after the mapping's own."""
+    return next(str(coding["code"]) for coding in part["code"]["coding"] if coding.get("system") == TYPE_SYSTEM)
 
 
 def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
-    """Times (ticks) and numbers that an Observation or a component holds itself."""
+    """Times (ticks) and numbers that an Observation holds directly, or that one of its components holds."""
     if (quantity := part.get("valueQuantity")) is not None:
         yield start, Decimal(quantity["value"])
     if (sampled := part.get("valueSampledData")) is not None:
@@ -198,7 +196,7 @@ def _values(part: dict[str, Any], start: int) -> Iterable[tuple[int, Decimal]]:
 
 
 def _samples(part: dict[str, Any]) -> list[str]:
-    """The numbers of an Observation or a component as one text; empty if it has none itself."""
+    """The numbers of an Observation or a component as one text; an empty list if it has none itself."""
     numbers = [str(value) for _, value in _values(part, 0)]
     return [", ".join(numbers)] if numbers else []
 
@@ -209,10 +207,11 @@ def _unit(part: dict[str, Any]) -> str | None:
     return unit
 
 
-def _as_stored(reading: simulate.Reading) -> simulate.Reading:
-    """A step count is stored in its minute's slot, any other reading in the one Observation of its second.
+def _as_stored(reading: Reading) -> Reading:
+    """A reading with the time that it is stored under: the minute of its slot for steps, else its second.
 
-    Which may be there already, with an earlier start, when a run begins within two minutes of the one before.
+    Only to the second, because its Observation may be there already, with an earlier start within that second, when a
+    run begins within two minutes of the one before.
     """
     slot = ticks.TICKS_PER_MINUTE if reading.type == "steps" else ticks.TICKS_PER_SECOND
     return reading._replace(time=ticks.floor(reading.time, slot))
@@ -224,7 +223,7 @@ def _name(patient: dict[str, Any]) -> str:
 
 
 def _identifier(device: dict[str, Any]) -> str:
-    """What readings name the device by; its FHIR id if somebody put it there without an identifier."""
+    """The identifier that readings give the device; its FHIR id if somebody wrote the device without an identifier."""
     return next((each["value"] for each in device.get("identifier", []) if "value" in each), device["id"])
 
 

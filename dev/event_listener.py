@@ -1,10 +1,10 @@
-"""Event Hubs trigger: events of one partition become batches, and batches move the checkpoint.
+"""Event Hubs trigger: the events of a partition become batches, and batches move the checkpoint.
 
-The rule of Functions (extension bundle 4.28 and later), on which the product's durability rests:
+The rules of Functions (extension bundle 4.28 and later) that the product's durability rests on:
 
-- one batch at a time for a partition; it waits until `minEventBatchSize` events are there or `maxWaitTime` is over
+- one batch at a time per partition; it waits until `minEventBatchSize` events are there or `maxWaitTime` has passed
 - the checkpoint advances when the function succeeds, and also when it fails, **unless** it has a retry policy
-- with a retry policy the same batch is invoked again, and the checkpoint waits until it succeeds or retries run out
+- with a retry policy the same batch is invoked again, and the checkpoint waits until it succeeds or its retries run out
 - a worker that dies is a failure like any other; a host that stops leaves the checkpoint where it was
 """
 
@@ -21,7 +21,7 @@ from dev.rpc import messages
 from dev.worker_process import InvocationResult
 
 Invoke = Callable[[Any, dict[str, Any], tuple[int, int]], Coroutine[Any, Any, InvocationResult]]
-"""Runs the function once: value, trigger metadata, (number of this retry, most retries)."""
+"""Runs the function once. Arguments: value, trigger metadata, (number of this retry, maximum of retries)."""
 
 
 class PartitionListener:
@@ -42,7 +42,7 @@ class PartitionListener:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Delivers until `stop`: a batch in flight is finished first, a batch that waits for its retry is left."""
+        """Delivers until `stop`: a running batch is finished first, a batch that waits for its retry is abandoned."""
         position = self._checkpoints.get(self._partition_id) + 1
         batches = 0
         while (events := await self._next_batch(position)) is not None:
@@ -59,7 +59,7 @@ class PartitionListener:
         self._stopping.set()
 
     async def _next_batch(self, position: int) -> list[StoredEvent] | None:
-        """The next events from a sequence number on; None when the listener is to stop."""
+        """The next events from a sequence number on; None once the listener is told to stop."""
         await self._unless_stopped(self._partition.wait_for(position))
         fewest = min(self._options.min_event_batch_size, self._options.max_event_batch_size)
         enough = self._partition.wait_for(position + fewest - 1)
@@ -69,7 +69,7 @@ class PartitionListener:
         return self._partition.read(position, self._options.max_event_batch_size)
 
     async def _deliver(self, events: Sequence[StoredEvent], checkpointing: bool) -> bool:
-        """Invokes the function as its retry policy says. True: the checkpoint may advance."""
+        """Invokes the function as often as its retry policy allows; returns whether the checkpoint may advance."""
         policy = self._function.retry
         value, metadata = self._value(events), self._metadata(events, checkpointing)
         retry = 0
@@ -84,7 +84,7 @@ class PartitionListener:
                 return False
 
     async def _unless_stopped(self, awaited: Coroutine[Any, Any, Any], timeout_seconds: float | None = None) -> None:
-        """Waits for what comes first: what is awaited, the time, or `stop`."""
+        """Returns at the first of three events: the awaitable is done, the time is over, `stop` is called."""
         stop = asyncio.create_task(self._stopping.wait())
         task = asyncio.create_task(awaited)
         await asyncio.wait({stop, task}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -96,7 +96,7 @@ class PartitionListener:
     def _value(self, events: Sequence[StoredEvent]) -> Any:
         if self._trigger.binary:
             return messages.TypedData(collection_bytes=messages.CollectionBytes(bytes=[e.body for e in events]))
-        # Without dataType binary the host makes text of the bodies, and spoils what is not UTF-8.
+        # Without dataType binary Azure's host decodes bodies to text, which damages what is not UTF-8.
         texts = [event.body.decode(errors="replace") for event in events]
         return messages.TypedData(collection_string=messages.CollectionString(string=texts))
 
@@ -133,7 +133,7 @@ class PartitionListener:
 
 
 def _enqueued_time(event: StoredEvent) -> str:
-    """UTC without a `Z`, no trailing zeros: a .NET DateTime of unspecified kind, as the real host writes it."""
+    """UTC without `Z` or trailing zeros: a .NET DateTime of unspecified kind, as the real host writes it."""
     text = event.enqueued_time.strftime("%Y-%m-%dT%H:%M:%S")
     milliseconds = event.enqueued_time.microsecond // 1000
     return f"{text}.{milliseconds:03d}".rstrip("0") if milliseconds else text

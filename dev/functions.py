@@ -1,7 +1,7 @@
-"""The functions of an app as the worker indexed them: trigger, retry policy, settings put in.
+"""The functions of an app as the worker indexed them: trigger, retry policy, with app settings filled in.
 
-The worker answers with what the decorators of the Python v2 model say; here it becomes values, and `%NAME%` becomes
-the app setting of that name, as Functions does.
+The worker reports what the decorators of the Python v2 model say. Here that becomes values, and `%NAME%` is replaced by
+the app setting of that name, as in Functions.
 """
 
 import json
@@ -16,12 +16,12 @@ _ANYWHERE = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 
 
 class FunctionInvalid(Exception):
-    """A function that this host cannot run; the message names it and says why."""
+    """This host cannot run a function; the message names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventHubTrigger:
-    """`connection` is the name of the setting; `binary` tells whether bodies go to the function as bytes."""
+    """`connection` is the name of a setting; `binary` says whether the function gets bodies as bytes."""
 
     parameter: str
     event_hub: str
@@ -47,24 +47,24 @@ class HttpTrigger:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`max_retry_count` -1 retries for ever. A fixed delay has both intervals equal."""
+    """`max_retry_count` -1 retries for ever. With a fixed delay both intervals are equal."""
 
     max_retry_count: int
     minimum_seconds: float
     maximum_seconds: float
 
     def allows(self, retry: int) -> bool:
-        """Whether the retry of this number (from 1) is still made."""
+        """Whether the retry with this number (from 1) is still made."""
         return self.max_retry_count < 0 or retry <= self.max_retry_count
 
     def delay_seconds(self, retry: int) -> float:
-        """The wait before the retry of this number (from 1): doubled each time up to the maximum."""
+        """The wait before the retry with this number (from 1): doubled each time, up to the maximum."""
         return min(self.minimum_seconds * 2.0 ** min(retry - 1, 62), self.maximum_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of the app. `metadata` is the worker's own message, which loading hands back to it."""
+    """One function of the app. `metadata` is the worker's own message, which is sent back to load the function."""
 
     name: str
     id: str
@@ -108,7 +108,9 @@ def _trigger(
         return HttpTrigger(binding["name"], text("route", function), methods, text("authLevel", "function").lower())
     if kind == "eventhubtrigger":
         if str(binding.get("cardinality")).lower() != "many":
-            raise FunctionInvalid(f"Function {function}: the local host delivers batches only (cardinality many).")
+            raise FunctionInvalid(
+                f"Function {function}: the local host delivers only batches (set cardinality to many)."
+            )
         return EventHubTrigger(
             parameter=binding["name"],
             event_hub=text("eventHubName"),
@@ -116,7 +118,7 @@ def _trigger(
             connection=text("connection"),
             binary=str(binding.get("dataType")).lower() == "binary",
         )
-    raise FunctionInvalid(f"Function {function}: the local host has no {binding['type']}.")
+    raise FunctionInvalid(f"Function {function}: the local host does not support {binding['type']}.")
 
 
 def _resolve(function: str, text: str, settings: Mapping[str, str]) -> str:
@@ -129,7 +131,7 @@ def _resolve(function: str, text: str, settings: Mapping[str, str]) -> str:
 
 
 def _disabled(function: str, settings: Mapping[str, str]) -> bool:
-    # The second spelling is for Linux, where app settings have no dots.
+    # The second spelling is for Linux, where the names of app settings cannot have dots.
     names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
     return any(settings.get(name, "").lower() in ("1", "true") for name in names)
 

@@ -1,7 +1,7 @@
-"""host.json as the functions host reads it, with its defaults and its override by app settings.
+"""host.json as the functions host reads it, with its defaults and with app settings that override it.
 
-An app setting `AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime` stands over the value of that path in the
-file, without regard to case, as in Azure.
+An app setting `AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime` overrides the value at that path of the file,
+without regard to case, as in Azure.
 """
 
 import json
@@ -19,12 +19,12 @@ LOG_LEVELS = {
 
 
 class HostConfigInvalid(Exception):
-    """host.json or a setting that overrides it cannot be used; the message says which and why."""
+    """host.json, or a setting that overrides it, cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventHubOptions:
-    """`extensions.eventHubs`: how events become batches, and how often a batch moves the checkpoint."""
+    """`extensions.eventHubs`: how events become batches, and how many batches move the checkpoint once."""
 
     max_event_batch_size: int = 100
     min_event_batch_size: int = 1
@@ -34,7 +34,7 @@ class EventHubOptions:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """What the local host takes from host.json. `log_levels` are numbers of the contract, by category prefix."""
+    """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level."""
 
     event_hubs: EventHubOptions
     route_prefix: str
@@ -42,7 +42,7 @@ class HostConfig:
     log_levels: Mapping[str, int]
 
     def log_level(self, category: str) -> int:
-        """The level that the longest configured prefix of the category sets."""
+        """The level set by the longest configured prefix of the category."""
         prefixes = [name for name in self.log_levels if category == name or category.startswith(f"{name}.")]
         return self.log_levels[max(prefixes, key=len, default="default")]
 
@@ -53,9 +53,11 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HostConfigInvalid(f"There is no host.json in {app_directory}: is this the folder of the app?") from None
+        raise HostConfigInvalid(
+            f"There is no host.json in {app_directory}: give the folder of the app with --app."
+        ) from None
     except ValueError as error:
-        raise HostConfigInvalid(f"host.json does not read as JSON: {error}") from None
+        raise HostConfigInvalid(f"host.json is not valid JSON: {error}") from None
     for name, value in settings.items():
         if name.lower().startswith(_OVERRIDE_PREFIX):
             _override(document, name[len(_OVERRIDE_PREFIX) :].split("__"), value)
@@ -79,10 +81,10 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
 
 
 def seconds(text: str) -> float:
-    """A .NET time span (`hh:mm:ss`, days and fraction possible) in seconds. Raises ValueError."""
+    """A .NET time span (`hh:mm:ss`, optionally with days and a fraction) in seconds. Raises ValueError."""
     match = _TIME_SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no time span of the form hh:mm:ss")
+        raise ValueError(f"{text!r} is not a time span of the form hh:mm:ss")
     days, hours, minutes, whole, fraction = match.groups()
     return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
 

@@ -1,10 +1,10 @@
 """An event hub kept in files: partitions that only grow, and the checkpoints of their readers.
 
-    FOLDER/<partition>.jsonl                       one line an event, in order of sequence number
+    FOLDER/<partition>.jsonl                       one line per event, in order of sequence number
     FOLDER/checkpoints/<consumer group>.json       {partition: sequence number of the last event that is done}
 
-What Event Hubs promises and readers rely on is kept: sequence numbers from 0 without gaps in each partition, one
-partition for one key, an enqueued time in whole milliseconds, an offset that is an opaque text. Nothing expires.
+It keeps what Event Hubs promises and readers rely on: sequence numbers from 0 without gaps in each partition, one
+partition per key, enqueued times in whole milliseconds, offsets that are opaque texts. Nothing expires.
 """
 
 import asyncio
@@ -41,11 +41,11 @@ _SYSTEM_NAMES = frozenset(
 
 
 class EventRefused(ValueError):
-    """An event that a hub would not take; the message says why, without what the event holds."""
+    """A hub does not accept an event; the message says why without quoting the event."""
 
 
 class NewEvent(NamedTuple):
-    """An event before the hub has it. With neither `partition` nor `partition_key` partitions take turns."""
+    """An event to be stored. With neither `partition` nor `partition_key` the partitions take turns."""
 
     body: bytes
     properties: Mapping[str, Any]
@@ -56,7 +56,7 @@ class NewEvent(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event of a partition; `enqueued_time` is UTC."""
+    """An event in a partition; `enqueued_time` is UTC."""
 
     body: bytes
     properties: Mapping[str, Any]
@@ -75,17 +75,19 @@ class Position(NamedTuple):
 
 
 def read_new_event(document: Any) -> NewEvent:
-    """An event as `POST /dev/events` takes it. Raises EventRefused.
+    """Reads an event in the form that `POST /dev/events` accepts. Raises EventRefused.
 
     `{"body": text or any JSON | "bodyBase64": base64, "properties": {...}, "systemProperties": {...},
-    "partitionKey": text | "partition": text, "enqueuedTime": ISO 8601}`; all but the body may be absent.
+    "partitionKey": text | "partition": text, "enqueuedTime": ISO 8601}`; all but the body are optional.
     """
     if not isinstance(document, dict):
-        raise EventRefused("An event is an object with a body or bodyBase64.")
+        raise EventRefused("An event must be an object with body or bodyBase64.")
     system_properties = _mapping(document, "systemProperties")
     for name in system_properties:
         if not name.startswith(_SYSTEM_PREFIXES) and name not in _SYSTEM_NAMES:
-            raise EventRefused(f"'{name}' is no system property a sender or IoT Hub sets; put it in properties.")
+            raise EventRefused(
+                f"'{name}' is not a system property that a sender or IoT Hub sets; put it in properties."
+            )
     event = NewEvent(
         body=_body(document),
         properties=_mapping(document, "properties"),
@@ -95,12 +97,12 @@ def read_new_event(document: Any) -> NewEvent:
         enqueued_time=_time(document.get("enqueuedTime")),
     )
     if len(event.body) > MAX_EVENT_BYTES:
-        raise EventRefused(f"An event holds at most {MAX_EVENT_BYTES} bytes; this one has {len(event.body)}.")
+        raise EventRefused(f"An event body has at most {MAX_EVENT_BYTES} bytes; this one has {len(event.body)}.")
     return event
 
 
 class Partition:
-    """One file of events. Of the events in memory are only the places where their lines start."""
+    """One file of events. Only the offsets of their lines are held in memory."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
@@ -112,7 +114,7 @@ class Partition:
         return len(self._starts)
 
     def append(self, event: NewEvent) -> int:
-        """Stores an event; its sequence number."""
+        """Stores an event and returns its sequence number."""
         start = self._file.seek(0, os.SEEK_END)
         enqueued_time = event.enqueued_time or datetime.now(UTC)
         line = {
@@ -137,7 +139,7 @@ class Partition:
         return [_stored(first + n, start, self._file.readline()) for n, start in enumerate(starts)]
 
     async def wait_for(self, sequence_number: int) -> None:
-        """Returns once the event of this number is there."""
+        """Returns once the event with this number is there."""
         while self.next_sequence_number <= sequence_number:
             self._grown.clear()
             await self._grown.wait()
@@ -146,7 +148,7 @@ class Partition:
         self._file.close()
 
     def _recover(self) -> list[int]:
-        """The places of all whole lines; half a line, left by a host that was killed, is cut off."""
+        """The offsets of all whole lines; an incomplete last line, left by a host that was killed, is cut off."""
         starts, position = [], 0
         self._file.seek(0)
         for line in self._file:
@@ -159,14 +161,14 @@ class Partition:
 
 
 class Checkpoints:
-    """The events that a consumer group is done with, by partition; kept in one file."""
+    """How far a consumer group is in each partition; kept in one file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._done: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
 
     def get(self, partition: str) -> int:
-        """The sequence number of the last event that is done; -1 if none is."""
+        """The sequence number of the last event that is done; -1 if there is none."""
         return self._done.get(partition, -1)
 
     def advance(self, partition: str, sequence_number: int) -> None:
@@ -178,7 +180,7 @@ class Checkpoints:
 
 
 class Hub:
-    """A hub of `partition_count` partitions; a folder that already holds more keeps them."""
+    """A hub with `partition_count` partitions, or more if its folder already holds more."""
 
     def __init__(self, folder: Path, partition_count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,13 +191,13 @@ class Hub:
         self._turn = count()
 
     def checkpoints(self, consumer_group: str) -> Checkpoints:
-        """The checkpoints of a group, as all its readers share them."""
+        """The checkpoints of a consumer group, one object for all its readers."""
         if consumer_group not in self._checkpoints:
             self._checkpoints[consumer_group] = Checkpoints(self._folder / "checkpoints" / f"{consumer_group}.json")
         return self._checkpoints[consumer_group]
 
     def append(self, events: Sequence[NewEvent]) -> list[Position]:
-        """Stores all events, or none. Raises EventRefused for a partition that is not there."""
+        """Stores all events, or none: raises EventRefused for a partition that does not exist."""
         names = [self._partition(event) for event in events]
         return [Position(name, self.partitions[name].append(event)) for name, event in zip(names, events, strict=True)]
 
@@ -228,20 +230,20 @@ def _stored(sequence_number: int, start: int, line: bytes) -> StoredEvent:
 
 def _body(document: Mapping[str, Any]) -> bytes:
     if ("body" in document) == ("bodyBase64" in document):
-        raise EventRefused("An event has either a body or a bodyBase64.")
+        raise EventRefused("An event must have either body or bodyBase64, not both.")
     if "body" in document:
         body = document["body"]
         return (body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))).encode()
     try:
         return base64.b64decode(document["bodyBase64"], validate=True)
     except (TypeError, ValueError):
-        raise EventRefused("bodyBase64 is not base64.") from None
+        raise EventRefused("bodyBase64 is not valid base64.") from None
 
 
 def _mapping(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = document.get(name) or {}
     if not isinstance(value, dict):
-        raise EventRefused(f"{name} is an object of names and values.")
+        raise EventRefused(f"{name} must be an object of names and values.")
     return value
 
 
@@ -251,5 +253,5 @@ def _time(text: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise EventRefused("enqueuedTime is an ISO 8601 time.") from None
+        raise EventRefused("enqueuedTime must be an ISO 8601 time.") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""`make run` and `make demo`, as a person sees them: progress, a table of what was written, where to look further."""
+"""`make run` and `make demo` as a person sees them: progress, a table of what was written, where to look next."""
 
 import re
 import signal
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
 from dev.processes import ROOT, LocalRunFailed
+from dev.resources import export
 from dev.stack import LocalStack, Ports
 
 _SHOWN_MISSING = 5
@@ -23,12 +24,21 @@ _TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
 
 
 class LocalRun:
-    """One run for a person at a terminal, or for a script that reads the last line."""
+    """One run, for a person at a terminal or a script that reads the last line."""
 
-    def __init__(self, data_folder: Path, ports: Ports, settings: Mapping[str, str], *, fresh: bool) -> None:
+    def __init__(
+        self,
+        data_folder: Path,
+        ports: Ports,
+        settings: Mapping[str, str],
+        *,
+        fresh: bool,
+        export_path: Path | None = None,
+    ) -> None:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
             self._console.width = 100
+        self._export_path = export_path
         self._stack = LocalStack(data_folder, settings=local_settings(settings), ports=ports, fresh=fresh)
 
     def run(self) -> None:
@@ -37,13 +47,14 @@ class LocalRun:
             outcome = self._play()
             self._show(outcome)
             self._show_missing(outcome)
+            self._write_export()
             self._console.print(outcome.line, soft_wrap=True)
             self._show_addresses()
-            self._console.print("\nStays up until Ctrl-C. What the app logs:")
+            self._console.print("\nEverything stays up until Ctrl-C. The app's log:")
             try:
                 self._follow_log()
             except KeyboardInterrupt:
-                self._console.print("\nEnding.")
+                self._console.print("\nStopping.")
 
     def demo(self) -> bool:
         """Starts everything, plays the demo and ends; whether every reading arrived. Raises LocalRunFailed."""
@@ -51,6 +62,7 @@ class LocalRun:
             outcome = self._play()
             self._show(outcome)
             self._show_missing(outcome)
+            self._write_export()
         self._console.print(outcome.line, soft_wrap=True)
         return not outcome.missing
 
@@ -64,7 +76,7 @@ class LocalRun:
                 self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
                 yield
             finally:
-                # A second Ctrl-C would leave Azurite without the seconds it needs to write down what it has.
+                # Azurite needs a few seconds to save what it holds; a second Ctrl-C would take them away.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 self._stack.__exit__(None, None, None)
@@ -89,7 +101,7 @@ class LocalRun:
         return outcome
 
     def _show(self, outcome: Outcome) -> None:
-        """One row for each device and type: how many Observations, their period, the latest value."""
+        """One row per device and type: how many Observations, the period they span, the latest value."""
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for heading in ("patient", "device", "type", "n", "period (UTC)"):
             table.add_column(heading, no_wrap=True)
@@ -114,6 +126,11 @@ class LocalRun:
             self._console.print(f"missing: {reading.device_id} {reading.type}")
         if outcome.missing:
             self._console.print(f"{len(outcome.missing)} readings are missing; see {self._stack.host.log_path}")
+
+    def _write_export(self) -> None:
+        if self._export_path is not None:
+            count = export(self._stack.fhir_url, self._export_path)
+            self._console.print(f"{count} resources exported to {self._export_path}", soft_wrap=True, markup=False)
 
     def _show_addresses(self) -> None:
         stack = self._stack
@@ -144,11 +161,11 @@ class LocalRun:
     def _check_servers(self) -> None:
         for server in (self._stack.host, self._stack.fhir, self._stack.storage):
             if not server.running:
-                raise LocalRunFailed(f"{server.name} ended; see {server.log_path}, then start again.")
+                raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 
 
 def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
-    """The user's settings, without those that say where storage, hub and FHIR server are: they run here."""
+    """The user's settings, without those that say where storage, hub and FHIR server are: these run here."""
     elsewhere = (  # prefixes: a connection may be several settings
         "AzureWebJobsStorage",
         "BufferStorage",
@@ -163,7 +180,7 @@ def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: in order. So does SIGINT where a script's shell had it ignored."""
+    """SIGTERM ends the run in order, as Ctrl-C does. So does SIGINT, even if a script's shell has it ignored."""
 
     def interrupt(_number: int, _frame: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -189,6 +206,6 @@ def _since(started: float) -> str:
 
 
 def _python() -> str:
-    """This interpreter as it can be called from the project's folder."""
+    """This interpreter's path, relative to the project's folder if it is inside."""
     path = Path(sys.executable)
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,6 +1,6 @@
-"""The servers of a local run as child processes: ports, logs, readiness, and an orderly end.
+"""The servers of a local run as child processes: ports, logs, readiness and an orderly end.
 
-Each server writes to a log file of its own and ends with its parent (see child.py), also when the parent is killed.
+Each server has its own log file and ends with its parent (see child.py), even if the parent is killed.
 """
 
 import base64
@@ -24,46 +24,46 @@ STOP_SECONDS = 30.0
 
 
 class LocalRunFailed(Exception):
-    """Something outside the program is missing or in the way; the message is one sentence that says what to do."""
+    """Something outside the program is missing or in the way; the message says what to do."""
 
 
 def bound_to_parent(signal_number: signal.Signals, command: Sequence[str]) -> list[str]:
-    """The command, made to receive the signal when this process ends, however it ends."""
+    """The command, wrapped so that it receives the signal when this process ends, however it ends."""
     return [sys.executable, "-IS", str(DEV_FOLDER / "child.py"), str(int(signal_number)), str(os.getpid()), *command]
 
 
 def choose_ports(wanted: Mapping[str, int | None]) -> list[int]:
-    """Ports of 127.0.0.1 by option: the wanted one, or for None a free one; all different.
+    """Ports on 127.0.0.1, one per option: the given one, or a free one for None; all different.
 
-    Raises LocalRunFailed, naming the option, for a port that is in use.
+    Raises LocalRunFailed, which names the option, for a port that is in use.
     """
     with ExitStack() as probes:
         return [_bind(probes.enter_context(socket.socket()), port, option) for option, port in wanted.items()]
 
 
 def _bind(probe: socket.socket, port: int | None, option: str) -> int:
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just released counts as free
     try:
         probe.bind(("127.0.0.1", port or 0))
     except (OSError, OverflowError):
         raise LocalRunFailed(
-            f"Port {port} is in use: end the program that listens there, or choose another with {option}."
+            f"Port {port} is in use: end the program that listens on it, or choose another with {option}."
         ) from None
     return int(probe.getsockname()[1])
 
 
 def node_command(script: Path, *arguments: str) -> list[str]:
-    """A Node program of dev/. Raises LocalRunFailed if Node or the npm parts are missing."""
+    """The command for a Node program. Raises LocalRunFailed if Node.js or the npm packages are missing."""
     node = shutil.which("node")
     if node is None:
-        raise LocalRunFailed("Node.js is missing: install version 20 or later, then start again.")
+        raise LocalRunFailed("Node.js is missing: install version 20 or newer, then start again.")
     if not script.exists() or not (DEV_FOLDER / "node_modules").exists():
-        raise LocalRunFailed("The npm parts are missing: run `make setup`.")
+        raise LocalRunFailed("The npm packages are missing: run `make setup`.")
     return [node, str(script), *arguments]
 
 
 class Server:
-    """A server process on ports of 127.0.0.1: started, stopped, killed and started again under the same ports."""
+    """A server process on ports of 127.0.0.1 that can be started, stopped, killed and started again on them."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What the server has written so far."""
+        """What the server has written to its log so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     def start(self) -> None:
-        """Starts the process; `wait_until_ready` tells when it answers. The log is carried on."""
+        """Starts the process, which appends to the log; `wait_until_ready` waits until it answers."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
@@ -111,7 +111,7 @@ class Server:
             )
 
     def wait_until_ready(self) -> None:
-        """Returns once every port is listened on. Raises LocalRunFailed with the end of the log if that fails."""
+        """Returns once the server listens on every port. Else raises LocalRunFailed with the end of its log."""
         deadline = time.monotonic() + START_SECONDS
         while not all(_listens(port) for port in self._ports):
             if not self.running or time.monotonic() > deadline:
@@ -119,7 +119,7 @@ class Server:
             time.sleep(0.03)
 
     def stop(self) -> None:
-        """Ends the process by its own signal; by force after STOP_SECONDS."""
+        """Ends the process with its stop signal, and by force after STOP_SECONDS."""
         if self._process is None or not self.running:
             return
         self._process.send_signal(self._stop_signal)
@@ -139,7 +139,7 @@ class Server:
 
 
 def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int, table_port: int) -> Server:
-    """Azure storage. SIGINT only: Azurite loses up to 5 s of acknowledged writes by any other end."""
+    """Azure storage. Ended with SIGINT: after any other end Azurite has lost up to 5 s of acknowledged writes."""
     script = DEV_FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
     options = ["--location", str(data_folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     ports = {"--blobPort": blob_port, "--queuePort": queue_port, "--tablePort": table_port}
@@ -153,13 +153,13 @@ def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int
 
 
 def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
-    """The FHIR R4 server; its base address is `http://127.0.0.1:PORT/fhir/R4`, its options are in its first lines."""
+    """The FHIR R4 server at `http://127.0.0.1:PORT/fhir/R4`; its options are in the first lines of server.mjs."""
     command = node_command(DEV_FOLDER / "fhir" / "server.mjs", "--port", str(port), *options)
     return Server("fhir", command, [port], log_folder)
 
 
 def storage_connection_string(blob_port: int, queue_port: int, table_port: int) -> str:
-    """The account that `azurite` opens."""
+    """The connection string of the account that `azurite` serves."""
     ports = {"Blob": blob_port, "Queue": queue_port, "Table": table_port}
     endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{STORAGE_ACCOUNT}" for name, port in ports.items())
     return f"DefaultEndpointsProtocol=http;AccountName={STORAGE_ACCOUNT};AccountKey={STORAGE_KEY};{endpoints};"

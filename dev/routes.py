@@ -1,16 +1,16 @@
-"""What the host answers on HTTP.
+"""The HTTP endpoints of the host.
 
     {routePrefix}/...                  the app's HTTP functions
-    POST /admin/functions/{name}       starts a timer function: 202                (master key)
+    POST /admin/functions/{name}       starts a timer function, answers 202        (master key)
     GET  /admin/host/status            state and version                           (master key)
     GET  /admin/host/ping              200 once functions are served
-    POST /dev/events                   one device event or an array of them: their positions
+    POST /dev/events                   stores a device event or an array of them, answers their positions
     GET  /dev/hub                      partitions, last sequence numbers, checkpoints
     GET  /dev/functions                functions, invocations so far, the worker's process id and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 
-A key is given as `x-functions-key` or `?code=`. What is under /dev exists here only: Event Hubs and the platform's
-own tools take its place in Azure.
+A key is given as `x-functions-key` or `?code=`. What is under /dev exists only here: in Azure, Event Hubs and the
+platform's own tools take its place.
 """
 
 import json
@@ -18,7 +18,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,11 +26,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dev.functions import Function, FunctionInvalid, HttpTrigger
+from dev.host import FunctionsHost
 from dev.hub import EventRefused, read_new_event
 from dev.rpc import messages
-
-if TYPE_CHECKING:
-    from dev.host import FunctionsHost
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -39,8 +37,8 @@ _CONVERTORS = {"int": "int", "long": "int", "guid": "uuid", "decimal": "float", 
 _SAME_SITE: dict[int, Literal["lax", "strict", "none"]] = {1: "lax", 2: "strict", 3: "none"}
 
 
-def application(host: "FunctionsHost") -> Starlette:
-    """The HTTP surface of a host."""
+def application(host: FunctionsHost) -> Starlette:
+    """The host's endpoints as a web application."""
     routes = [
         Route("/admin/host/ping", _ping),
         Route("/admin/host/status", _guarded(host, "admin", _status(host))),
@@ -61,13 +59,15 @@ def application(host: "FunctionsHost") -> Starlette:
 def route_paths(function: str, prefix: str, route: str) -> list[str]:
     """Starlette's paths for a route template of Functions; two when its last part is optional.
 
-    Raises FunctionInvalid for a template with a constraint that this host does not know.
+    Raises FunctionInvalid for a route constraint that this host does not know.
     """
 
     def part(match: re.Match[str]) -> str:
         catch_all, name, constraint, _optional = match.groups()
         if constraint not in (None, "alpha", *_CONVERTORS):
-            raise FunctionInvalid(f"Function {function}: the local host has no route constraint '{constraint}'.")
+            raise FunctionInvalid(
+                f"Function {function}: the local host does not support the route constraint '{constraint}'."
+            )
         convertor = "path" if catch_all else _CONVERTORS.get(constraint)
         return f"{{{name}:{convertor}}}" if convertor else f"{{{name}}}"
 
@@ -78,7 +78,7 @@ def route_paths(function: str, prefix: str, route: str) -> list[str]:
     return paths
 
 
-def _guarded(host: "FunctionsHost", auth_level: str, endpoint: Endpoint) -> Endpoint:
+def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         given = request.headers.get("x-functions-key") or request.query_params.get("code", "")
         return await endpoint(request) if host.keys.open(auth_level, given) else Response(status_code=401)
@@ -90,7 +90,7 @@ async def _ping(_request: Request) -> Response:
     return Response(status_code=200)
 
 
-def _status(host: "FunctionsHost") -> Endpoint:
+def _status(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         state = "Running" if host.worker.pid else "Error"
         return JSONResponse({"id": "local", "state": state, "version": "4.1040.0", "processUptime": host.uptime_ms})
@@ -98,7 +98,7 @@ def _status(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _call(host: "FunctionsHost", function: Function) -> Endpoint:
+def _call(host: FunctionsHost, function: Function) -> Endpoint:
     async def answer(request: Request) -> Response:
         body = messages.TypedData(bytes=await request.body())
         http = messages.RpcHttp(
@@ -155,20 +155,20 @@ def _content(value: Any) -> bytes:
     return content if isinstance(content, bytes) else str(content).encode()
 
 
-def _start_timer(host: "FunctionsHost") -> Endpoint:
+def _start_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in host.functions:
             return Response(status_code=404)
         if name not in host.timers:
-            return JSONResponse({"error": f"{name} is no timer: only timers are started here."}, 400)
+            return JSONResponse({"error": f"{name} is not a timer: only timers can be started here."}, 400)
         host.start_timer(name)
         return Response(status_code=202)
 
     return answer
 
 
-def _run_timer(host: "FunctionsHost") -> Endpoint:
+def _run_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         timer = host.timers.get(request.path_params["name"])
         if timer is None:
@@ -178,7 +178,7 @@ def _run_timer(host: "FunctionsHost") -> Endpoint:
     return answer
 
 
-def _take_events(host: "FunctionsHost") -> Endpoint:
+def _take_events(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             document = json.loads(await request.body())
@@ -186,21 +186,21 @@ def _take_events(host: "FunctionsHost") -> Endpoint:
             positions = host.hub(request.query_params.get("hub")).append(events)
         except EventRefused as error:
             return JSONResponse({"error": str(error)}, 400)
-        except ValueError:  # not its text: it may hold a piece of the body
-            return JSONResponse({"error": "The request is no JSON."}, 400)
+        except ValueError:  # not the error's text: it may quote the body
+            return JSONResponse({"error": "The request is not valid JSON."}, 400)
         return JSONResponse({"events": [{"partition": p, "sequenceNumber": n} for p, n in positions]})
 
     return answer
 
 
-def _hub(host: "FunctionsHost") -> Endpoint:
+def _hub(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         return JSONResponse({"hubs": host.hub_states()})
 
     return answer
 
 
-def _functions(host: "FunctionsHost") -> Endpoint:
+def _functions(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
         functions = {
             name: {

@@ -1,7 +1,7 @@
-"""The messages between a functions host and its language worker, made from fnrpc.proto when first imported.
+"""The messages between a functions host and its language worker, generated from fnrpc.proto on first import.
 
-`messages` holds the classes, `services` the gRPC stubs. `MAX_MESSAGE_BYTES` is the limit the real host sets: a batch
-of 500 events of 1 MiB must pass.
+`messages` holds the classes, `services` the gRPC stubs. `MAX_MESSAGE_BYTES` is the limit that the real host sets: a
+batch of 500 events of 1 MiB must pass.
 """
 
 import grpc

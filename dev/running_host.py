@@ -1,4 +1,4 @@
-"""A functions host of its own process, as tests and the local run drive it.
+"""A functions host in a process of its own, as tests and the local run drive it.
 
 with RunningHost(data_folder, app_directory=APP, settings={...}) as host:
     host.post_events([{"body": {...}, "partitionKey": "device-1"}])
@@ -31,12 +31,13 @@ _LOCK = "lock"
 
 
 class RunningHost:
-    """A functions host around an app; a context manager. Everything it keeps is in its data folder.
+    """A functions host around an app, as a context manager. Everything it keeps is in its data folder.
 
-    `settings` are the app settings, beside the environment; `log_level` stands over host.json's levels (Debug shows
-    what the app and Microsoft's runtime log at DEBUG). What the folder holds of an earlier run is carried on with (hub,
-    checkpoints, keys) unless `fresh`. Raises LocalRunFailed when the port is in use or the host does not start.
-    Start it from the main thread: on Linux its process ends with the thread that started it.
+    `settings` are app settings, which override environment variables of the same name; other environment variables
+    are settings too. `log_level` overrides the levels of host.json (Debug shows what the app and Microsoft's runtime
+    log at DEBUG). Hub, checkpoints and keys of an earlier run in the folder are reused unless `fresh`. Raises
+    LocalRunFailed if the port is in use or the host does not start. Start it from the main thread: on Linux its process
+    ends with the thread that started it.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class RunningHost:
             "--partitions": str(partitions),
         }
         command = [sys.executable, "-m", "dev", "host", *(part for option in options.items() for part in option)]
-        # A variable of this process would stand over the settings file, as it does for Core Tools.
+        # Environment variables override the settings file, as they do for Core Tools.
         environment = {name: value for name, value in os.environ.items() if name not in self.settings}
         self.host = Server("host", command, [port], self.log_folder, environment=environment)
         self._open = ExitStack()
@@ -101,17 +102,17 @@ class RunningHost:
 
     @property
     def logs(self) -> str:
-        """The host's log; the worker's lines are in it."""
+        """The host's log, which includes the worker's lines."""
         return self.host.log
 
     @property
     def worker_pid(self) -> int | None:
-        """The worker's process id; None while it is being started."""
+        """The worker's process id; None while a worker is starting."""
         pid: int | None = self._functions()["worker"]["pid"]
         return pid
 
     def post_events(self, events: Sequence[Mapping[str, Any]], hub: str | None = None) -> list[Position]:
-        """Puts events into the hub, in the form of `dev.hub.read_new_event`; where they are."""
+        """Stores events, in the form of `dev.hub.read_new_event`, in the hub; returns their positions."""
         answer = self._http.post("/dev/events", json=list(events), params={} if hub is None else {"hub": hub})
         if answer.status_code == 400:
             raise ValueError(answer.json()["error"])
@@ -119,35 +120,35 @@ class RunningHost:
         return [Position(each["partition"], each["sequenceNumber"]) for each in answer.json()["events"]]
 
     def trigger_timer(self, name: str) -> None:
-        """Starts a timer function as in Azure: by the admin endpoint, without waiting for its end."""
+        """Starts a timer function through the admin endpoint, as in Azure, without waiting for its end."""
         key = {"x-functions-key": self.master_key}
         self._http.post(f"/admin/functions/{name}", headers=key, json={}).raise_for_status()
 
     def run_timer(self, name: str) -> bool:
-        """Runs a timer function and waits for its end; whether it succeeded."""
+        """Runs a timer function to its end; returns whether it succeeded."""
         answer = self._http.post(f"/dev/timers/{name}", timeout=None)
         answer.raise_for_status()
         succeeded: bool = answer.json()["succeeded"]
         return succeeded
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request to the host, with the master key; options as `httpx.Client.request` has them."""
+        """A request to the host with the master key; options as in `httpx.Client.request`."""
         headers = {"x-functions-key": self.master_key, **options.pop("headers", {})}
         return self._http.request(method, path, headers=headers, **options)
 
     def invocations(self, name: str) -> Mapping[str, int]:
-        """started, succeeded, failed of a function since the host started."""
+        """A function's invocations since the host started: `started`, `succeeded`, `failed`."""
         function = self._functions()["functions"][name]
         return {count: function[count] for count in ("started", "succeeded", "failed")}
 
     def hub_state(self, hub: str | None = None) -> dict[str, Any]:
-        """By partition: lastSequenceNumber and checkpoints by consumer group. The only hub, if none is named."""
+        """By partition: lastSequenceNumber and checkpoints by consumer group. Without a name, of the only hub."""
         hubs = self._http.get("/dev/hub").json()["hubs"]
         state: dict[str, Any] = hubs[hub] if hub is not None else next(iter(hubs.values()))
         return state
 
     def unread(self, hub: str | None = None, consumer_group: str | None = None) -> int:
-        """Events behind the checkpoints of a consumer group, or of the group that is farthest behind."""
+        """How many events a consumer group has yet to read; without a name, the group that is farthest behind."""
         behind = 0
         for partition in self.hub_state(hub).values():
             groups = partition["checkpoints"]
@@ -158,32 +159,32 @@ class RunningHost:
     def wait_until_read(
         self, hub: str | None = None, consumer_group: str | None = None, timeout_seconds: float = WAIT_SECONDS
     ) -> None:
-        """Returns when every event is behind the checkpoint. Raises TimeoutError."""
+        """Returns once the checkpoint has passed every event. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_seconds
         while (behind := self.unread(hub, consumer_group)) > 0:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{behind} events are not read after {timeout_seconds:g} s.")
+                raise TimeoutError(f"{behind} events are still unread after {timeout_seconds:g} s.")
             time.sleep(POLL_SECONDS)
 
     def kill_worker(self) -> None:
-        """Kills the worker at once, as a crash would; returns when the host has another. Raises TimeoutError."""
+        """Kills the worker at once, as a crash would; returns once the host has another. Raises TimeoutError."""
         pid = self.worker_pid
         if pid is None:
-            raise RuntimeError("There is no worker to kill: it is being started.")
+            raise RuntimeError("There is no worker to kill: the next one is still starting.")
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + WAIT_SECONDS
         while self.worker_pid in (None, pid):
             if time.monotonic() > deadline:
-                raise TimeoutError("The host has started no other worker.")
+                raise TimeoutError("The host has not started another worker.")
             time.sleep(POLL_SECONDS)
 
     def start_host(self) -> None:
-        """Starts the functions host; returns when it serves. Raises LocalRunFailed with the end of its log."""
+        """Starts the functions host; returns once it serves. Raises LocalRunFailed with the end of its log."""
         self.host.start()
         self.host.wait_until_ready()
 
     def restart_host(self) -> None:
-        """Ends the host in order and starts it again; hub, checkpoints and keys are kept."""
+        """Stops the host in order and starts it again; hub, checkpoints and keys are kept."""
         self.host.stop()
         self.start_host()
 
@@ -194,11 +195,11 @@ class RunningHost:
         return document
 
     def _start_servers(self, opened: ExitStack) -> None:
-        """What the app needs, started before the host; ended after it by what is put on `opened`."""
+        """Starts what the app needs, before the host; callbacks on `opened` stop it after the host."""
 
 
 def _empty(folder: Path) -> None:
-    """Removes what earlier runs left, except the lock that is held."""
+    """Removes what earlier runs left, except for the lock, which is held."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -207,7 +208,7 @@ def _empty(folder: Path) -> None:
 
 
 def _only_one(folder: Path) -> Any:
-    """A lock on a data folder, open while the stack is: two runs would write into each other's files."""
+    """A lock on a data folder, held while the host runs: two runs would write into each other's files."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / _LOCK).open("w")
     try:

@@ -1,6 +1,6 @@
 """The whole local run as one object: Azurite, FHIR server and functions host around an app.
 
-End-to-end tests and `python -m dev run|demo` stand on it:
+End-to-end tests and `python -m dev run|demo` use it:
 
     with LocalStack(data_folder, settings={"WINDOW_SECONDS": "2"}) as stack:
         stack.post_events([{"body": {...}, "partitionKey": "device-1"}])
@@ -8,8 +8,8 @@ End-to-end tests and `python -m dev run|demo` stand on it:
         stack.run_timer("flush")
         httpx.get(f"{stack.fhir_url}/Observation")
 
-Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir` and `stack.host` are servers that
-can be stopped, killed and started again; the FHIR server keeps its resources.
+Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir` and `stack.host` can be stopped,
+killed and started again; the FHIR server keeps its resources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from dev.running_host import RunningHost
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports on 127.0.0.1; None takes a free one."""
+    """Ports on 127.0.0.1; None means a free one."""
 
     host: int | None = None
     fhir: int | None = None
@@ -35,8 +35,9 @@ class Ports:
 class LocalStack(RunningHost):
     """A running app with everything around it.
 
-    `settings` stand over what the stack sets itself (storage, FHIR server, hub, quick batches). `fhir_options` are
-    options of dev/fhir/server.mjs. The rest is as in RunningHost; storage and FHIR resources are carried on with too.
+    `settings` override what the stack sets itself (storage, FHIR server, hub, quick batches). `fhir_options` are
+    options of dev/fhir/server.mjs. The rest is as in RunningHost; the contents of storage and FHIR server are reused
+    too.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class LocalStack(RunningHost):
             "EventHubConnection__fullyQualifiedNamespace": "localhost",
             "EVENT_HUB_NAME": "devicedata",
             "EVENT_HUB_CONSUMER_GROUP": "$Default",
-            # The file's numbers are for thousands of devices; here nobody wants to wait for a batch to fill.
+            # host.json is made for thousands of devices; here nobody wants to wait for a batch to fill.
             "AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime": "00:00:00.2",
         }
         super().__init__(

@@ -1,7 +1,7 @@
 """Timer trigger: NCRONTAB schedules with seconds, and never two runs of a timer at once.
 
-In the cloud a lease keeps a timer single; here it is a lock. A run that is asked for (`POST /admin/functions/...`)
-while another is under way waits for its end; ticks that pass during a run are left out, the next one counts.
+In the cloud a lease ensures that, here a lock. A run requested (`POST /admin/functions/...`) during another run waits
+for its end; ticks that pass during a run are skipped.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from dev.worker_process import InvocationResult
 
 
 class Timer:
-    """One timer function. Raises FunctionInvalid for a schedule that is no six-field NCRONTAB expression."""
+    """One timer function. Raises FunctionInvalid if its schedule is not a six-field NCRONTAB expression."""
 
     def __init__(self, function: Function, invoke: Callable[[Any], Coroutine[Any, Any, InvocationResult]]) -> None:
         assert isinstance(function.trigger, TimerTrigger)
@@ -31,12 +31,12 @@ class Timer:
             self.next_after(datetime.now(UTC))
         except (CroniterError, ValueError):
             raise FunctionInvalid(
-                f"Function {function.name}: '{self._trigger.schedule}' is no NCRONTAB schedule "
+                f"Function {function.name}: '{self._trigger.schedule}' is not an NCRONTAB schedule "
                 "(six fields: second minute hour day month weekday)."
             ) from None
 
     def next_after(self, time: datetime) -> datetime:
-        """The first tick after a time. Day and weekday must both fit (`day_or`), unlike in cron."""
+        """The first tick after a time. Day and weekday must both match (`day_or`), unlike in cron."""
         if len(self._trigger.schedule.split()) != 6:
             raise ValueError(self._trigger.schedule)
         ticks = croniter(self._trigger.schedule, time, ret_type=datetime, second_at_beginning=True, day_or=False)
@@ -44,19 +44,19 @@ class Timer:
         return tick
 
     async def follow_schedule(self) -> None:
-        """Runs the function at each tick, for ever."""
+        """Runs the function at each tick, forever."""
         if self._trigger.run_on_startup:
             await self.run()
         tick = datetime.min.replace(tzinfo=UTC)
         while True:
             now = datetime.now(UTC)
-            tick = self.next_after(max(now, tick))  # a sleep may end a moment early: never the same tick twice
+            tick = self.next_after(max(now, tick))  # a sleep may end a moment early: never run the same tick twice
             await asyncio.sleep((tick - now).total_seconds())
             if not self._single.locked():
                 await self.run()
 
     async def run(self) -> InvocationResult:
-        """Runs the function once, when no other run of it is under way."""
+        """Runs the function once, after any run that is under way has ended."""
         async with self._single:
             now = datetime.now(UTC)
             status = {

@@ -1,7 +1,7 @@
 """The language worker: gRPC plumbing around Microsoft's `azure-functions-runtime`, as a process of its own.
 
 The runtime package holds what matters (indexing, binding conversion, invocation) and leaves the stream to a "proxy
-worker" that is part of the Functions image and not on PyPI; this is its stand-in. It is started by `dev.host`:
+worker" that is part of the Functions image and not on PyPI; this stands in for it. `dev.worker_process` starts it:
 
     python -m dev.worker --host 127.0.0.1 --port PORT --workerId ID --requestId ID
 """
@@ -28,14 +28,14 @@ _SYSTEM = 1
 
 
 class Request(NamedTuple):
-    """What the runtime's handlers take: the message, and what only the worker knows."""
+    """What the runtime's handlers expect: the message, and what only the worker knows."""
 
     request: Any
     properties: dict[str, Any]
 
 
 class HostLog(logging.Handler):
-    """Sends log records to the host, tracebacks included, with the invocation they belong to."""
+    """Sends log records, with tracebacks and the invocation they belong to, to the host."""
 
     def __init__(self, send: Callable[[Any], None]) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class HostLog(logging.Handler):
                 invocation_id=runtime.invocation_id_cv.get() or "",
                 log_category=_SYSTEM if record.name.startswith(_RUNTIME_LOGGERS) else 0,
             )
-        except Exception:  # noqa: BLE001 - the rule of logging: a bad record must not fail the function
+        except Exception:  # noqa: BLE001 - as everywhere in logging, a bad record must not fail the function
             self.handleError(record)
             return
         self._send(messages.StreamingMessage(rpc_log=entry))
 
 
 class Worker:
-    """Answers the host's messages until it says terminate or goes away."""
+    """Answers the host's messages until the host sends `terminate` or is gone."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
@@ -79,7 +79,7 @@ class Worker:
             loop.call_soon_threadsafe(self._outgoing.put_nowait, message)
 
         handler = HostLog(send)
-        handler.setFormatter(logging.Formatter())  # the message and its traceback; the rest has fields of its own
+        handler.setFormatter(logging.Formatter())  # message and traceback; the rest has its own fields
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         address = f"{self._arguments.host}:{self._arguments.port}"
         running: set[asyncio.Task[None]] = set()
@@ -109,14 +109,14 @@ class Worker:
     async def _init(self, request: Request) -> Any:
         init = request.request.worker_init_request
         logging.getLogger().setLevel(min((_LOGGING_LEVELS[n] for n in init.log_categories.values()), default=20))
-        # As in the cloud the app sees its own folder first, and not the folder that the worker was started in.
+        # As in the cloud, imports look in the app's folder first, and not in the folder that the worker was started in.
         sys.path[0] = init.function_app_directory
         os.chdir(init.function_app_directory)
         runtime.start_threadpool_executor()
         return await runtime.worker_init_request(request)
 
     async def _invoke(self, request: Request) -> Any:
-        # The task's own context: log lines of asynchronous functions then name their invocation.
+        # Set in the task's own context, so that log lines of asynchronous functions name their invocation.
         runtime.invocation_id_cv.set(request.request.invocation_request.invocation_id)
         return await runtime.invocation_request(request)
 

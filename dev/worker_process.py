@@ -1,7 +1,7 @@
-"""The worker as the host sees it: started, spoken to over gRPC, missed when it dies and started again.
+"""The worker as the host sees it: started, spoken to over gRPC, and started again when it dies.
 
-`WorkerProcess` is one life of the worker; `WorkerSupervisor` gives it the next one. When a worker exits, what it was
-working on fails, as in Azure: the trigger then does what it does for any failed invocation.
+`WorkerProcess` is one process of the worker; `WorkerSupervisor` replaces it when it exits. What an exiting worker was
+working on fails, as in Azure, and the trigger does what it does for any failed invocation.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
 LONGEST_CONSOLE_LINE_BYTES = 1024 * 1024
 STEADY_SECONDS = 60.0
-"""A worker that lived this long did not die of its start: the next back-off begins anew."""
+"""A worker that lived this long did not fail at its start: the next back-off begins at the first step again."""
 
 _SUCCESS = 1
 _SYSTEM_LOG = 1
@@ -40,29 +40,29 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 class WorkerFailed(Exception):
-    """The worker did not start, or could not index the app; the message holds what it said."""
+    """The worker did not start, or could not index the app; the message quotes the worker."""
 
 
 class WorkerExited(Exception):
-    """The worker died while it was asked."""
+    """The worker exited before it answered."""
 
 
 class Failure(NamedTuple):
-    """Why an invocation failed: `message` in one line, the worker's traceback if there is one."""
+    """Why an invocation failed: a `message` in one line, and the worker's traceback if there is one."""
 
     message: str
     stack_trace: str
 
 
 class InvocationResult(NamedTuple):
-    """`return_value` is the message TypedData; `failure` is None for a success."""
+    """`return_value` is a TypedData message; `failure` is None on success."""
 
     return_value: Any
     failure: Failure | None
 
 
 class WorkerProcess:
-    """One worker process and its stream. `functions` is filled once it has indexed and loaded the app."""
+    """One worker process and its stream. `functions` is filled once the worker has indexed and loaded the app."""
 
     def __init__(self, log_entry: Callable[[Any], None]) -> None:
         self.id = uuid.uuid4().hex
@@ -79,7 +79,7 @@ class WorkerProcess:
     ) -> None:
         """Starts the process, indexes and loads the app. Raises WorkerFailed, WorkerExited."""
         if importlib.util.find_spec("azure_functions_runtime") is None:
-            raise WorkerFailed("azure-functions-runtime is missing; it needs Python 3.13: run `make setup`.")
+            raise WorkerFailed("azure-functions-runtime is missing (it needs Python 3.13): run `make setup`.")
         arguments = ["--host", "127.0.0.1", "--port", str(port), "--workerId", self.id, "--requestId", self.id]
         command = [sys.executable, "-m", "dev.worker", *arguments]
         environment = os.environ | {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHONUNBUFFERED": "1"} | dict(settings)
@@ -102,7 +102,7 @@ class WorkerProcess:
             setup.cancel()
             await self.kill()
             await console
-            raise WorkerFailed("The worker did not start; its output is in the log above.")
+            raise WorkerFailed("The worker did not start; see its output in the log above.")
         try:
             setup.result()
         except BaseException:
@@ -132,13 +132,13 @@ class WorkerProcess:
             reader.cancel()
 
     async def kill(self) -> None:
-        """Ends the process at once."""
+        """Kills the process."""
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
 
     async def terminate(self) -> None:
-        """Asks the process to end, and ends it if it does not."""
+        """Asks the process to end, and kills it if it does not within TERMINATE_SECONDS."""
         if self.process is None or self.process.returncode is not None:
             return
         self._outgoing.put_nowait(messages.StreamingMessage(worker_terminate=messages.WorkerTerminate()))
@@ -166,7 +166,9 @@ class WorkerProcess:
         _check(answer.result, "index the app")
         functions = read_functions(list(answer.function_metadata_results), settings)
         if not functions:
-            raise WorkerFailed(f"There is no function in {directory}: is there a function_app.py with functions in it?")
+            raise WorkerFailed(
+                f"There is no function in {directory}: it needs a function_app.py that declares functions."
+            )
         for function in functions.values():
             request = messages.FunctionLoadRequest(function_id=function.id, metadata=function.metadata)
             _check((await self.ask(function_load_request=request)).result, f"load function {function.name}")
@@ -181,14 +183,14 @@ class WorkerProcess:
                 answer.set_result(getattr(message, kind))
 
     async def _log_console(self, process: asyncio.subprocess.Process) -> None:
-        """What the app prints, and what Python says when it dies, goes to the log line by line."""
+        """Logs, line by line, what the app prints and what Python reports when it dies."""
         console = logging.getLogger("Host.Function.Console")
         assert process.stdout is not None
         while True:
             try:
                 line = await process.stdout.readline()
-            except ValueError:  # asyncio has dropped it; the pipe must be read on, or the worker stands still
-                console.warning("A line of more than %d bytes is left out.", LONGEST_CONSOLE_LINE_BYTES)
+            except ValueError:  # asyncio has dropped the line; keep reading, or the worker blocks on a full pipe
+                console.warning("A line of more than %d bytes was left out.", LONGEST_CONSOLE_LINE_BYTES)
                 continue
             if not line:
                 return
@@ -201,7 +203,7 @@ class WorkerProcess:
 
 
 class WorkerSupervisor:
-    """Keeps one worker alive and hands it invocations."""
+    """Keeps one worker alive and passes it invocations."""
 
     def __init__(self, app_directory: Path, settings: Mapping[str, str], config: HostConfig) -> None:
         self.starts = 0
@@ -217,13 +219,13 @@ class WorkerSupervisor:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the worker; None while there is none that is ready."""
+        """The worker's process id; None while no worker is ready."""
         if not self._ready.is_set() or self._worker is None or self._worker.process is None:
             return None
         return self._worker.process.pid
 
     async def start(self) -> dict[str, Function]:
-        """Starts the first worker; the functions of the app. Raises WorkerFailed, FunctionInvalid."""
+        """Starts the first worker; returns the functions of the app. Raises WorkerFailed, FunctionInvalid."""
         services.add_FunctionRpcServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
@@ -234,7 +236,7 @@ class WorkerSupervisor:
     async def invoke(
         self, name: str, value: Any, trigger_metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
     ) -> InvocationResult:
-        """Runs a function once a worker is there. `retry` is (number of this retry, most retries)."""
+        """Runs a function once a worker is ready. `retry` is (number of this retry, maximum of retries)."""
         await self._ready.wait()
         worker = self._worker
         assert worker is not None
@@ -261,10 +263,10 @@ class WorkerSupervisor:
         except WorkerExited as error:
             return self._failed(name, Failure(str(error), ""), invocation_id, started)
         except TimeoutError:
-            await worker.kill()  # as in Azure: a thread cannot be stopped, so the process is
+            await worker.kill()  # as in Azure: a thread cannot be stopped, so the process is killed
             seconds = self._config.function_timeout_seconds
             return self._failed(
-                name, Failure(f"functionTimeout: longer than {seconds:g} s.", ""), invocation_id, started
+                name, Failure(f"The invocation exceeded functionTimeout ({seconds:g} s).", ""), invocation_id, started
             )
         finally:
             del self._running[invocation_id]
@@ -277,18 +279,18 @@ class WorkerSupervisor:
         )
         return InvocationResult(answer.return_value, None)
 
-    async def EventStream(  # noqa: N802 - the contract's name: gRPC calls it for each worker that connects
+    async def EventStream(  # noqa: N802 - the contract's name; gRPC calls it for each worker that connects
         self, incoming: AsyncIterator[Any], _context: Any
     ) -> AsyncIterator[Any]:
         first = await anext(aiter(incoming))
         worker = self._worker
         if worker is None or first.start_stream.worker_id != worker.id:
-            return  # a worker that was given up
+            return  # a worker that was abandoned
         async for message in worker.stream(incoming):
             yield message
 
     async def stop(self) -> None:
-        """Ends the worker; what it has not finished within TERMINATE_SECONDS is cut off."""
+        """Ends the worker; what it has not finished within TERMINATE_SECONDS is lost."""
         if self._keeper is not None:
             self._keeper.cancel()
         if self._worker is not None:
@@ -310,7 +312,7 @@ class WorkerSupervisor:
         return InvocationResult(None, failure)
 
     def _log(self, entry: Any) -> None:
-        """A log record of the worker, if host.json wants it, under the category that Azure gives it."""
+        """Logs a record of the worker under Azure's category for it, if host.json lets that level through."""
         function = self._running.get(entry.invocation_id)
         if entry.log_category == _SYSTEM_LOG:
             category = "Worker"
@@ -340,10 +342,10 @@ class WorkerSupervisor:
                 backoff = FIRST_BACKOFF_SECONDS
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
-            log.warning("The worker is started again.")
+            log.warning("Starting the worker again.")
             try:
                 worker = await self._start_worker()
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with the app may be mended meanwhile
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the app may be fixed meanwhile
                 log.error("The worker could not be started again: %s", error)
 
 

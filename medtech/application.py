@@ -1,7 +1,7 @@
-"""Puts the parts together for the triggers: one of each a process, made when it is first asked for.
+"""Puts the parts together for the triggers: one of each per process, made when it is first needed.
 
-What the triggers import at start-up stays small, since an instance that scales out waits for it; storage, FHIR client
-and mappings are imported when the first event or tick comes.
+What the triggers import at start-up stays small, since every new instance waits for it; storage, FHIR client and
+mappings are imported at the first event or tick.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
     from medtech.mapping.device import DeviceMapping
-    from medtech.mapping.fhir import FhirMapping
+    from medtech.mapping.fhir import FhirMapping, FhirOptions
     from medtech.mapping.in_force import MappingStore
     from medtech.settings import Settings
     from medtech.storage.connection import Storage
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def _once(make: Callable[[], Part]) -> Callable[[], Part]:
-    """One part a process: batches of several partitions come at once, each in a thread, and all ask for it."""
+    """One part per process: batches of several partitions run at once, each in a thread, and all need it."""
     made = cache(make)
     making = threading.Lock()
 
@@ -93,7 +93,20 @@ def fhir_mapping() -> MappingStore[FhirMapping]:
     from medtech.mapping.fhir import load_fhir_mapping
     from medtech.mapping.in_force import MappingStore
 
-    return MappingStore("fhir", settings().fhir_mapping, load_fhir_mapping, storage())
+    loader = partial(load_fhir_mapping, options=fhir_options())
+    return MappingStore("fhir", settings().fhir_mapping, loader, storage())
+
+
+def fhir_options() -> FhirOptions:
+    """What the settings say about every FHIR template."""
+    from medtech.mapping.fhir import FhirOptions
+    from medtech.settings import ObservationEffective, SingleValuePeriod
+
+    chosen = settings()
+    return FhirOptions(
+        group_single_values=chosen.single_value_period is SingleValuePeriod.GROUP,
+        effective_date_time=chosen.observation_effective is ObservationEffective.DATE_TIME,
+    )
 
 
 @_once
@@ -122,7 +135,7 @@ def flusher() -> Flush:
 
 
 def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
-    """A batch of events into the buffer; `trace_context` is a W3C traceparent.
+    """Puts a batch of events into the buffer; `trace_context` is a W3C traceparent.
 
     Raises Unavailable while storage is away: the retry policy then delivers the batch again.
     """
@@ -149,13 +162,13 @@ def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
 
 
 def flush() -> None:
-    """The windows that are due, to the FHIR server; then what is too old among the dead letters goes."""
+    """Writes the windows that are due to the FHIR server, then deletes the dead letters that are too old."""
     flusher().run()
     expiry().run(ticks.now())
 
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:
-    """The answer of `POST /api/validate`."""
+    """Answers `POST /api/validate`."""
     from medtech.validation.http import answer
 
-    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping())
+    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())

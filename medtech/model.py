@@ -23,10 +23,11 @@ class DeviceEvent(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """One reading set that a template took from a message; a NamedTuple because they are made by the million.
+    """The readings that a template took from one match in a message.
 
     Times are ticks. `properties` are (value name, text) in the order of the mapping. The last four fields are the
-    source within its hub: equal content of one source is the same measurement, delivered twice.
+    source within its hub: equal content of one source is the same measurement, delivered twice. A NamedTuple, since
+    measurements are made by the million.
     """
 
     type: str
@@ -43,8 +44,26 @@ class Measurement(NamedTuple):
     match: int
 
 
+def precedence(measurement: Measurement) -> tuple[object, ...]:
+    """The order of measurements: by time; of equal times the one ingested last first, then by place in the hub.
+
+    Partitions are numbers in text, so the shorter one is the lower. Two readings of one source, which a change of the
+    mapping between two deliveries can make, are ordered by their values, so that each run has the same winner.
+    """
+    return (
+        measurement.occurrence_time,
+        -measurement.ingestion_time,
+        len(measurement.partition),
+        measurement.partition,
+        measurement.sequence_number,
+        measurement.template,
+        measurement.match,
+        measurement.properties,
+    )
+
+
 class NormalizationFailure(NamedTuple):
-    """A message, a template on a message (`match` -1) or one match of a template that gave no measurement."""
+    """What gave no measurement: a message, a template on a message (`match` -1), or one match of a template."""
 
     error: MedTechError
     template: int
@@ -52,7 +71,7 @@ class NormalizationFailure(NamedTuple):
 
 
 class Normalized(NamedTuple):
-    """What one message became; both lists in order of template, then match. Both empty: no template matched."""
+    """What one message became, both in order of template, then match. If both are empty, no template matched."""
 
     measurements: list[Measurement]
     failures: list[NormalizationFailure]
@@ -62,8 +81,8 @@ class Normalized(NamedTuple):
 class MeasurementGroup:
     """Measurements of a flush that share device, type, patient, encounter and correlation id.
 
-    In order of occurrence time, then of precedence: of equal times the first one is the one ingested last, and it
-    wins value by value.
+    They are in order of `precedence`: of equal occurrence times the first is the one ingested last, and it wins, value
+    by value.
     """
 
     type: str

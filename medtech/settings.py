@@ -1,16 +1,16 @@
-"""Every setting of the app, once: name, type, unit, default and meaning.
+"""The settings that the app itself reads: name, type and default.
 
-Names are the environment's (app settings in Azure, `Values` in local.settings.json). What triggers and connections
-need (hub, consumer group, schedule, storage) is read where they are declared, as Functions wants it; what scaling reads
-stays in host.json, since the platform's scale controller sees that file only. `docs/settings.md` is for people; a test
-compares it with this file.
+Names are the environment's (app settings in Azure, `Values` in local.settings.json). Not here is what triggers and
+connections need (hub, consumer group, schedule, storage): it is read where they are declared, as Functions wants it.
+What scaling needs is in host.json, the only file that the platform's scale controller sees. What each setting means is
+in `docs/settings.md`; a test compares that page with this file.
 """
 
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from medtech.errors import SettingInvalid
@@ -25,14 +25,28 @@ class ResolutionType(StrEnum):
 
 
 class ObservationLookup(StrEnum):
-    """How a stored Observation is found: by its computed id, or by identifier for stores with server-made ids."""
+    """How a stored Observation is found: by its computed id, or by identifier in stores whose server made the ids."""
 
     ID = "id"
     IDENTIFIER = "identifier"
 
 
+class SingleValuePeriod(StrEnum):
+    """Whether templates without SampledData make an Observation a reading, or one a period (`SINGLE_VALUE_PERIOD`)."""
+
+    INSTANT = "instant"
+    GROUP = "group"
+
+
+class ObservationEffective(StrEnum):
+    """How the Observation of a single reading gives its time (`OBSERVATION_EFFECTIVE`)."""
+
+    PERIOD = "period"
+    DATE_TIME = "dateTime"
+
+
 class Settings(BaseSettings):
-    """The settings in force; read once per process."""
+    """The settings in force, read once per process."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -43,6 +57,8 @@ class Settings(BaseSettings):
     fhir_audience: str = ""
     fhir_bundle_size: Annotated[int, Field(ge=1, le=500)] = 100
     observation_lookup: ObservationLookup = ObservationLookup.ID
+    single_value_period: SingleValuePeriod = SingleValuePeriod.INSTANT
+    observation_effective: ObservationEffective = ObservationEffective.PERIOD
 
     resource_identity_resolution_type: ResolutionType = ResolutionType.LOOKUP
     default_device_identifier_system: str = ""
@@ -57,10 +73,14 @@ class Settings(BaseSettings):
     keep_unmatched: bool = False
     validate_max_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
 
-    @field_validator("resource_identity_resolution_type", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _without_regard_to_case(cls, value: Any) -> Any:
-        return next((kind for kind in ResolutionType if str(value).lower() == kind.lower()), value)
+    def _without_regard_to_case(cls, value: Any, info: ValidationInfo) -> Any:
+        """The choices of a setting match in any case."""
+        choices = cls.model_fields[info.field_name or ""].annotation
+        if not isinstance(choices, type) or not issubclass(choices, StrEnum):
+            return value
+        return next((choice for choice in choices if str(value).lower() == choice.lower()), value)
 
     @field_validator("fhir_service_url")
     @classmethod
@@ -72,10 +92,10 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """The settings of this process.
 
-    Raises SettingInvalid with every setting that is unusable, without its value (it may be a secret).
+    Raises SettingInvalid, which names every unusable setting but no value (it may be a secret).
     """
     try:
         return Settings()
     except ValidationError as error:
         faults = "; ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
-        raise SettingInvalid(f"App settings are unusable. {faults}. Mend them and restart the app.") from None
+        raise SettingInvalid(f"App settings are unusable. {faults}. Fix them and restart the app.") from None

@@ -1,67 +1,41 @@
-"""The FHIR servers that tests run against: the local one under each of its profiles, or a given one.
+"""The FHIR servers that tests run against: the local one with each of its profiles, or a given one.
 
-`fhir` gives the strict server's base URL to the whole run; `fhir_profile` the server of a named profile, started at its
-first use. With FHIR_SERVICE_URL set (`make fhir-check`) the strict server is the one at that address.
+The fixture `fhir` is the strict server's base URL, `fhir_profile` gives that of the server with a named profile. Each
+server starts at its first use and lives as long as the test run. With FHIR_SERVICE_URL set (`make fhir-check`) the
+strict server is the one at that address.
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
+from dev import processes
 from tests.azurite import free_ports
-
-_PROGRAM = Path(__file__).parents[1] / "dev" / "fhir" / "server.mjs"
-_START_SECONDS = 60
 
 
 class FhirServer:
-    """One local FHIR server; in memory, so that `stop` forgets everything unless it keeps a `data` file."""
+    """One local FHIR server, with its log in `folder`. It is in memory: `stop` forgets all but a `data` file."""
 
-    def __init__(self, profile: str = "strict", data: Path | None = None) -> None:
-        self.profile = profile
-        self._data = data
-        (self._port,) = free_ports(1)
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.origin}/fhir/R4"
+    def __init__(self, folder: Path, profile: str = "strict", data: Path | None = None) -> None:
+        (port,) = free_ports(1)
+        self.origin = f"http://127.0.0.1:{port}"
+        self.url = f"{self.origin}/fhir/R4"
+        keeping = ("--data", str(data)) if data else ()
+        self._server = processes.fhir_server(folder, port, "--profile", profile, *keeping)
 
     def start(self) -> None:
-        if not (_PROGRAM.parents[1] / "node_modules").exists():
-            raise RuntimeError("The FHIR server's packages are not installed: run `make setup`, or `npm ci` in dev/.")
-        command = ["node", str(_PROGRAM), "--port", str(self._port), "--profile", self.profile]
-        command += ["--data", str(self._data)] if self._data else []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        impatience = Timer(_START_SECONDS, self._process.kill)
-        impatience.start()
-        try:
-            assert self._process.stdout is not None
-            if not self._process.stdout.readline().startswith("ready"):
-                raise RuntimeError(f"The FHIR server (profile {self.profile}) did not start.")
-        finally:
-            impatience.cancel()
+        self._server.start()
+        self._server.wait_until_ready()
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(timeout=30)
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-        self._process = None
+        self._server.stop()
 
 
 @pytest.fixture(scope="session")
-def fhir_profile() -> Iterator[Callable[[str], str]]:
-    """Base URL of the local server with that profile."""
+def fhir_profile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Returns the base URL of the server with a profile."""
     servers: dict[str, FhirServer] = {}
 
     def url_of(profile: str) -> str:
@@ -69,7 +43,7 @@ def fhir_profile() -> Iterator[Callable[[str], str]]:
         if given and profile == "strict":
             return given.rstrip("/")
         if profile not in servers:
-            server = FhirServer(profile)
+            server = FhirServer(tmp_path_factory.mktemp("fhir"), profile)
             server.start()
             servers[profile] = server
         return servers[profile].url

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, str] = {
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
     "ingest": "errors dotnet model settings normalize group dead_letter",
-    "transform": "errors dotnet model mapping group",
+    "transform": "errors dotnet model mapping",
     "persist": "errors dotnet model settings mapping transform",
     "flush": "errors dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from medtech import application
 from medtech.errors import SettingInvalid
-from medtech.settings import ResolutionType, Settings, load
+from medtech.mapping.fhir import FhirOptions
+from medtech.settings import ObservationEffective, ResolutionType, Settings, SingleValuePeriod, load
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -51,9 +53,37 @@ def test_unusable_settings_are_all_named_without_their_values(monkeypatch: pytes
     assert "secret-text" not in caught.value.message
 
 
-def test_names_of_modes_match_without_regard_to_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_match_without_regard_to_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESOURCE_IDENTITY_RESOLUTION_TYPE", "lookupwithencounter")
-    assert load().resource_identity_resolution_type is ResolutionType.LOOKUP_WITH_ENCOUNTER
+    monkeypatch.setenv("SINGLE_VALUE_PERIOD", "Group")
+    monkeypatch.setenv("OBSERVATION_EFFECTIVE", "datetime")
+    settings = load()
+    assert settings.resource_identity_resolution_type is ResolutionType.LOOKUP_WITH_ENCOUNTER
+    assert settings.single_value_period is SingleValuePeriod.GROUP
+    assert settings.observation_effective is ObservationEffective.DATE_TIME
+
+
+@pytest.mark.parametrize("name", ["SINGLE_VALUE_PERIOD", "OBSERVATION_EFFECTIVE", "OBSERVATION_LOOKUP"])
+def test_anything_but_a_choice_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "often")
+    with pytest.raises(SettingInvalid, match=name):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("written", "options"),
+    [
+        ({}, FhirOptions()),
+        ({"SINGLE_VALUE_PERIOD": "group"}, FhirOptions(group_single_values=True)),
+        ({"OBSERVATION_EFFECTIVE": "dateTime"}, FhirOptions(effective_date_time=True)),
+    ],
+)
+def test_settings_say_how_fhir_templates_are_applied(
+    monkeypatch: pytest.MonkeyPatch, written: dict[str, str], options: FhirOptions
+) -> None:
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+    assert application.fhir_options() == options
 
 
 def test_the_address_of_the_fhir_server_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-// What the server can do, as its CapabilityStatement says it: clients decide by this.
+// The CapabilityStatement: what the server can do, by which clients decide.
 import { getResourceTypes, isResourceTypeSchema, getDataType } from '@medplum/core';
 
 const INTERACTIONS = ['read', 'vread', 'update', 'patch', 'delete', 'history-instance', 'create', 'search-type'];

@@ -1,6 +1,6 @@
-// JSON whose numbers keep every digit. `JSON.parse` makes a double of a FHIR decimal (78.50 becomes 78.5, digits past
-// the seventeenth are lost), and a FHIR server may not do that. In the exact form a number is a string that begins with
-// NUL, a character that no FHIR string may hold.
+// JSON whose numbers keep every digit. `JSON.parse` turns a FHIR decimal into a double (78.50 becomes 78.5, digits past
+// the seventeenth are lost), which a FHIR server must not do. In the exact form a number is a string that begins with
+// NUL, a character that no FHIR string may contain.
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const MARKED_NUMBER = /"\\u0000([-+.\deE]+)"/g;
 

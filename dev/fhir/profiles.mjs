@@ -1,4 +1,4 @@
-// How real servers differ, one difference each but for `hapi`; `strict` does everything as the R4 specification recommends.
+// How real servers differ, one difference per profile except for `hapi`; `strict` does all that R4 recommends.
 const PROFILES = {
   strict: {},
   // If-None-Match is ignored, and a creating PUT answers 200: a client cannot see that it overwrote another's creation.
@@ -15,9 +15,9 @@ const PROFILES = {
   'uuid-versions': { randomVersions: true },
   // The search index holds the first 128 characters of an identifier; a longer search value finds nothing.
   'cut-identifiers': { identifierLength: 128 },
-  // Literal references must lead somewhere.
+  // Literal references must resolve.
   'checked-references': { checksReferences: true },
-  // HAPI FHIR 8.8 as it was seen: If-None-Match is ignored on a PUT, one entry that does not parse fails the whole batch,
+  // HAPI FHIR 8.8 as observed: If-None-Match is ignored on a PUT, one entry that does not parse fails the whole batch,
   // and of versions written within a millisecond the history gives the older one first.
   hapi: { ignoresIfNoneMatch: true, refusesWholeBatch: true, givesOldestFirst: true },
   'no-batch': { noBatch: true },

@@ -1,4 +1,4 @@
-// Every version of every resource, in memory; with a file, also as one JSON line a version, read again at the next start.
+// Every version of every resource, in memory; with a file, also one JSON line per version, read at the next start.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { randomUUID } from 'node:crypto';
 import {
@@ -103,7 +103,7 @@ export class VersionedRepository extends FhirRepository {
     return parseExact(this.#write(resource.resourceType, id, 'POST', this.#accepted(resource)).text);
   }
 
-  /** A PUT. `ifMatch` is a version id, `ifNoneMatch` is '*'. Gives the resource and whether it was not there before. */
+  /** A PUT. `ifMatch` is a version id, `ifNoneMatch` is '*'. Returns the resource and whether it is new. */
   put(resource, { ifMatch, ifNoneMatch }) {
     const { resourceType: type, id } = resource;
     const accepted = this.#accepted(resource);
@@ -162,7 +162,7 @@ export class VersionedRepository extends FhirRepository {
     const stored = (this.#record(type, id) ?? fail(notFound)).versions;
     const versions = stored.toReversed();
     if (this.profile.givesOldestFirst) {
-      // Each run of versions between deletions the other way round.
+      // Reverses each run of versions between deletions.
       const deletions = (version) => stored.slice(stored.indexOf(version)).filter(({ method }) => method === 'DELETE').length;
       const isDeletion = ({ method }) => Number(method === 'DELETE');
       versions.sort((a, b) => deletions(a) - deletions(b) || isDeletion(b) - isDeletion(a) || stored.indexOf(a) - stored.indexOf(b));

@@ -1,9 +1,9 @@
-// A FHIR R4 server in memory: Medplum's router, search and validation, with what a REST client of a real server relies
-// on: 201 and Location for what a PUT creates, ETag, If-Match, If-None-Match, history with deletions, paging, batches.
+// A FHIR R4 server in memory: Medplum's router, search and validation, with what REST clients of real servers rely on:
+// 201 and Location for what a PUT creates, ETag, If-Match, If-None-Match, history with deletions, paging, batches.
 //
 //   node dev/fhir/server.mjs --port N [--profile NAME] [--data FILE]        base http://127.0.0.1:N/fhir/R4
 //
-// Prints one line that starts with `ready` when it listens. Transactions, chained searches across types and GraphQL are
+// Prints a line that starts with `ready` once it listens. Transactions, chained searches across types and GraphQL are
 // not served, and its CapabilityStatement does not claim them.
 import { createServer, STATUS_CODES } from 'node:http';
 import { parseArgs } from 'node:util';
@@ -41,7 +41,7 @@ const operationOutcome = (code, diagnostics) => ({
 });
 const versionOf = (header) => header && (/^(?:W\/)?"?([^"]+)"?$/.exec(header)?.[1] ?? header);
 
-/** Headers that name the version which an answer holds or made. */
+/** Headers that name the version that an answer contains or created. */
 function versionHeaders(base, status, resource) {
   const { versionId, lastUpdated } = resource?.meta ?? {};
   if (!versionId || status >= 300 || resource.resourceType === 'Bundle') return {};
@@ -49,7 +49,7 @@ function versionHeaders(base, status, resource) {
   return { etag: `W/"${versionId}"`, lastModified: lastUpdated, ...(status === 201 && { location }) };
 }
 
-/** Bundles of a search or a history get absolute addresses and the link to the next page. */
+/** Adds absolute addresses and the link to the next page to the Bundle of a search or a history. */
 function paged(base, path, query, bundle) {
   const number = (name, otherwise) => Number.parseInt(query.get(name) ?? '', 10) || otherwise;
   const [count, offset] = [number('_count', 20), number('_offset', 0)];

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from medtech.model import Measurement, MeasurementGroup
+from medtech.model import Measurement, MeasurementGroup, precedence
 
 
 def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementGroup]:
@@ -23,21 +23,3 @@ def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementG
         )
         found.setdefault(key, []).append(measurement)
     return [MeasurementGroup(*key, sorted(members, key=precedence)) for key, members in found.items()]
-
-
-def precedence(measurement: Measurement) -> tuple[object, ...]:
-    """The sort key: by time; of equal times the one ingested last comes first, then by place in the hub.
-
-    Partitions are numbers as text, so the shorter one is the lower. One source can have two readings, when the mapping
-    changes between two deliveries; their values decide, so that every run has the same winner.
-    """
-    return (
-        measurement.occurrence_time,
-        -measurement.ingestion_time,
-        len(measurement.partition),
-        measurement.partition,
-        measurement.sequence_number,
-        measurement.template,
-        measurement.match,
-        measurement.properties,
-    )

@@ -1,7 +1,7 @@
 """A JMESPath syntax tree as chains of steps.
 
-The package's tree nests a projection around what follows it, and drops the parentheses. JmesPath.Net applies steps from
-left to right, whatever stands before them; so a chain is read off the tree in that order.
+The jmespath package nests a projection around the steps that follow it, and drops parentheses. JmesPath.Net applies
+steps from left to right, whatever comes before them; so the chain is read off the tree in that order.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,22 @@ from medtech.jmespath.syntax import Syntax
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Member:
+    """`name`"""
+
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    place: int
+    """`[position]`"""
+
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """`@` in front of a selection: that is a step then, which null ends."""
+    """`@` before a selection, where it is a step of its own: one that ends the chain on null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +37,17 @@ class Select:
 
 
 @dataclass(frozen=True, slots=True)
-class Elements:
+class EveryElement:
     """`[*]`"""
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class EveryMember:
     """`*`"""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Slice:
     """`[start:stop:step]`"""
 
     start: int | None
@@ -51,17 +55,22 @@ class Cut:
     step: int | None
 
     def of(self, array: list[Any]) -> list[Any]:
-        """Unlike Python's, a start outside of the array is not moved to its end: the steps are counted from there."""
+        """The elements at start, start + step, ... that the array has.
+
+        Unlike Python, this does not move a start outside the array to its end: steps are counted from where it is.
+        """
         step = self.step or 1
         start, stop, _ = slice(self.start, self.stop, step).indices(len(array))
         if self.start is not None:
-            wanted = self.start if self.start >= 0 else self.start + len(array)
-            start += (wanted - start) % step
-        return array[start:stop:step] if step > 0 else [array[place] for place in range(start, stop, step)]
+            written = self.start if self.start >= 0 else self.start + len(array)
+            start += (written - start) % step
+        return array[start:stop:step] if step > 0 else [array[position] for position in range(start, stop, step)]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
+    """`[?condition]`"""
+
     condition: Syntax
 
 
@@ -70,9 +79,9 @@ class Flatten:
     """`[]`"""
 
 
-Step = Field | Index | Current | Select | Elements | Members | Cut | Filter | Flatten
+Step = Member | Index | Current | Select | EveryElement | EveryMember | Slice | Filter | Flatten
 
-PROJECTING = (Elements, Members, Cut, Filter)
+PROJECTING = (EveryElement, EveryMember, Slice, Filter)
 _SELECTORS = ("function_expression", "multi_select_list", "multi_select_dict")
 
 
@@ -82,33 +91,34 @@ def chain(node: Syntax) -> tuple[Syntax | None, list[Step]]:
     if kind in ("current", "identity"):
         return None, []
     if kind == "field":
-        return None, [Field(node["value"])]
+        return None, [Member(node["value"])]
     if kind in _SELECTORS:
         return None, [Select(node)]
     if kind in ("subexpression", "index_expression"):
         base, steps = chain(children[0])
-        if children[0]["type"] == "current" and children[1]["type"] in _SELECTORS:
+        further = [step for child in children[1:] for step in _bracket_or_chain(child)]
+        if children[0]["type"] == "current" and isinstance(further[0], Select):
             steps = [Current()]
-        for child in children[1:]:
-            steps += [_bracket(child)] if child["type"] in ("index", "slice") else chain(child)[1]
-        return base, steps
+        return base, steps + further
     if kind == "flatten":
         base, steps = chain(children[0])
         return base, [*steps, Flatten()]
     if kind in ("projection", "value_projection", "filter_projection"):
         base, steps = chain(children[0])
         if kind == "value_projection":
-            steps = [*steps, Members()]
+            steps = [*steps, EveryMember()]
         elif kind == "filter_projection":
             steps = [*steps, Filter(children[2])]
         elif not _projects_itself(children[0]):
-            steps = [*steps, Elements()]
+            steps = [*steps, EveryElement()]
         return base, steps + chain(children[1])[1]
     return node, []
 
 
-def _bracket(node: Syntax) -> Step:
-    return Index(node["value"]) if node["type"] == "index" else Cut(*node["children"])
+def _bracket_or_chain(node: Syntax) -> list[Step]:
+    if node["type"] == "index":
+        return [Index(node["value"])]
+    return [Slice(*node["children"])] if node["type"] == "slice" else chain(node)[1]
 
 
 def _projects_itself(left: Syntax) -> bool:
@@ -119,11 +129,11 @@ def _projects_itself(left: Syntax) -> bool:
 
 
 WHOLE_ROOT: Final = "@"
-"""Stands for the root itself among the names of its properties; one of this name is taken for the whole, too."""
+"""Stands for the root itself among the names of its members; a member of this name counts as the whole root too."""
 
 
 def root_names(node: Syntax) -> frozenset[str]:
-    """The properties of the root that the expression reads; WHOLE_ROOT if it needs the root itself."""
+    """The members of the root that the expression reads; WHOLE_ROOT if it needs the root itself."""
     base, steps = chain(node)
     if base is not None:
         if base["type"] == "pipe":
@@ -135,6 +145,6 @@ def root_names(node: Syntax) -> frozenset[str]:
             child["children"][0] if child["type"] == "key_val_pair" else child for child in first.node["children"]
         ]
         return frozenset[str]().union(*(root_names(child) for child in children if child["type"] != "expref"))
-    if isinstance(first, Field) and first.name != WHOLE_ROOT:
+    if isinstance(first, Member) and first.name != WHOLE_ROOT:
         return frozenset({first.name})
     return frozenset({WHOLE_ROOT})

@@ -1,7 +1,7 @@
-"""How JMESPath compares values in the service's reading: JmesPath.Net on Json.NET's tokens.
+"""How values compare in JMESPath as the service reads it: JmesPath.Net on Json.NET's tokens.
 
-Equality is Json.NET's and converts nothing. Order knows numbers and texts (a date is its text reading), with null
-before every text; of anything else it says nothing (null).
+Equality is Json.NET's and converts nothing. Order is defined among numbers and among texts (a date is its text
+reading), with null before every text; for anything else the result is null.
 """
 
 import math
@@ -11,12 +11,12 @@ from typing import Any
 
 from medtech.dotnet.tokens import Text, is_date, text_reading, time_reading
 
-# Json.NET calls two doubles equal when they differ by less than this part of their size.
+# Json.NET takes two doubles for equal when their difference is smaller than this part of their size.
 _EPSILON = 2.220446049250313e-16
 
 
 def truth(value: Any) -> bool:
-    """False are null, false, and empty texts, arrays and objects; every number is true."""
+    """Null, false, and empty texts, arrays and objects are false; every number is true."""
     return bool(value) or type(value) is int or type(value) is float
 
 
@@ -28,7 +28,28 @@ def text_of(string: str) -> str:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Json.NET's deep equality: an integer is no fraction, a date no string; order of properties does not count."""
+    """Json.NET's deep equality: an integer never equals a fraction, nor a date a string; order of members is ignored.
+
+    Tokens may be nested deeper than Python's stack allows calls, so this walks them with a stack of its own.
+    """
+    pairs = [(left, right)]
+    while pairs:
+        left, right = pairs.pop()
+        if type(left) is list:
+            if type(right) is not list or len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif type(left) is dict:
+            if type(right) is not dict or left.keys() != right.keys():
+                return False
+            pairs += [(value, right[name]) for name, value in left.items()]
+        elif not _equal_values(left, right):
+            return False
+    return True
+
+
+def _equal_values(left: Any, right: Any) -> bool:
+    """The equality of two tokens, of which the left is not an array or an object."""
     kind = type(left)
     if kind is str or kind is Text:
         if type(right) is kind:
@@ -38,10 +59,6 @@ def equal(left: Any, right: Any) -> bool:
         return False
     if kind is float:
         return left == right or _nearly_equal(left, right)
-    if kind is list:
-        return len(left) == len(right) and all(map(equal, left, right))
-    if kind is dict:
-        return left.keys() == right.keys() and all(equal(value, right[name]) for name, value in left.items())
     return bool(left == right)
 
 
@@ -58,15 +75,19 @@ def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | 
         if (left_type is int or left_type is float) and (right_type is int or right_type is float):
             return holds(left, right)
         if (left is None or isinstance(left, str)) and (right is None or isinstance(right, str)):
-            return holds(_order_key(left), _order_key(right))
+            return holds(_null_first(left), _null_first(right))
         return None
 
     return compare
 
 
-def _order_key(text: str | None) -> tuple[bool, bytes]:
-    """Null first, then texts by their UTF-16 code units, as .NET's ordinal comparison has them."""
-    return (False, b"") if text is None else (True, text_of(text).encode("utf-16-be", "surrogatepass"))
+def _null_first(text: str | None) -> tuple[bool, bytes]:
+    return (False, b"") if text is None else (True, order_key(text_of(text)))
+
+
+def order_key(text: str) -> bytes:
+    """Orders texts by their UTF-16 code units, as .NET's ordinal comparison does."""
+    return text.encode("utf-16-be", "surrogatepass")
 
 
 COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {
@@ -77,4 +98,4 @@ COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {
     "gt": _ordering(operator.gt),
     "gte": _ordering(operator.ge),
 }
-"""By the syntax tree's names. They answer true or false, or None: null."""
+"""By the syntax tree's names. Each returns true, false or, for null, None."""

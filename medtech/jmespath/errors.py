@@ -1,10 +1,10 @@
-"""How an expression fails: when it is compiled, or on a document."""
+"""How an expression can fail: when it is compiled, or on a document."""
 
 
 class ExpressionInvalid(ValueError):
-    """An expression that does not parse, or that calls a function as it cannot be called.
+    """An expression that does not parse, or that calls a function in a way that can never work.
 
-    `position` counts characters of the expression from 0: where the text stops making sense.
+    `position` is where the text stops making sense, in characters of the expression from 0.
     """
 
     def __init__(self, message: str, position: int) -> None:
@@ -14,7 +14,7 @@ class ExpressionInvalid(ValueError):
 
 
 class ExpressionFailed(ValueError):
-    """An expression that a document made fail.
+    """An expression that fails on a document.
 
-    The message names the function, the argument and the types, never a value: it goes to logs.
+    The message goes to logs: it names the function, the argument and the types, never a value.
     """

@@ -1,14 +1,14 @@
-"""JMESPath as the service reads it (JmesPath.Net), compiled to closures.
+"""JMESPath as the service reads it (JmesPath.Net 1.0.204), compiled to closures.
 
 An expression is parsed once, when its mapping is loaded (`compile_expression`), and then only run. JmesPath.Net carries
-a projection through an expression as a value of its own kind; what follows from that is kept here:
+a projection through an expression as a value of its own kind. The rules that follow from that hold here too:
 
-- A chain of steps (`.name`, `[0]`, `[*]`, `.{...}`) is applied from left to right; behind a projection each step is
-  applied to every element, and parentheses do not end it. A pipe, `[]`, an argument or an operand does: it sees an
-  array.
-- Null ends a chain: `missing.{a: b}` is null, though `{a: b}` of null is an object.
-- What a step does not find is left out of a projection; a null that stands in the document stays in it, and the next
-  step sees that null.
+- A chain of steps (`.name`, `[0]`, `[*]`, `.{...}`) is applied from left to right. After a projection each step is
+  applied to every element, and parentheses do not end the projection. A pipe, `[]`, an argument or an operand does end
+  it: they see an array.
+- Null ends a chain: `missing.{a: b}` is null, although `{a: b}` of null is an object.
+- `[*]` and `[]` leave nulls out; slices, `*` and filters keep them, and the next step then sees the null. An element in
+  which a step finds nothing is left out of the projection.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from medtech.jmespath.chain import (
     PROJECTING,
     WHOLE_ROOT,
     Current,
-    Cut,
-    Elements,
-    Field,
+    EveryElement,
+    EveryMember,
     Filter,
     Flatten,
     Index,
-    Members,
+    Member,
     Select,
+    Slice,
     Step,
     chain,
     root_names,
@@ -39,27 +39,27 @@ from medtech.jmespath.syntax import Syntax, nested_too_deep, parse
 class Expression:
     """A compiled expression.
 
-    `names` are its property names from the root when it is nothing but names (`Body.deviceId`), else None.
+    `names` are the member names from the root when the expression is nothing but names (`Body.deviceId`), else None.
     """
 
     __slots__ = ("_from_further", "_from_root", "_further_name", "names", "text")
 
     def __init__(self, text: str, tree: Syntax, further_name: str | None = None) -> None:
         base, steps = chain(tree)
-        is_names = base is None and all(isinstance(step, Field) for step in steps)
+        is_names = base is None and all(isinstance(step, Member) for step in steps)
         self.text = text
-        self.names = tuple(step.name for step in steps if isinstance(step, Field)) if is_names else None
+        self.names = tuple(step.name for step in steps if isinstance(step, Member)) if is_names else None
         seen = root_names(tree)
         self._further_name = further_name if further_name in seen or WHOLE_ROOT in seen else None
         self._from_root = _Compiler().raw(tree, at_root=True)
-        # Nearly every value is read from the further name alone: then its value is where evaluation starts.
+        # Nearly every value is read from the further name alone; evaluation then starts from the value of that name.
         starts_there = further_name is not None and seen == {further_name}
         self._from_further = _Compiler(further_name).raw(tree, at_root=True) if starts_there else None
 
     def search(self, document: Any, further: Any = None) -> Any:
-        """What the expression gives in `document`: a token, a `Projection`, or None; raises ExpressionFailed.
+        """The result in `document`: a token, a `Projection`, or None; raises ExpressionFailed.
 
-        `further` is the value of the further name, if the expression was compiled with one; `document` is then an
+        `further` is the value of the further name, if the expression was compiled with one; `document` must then be an
         object.
         """
         try:
@@ -68,23 +68,23 @@ class Expression:
             elif self._from_further is not None:
                 result = self._from_further(further)
             else:
-                # The document itself is shared, not copied: only its few outermost entries are.
+                # Only the few outermost members are copied; what they hold is shared.
                 result = self._from_root({**document, self._further_name: further})
         except OverflowError:
-            raise ExpressionFailed("fails: an integer is too large to be reckoned with as a fraction") from None
+            raise ExpressionFailed("fails: an integer is too large to be converted to a fraction") from None
         return result
 
     def tokens(self, document: Any, further: Any = None) -> list[Any]:
-        """What the expression selects: the elements of a projection, else the one token, or none for null."""
+        """The selected tokens: the elements of a projection, else the one token, or none for null."""
         result = self.search(document, further)
         if type(result) is Projection:
             return [_settled(element) for element in result]
         return [] if result is None else [result]
 
     def single(self, document: Any, further: Any = None) -> Any:
-        """The result read as one token, None if there is none; raises ExpressionFailed for several.
+        """The result as one token, None if there is none; raises ExpressionFailed if there are several.
 
-        A projection is then an array, even of one element.
+        A projection becomes an array, even one of a single element.
         """
         result = self.search(document, further)
         if type(result) is not Projection:
@@ -101,9 +101,9 @@ class Expression:
 
 
 def compile_expression(text: str, further_name: str | None = None) -> Expression:
-    """An expression; raises ExpressionInvalid with the position of what is wrong.
+    """Compiles an expression; raises ExpressionInvalid with the position of what is wrong.
 
-    `further_name` is one that the root has after those of the document; each evaluation gives its value.
+    `further_name` names a member that the root has besides those of the document; each evaluation gives its value.
     """
     try:
         return Expression(text, parse(text), further_name)
@@ -118,11 +118,11 @@ class Projection(list[Any]):
 
 
 NOTHING: Final = object()
-"""What a step answers for an element of a projection that it leaves out."""
+"""What a step returns to leave an element out of a projection."""
 
 
 def _settled(value: Any) -> Any:
-    """A value outside of projections: those in it are arrays."""
+    """The value as a token: projections become arrays."""
     if type(value) is Projection:
         return [_settled(element) for element in value]
     return value
@@ -131,8 +131,9 @@ def _settled(value: Any) -> Any:
 class _Compiler:
     """Makes closures of one argument, the current node.
 
-    A *settled* closure gives a token. A *raw* one may also give a Projection, for the steps that go on with it.
-    `dropped_name` is left out at the root: the closure then starts from the value of that name.
+    A *settled* closure returns a token. A *raw* one may also return a Projection, which the following steps go through.
+    `dropped_name`, where an expression starts with it at the root, is dropped: the closure is then called with the
+    value of that name.
     """
 
     def __init__(self, dropped_name: str | None = None) -> None:
@@ -148,23 +149,26 @@ class _Compiler:
         base, steps = chain(node)
         if base is not None:
             start = getattr(self, f"_{base['type']}")(base, at_root, raw or bool(steps))
-            return self._steps_behind(start, steps, raw) if steps else start
-        if at_root and self._dropped_name is not None and steps and steps[0] == Field(self._dropped_name):
-            return self._steps(steps[1:], False, raw)
+            return self._steps_after(start, steps, raw) if steps else start
+        if at_root and self._dropped_name is not None and steps and steps[0] == Member(self._dropped_name):
+            rest = steps[1:]
+            if rest and isinstance(rest[0], Select):
+                rest.insert(0, Current())  # of the steps, only a selection does not end the chain on null by itself
+            return self._steps(rest, False, raw)
         return self._steps(steps, at_root, raw)
 
     # Steps
 
     def _steps(self, steps: list[Step], at_root: bool, raw: bool) -> Evaluate:
-        """The steps from the current node on; a flattening takes all that was found before it."""
+        """The steps from the current node on; a flattening takes everything found before it."""
         for place in range(len(steps) - 1, -1, -1):
             if isinstance(steps[place], Flatten):
                 source = self._steps(steps[:place], at_root, False)
                 return _project(_flattening(source), self._step(steps[place + 1 :], mapped=True, raw=raw), raw, None)
         return self._step(steps, mapped=False, raw=raw, at_root=at_root) or _identity
 
-    def _steps_behind(self, start: Evaluate, steps: list[Step], raw: bool) -> Evaluate:
-        """The steps behind an operator in parentheses, which may give a projection."""
+    def _steps_after(self, start: Evaluate, steps: list[Step], raw: bool) -> Evaluate:
+        """The steps after an operator in parentheses, which may return a projection."""
         flattened = next((place for place, step in enumerate(steps) if isinstance(step, Flatten)), len(steps))
         straight = self._steps(steps[:flattened], False, True)
         mapped = self._step(steps[:flattened], mapped=True, raw=True)
@@ -181,19 +185,19 @@ class _Compiler:
         return lambda value: rest(_settled(evaluate(value)))
 
     def _step(self, steps: list[Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
-        """The first step, and through it all others; None for no steps.
+        """The first step and, through it, all the others; None for no steps.
 
-        `mapped`: for one element of a projection, where NOTHING leaves the element out.
+        `mapped`: for an element of a projection, which a step leaves out by returning NOTHING.
         """
         if not steps:
             return None
         step = steps[0]
         end = NOTHING if mapped else None
         rest = self._step(steps[1:], mapped=mapped or isinstance(step, PROJECTING), raw=raw)
-        if isinstance(step, Field):
-            return _field(step.name, rest, end)
+        if isinstance(step, Member):
+            return _member(step.name, rest, end)
         if isinstance(step, Index):
-            return _index(step.place, rest, end)
+            return _index(step.position, rest, end)
         if isinstance(step, Current):
             return lambda value: None if value is None or rest is None else rest(value)
         if isinstance(step, Select):
@@ -202,13 +206,13 @@ class _Compiler:
 
     def _projected(self, step: Step) -> Callable[[Any], Any]:
         """The elements that a step projects, None where it does not apply."""
-        if isinstance(step, Elements):
-            return lambda value: value if type(value) is list else None
-        if isinstance(step, Members):
+        if isinstance(step, EveryElement):
+            return lambda value: [element for element in value if element is not None] if type(value) is list else None
+        if isinstance(step, EveryMember):
             return lambda value: list(value.values()) if type(value) is dict else None
-        if isinstance(step, Cut):
-            cut = step.of
-            return lambda value: cut(value) if type(value) is list else None
+        if isinstance(step, Slice):
+            sliced = step.of
+            return lambda value: sliced(value) if type(value) is list else None
         assert isinstance(step, Filter)
         holds = self.condition(step.condition)
         return lambda value: [element for element in value if holds(element)] if type(value) is list else None
@@ -274,7 +278,9 @@ class _Compiler:
         for place, argument in enumerate(arguments):
             parameter = function.parameters[min(place, wanted - 1)]
             if (parameter is EXPRESSION) != (argument["type"] == "expref"):
-                needed = "must be an expression (&...)" if parameter is EXPRESSION else "must be no expression (&...)"
+                needed = (
+                    "must be an expression (&...)" if parameter is EXPRESSION else "must not be an expression (&...)"
+                )
                 raise ExpressionInvalid(f"argument {place + 1} of {name}() {needed}", node["start"])
             if parameter is EXPRESSION:
                 compiled.append(_constant(self.settled(argument["children"][0])))
@@ -284,7 +290,7 @@ class _Compiler:
         return _call(function, compiled, last["value"] if last["type"] == "literal" else _NO_CONSTANT)
 
     def condition(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
-        """The truth of a node, without making its value where that is not needed."""
+        """The truth of a node; its value is not made where only the truth is needed."""
         kind = node["type"]
         if kind == "and_expression" or kind == "or_expression":
             left, right = (self.condition(child, at_root=at_root) for child in node["children"])
@@ -308,26 +314,26 @@ def _identity(value: Any) -> Any:
     return value
 
 
-# In each of these `end` is what ends the chain where the step finds nothing: NOTHING in a projection, else null, which
-# then also ends it where it is found.
+# Each of these returns `end` where the step finds nothing, and the chain ends there. `end` is NOTHING for an element of
+# a projection, else null; then a null that the step finds ends the chain as well.
 
 
-def _field(name: str, rest: Evaluate | None, end: Any) -> Evaluate:
+def _member(name: str, rest: Evaluate | None, end: Any) -> Evaluate:
     if rest is None:
         return lambda value: value.get(name, end) if type(value) is dict else end
 
-    def field(value: Any) -> Any:
+    def member(value: Any) -> Any:
         found = value.get(name, end) if type(value) is dict else end
         return end if found is end else rest(found)
 
-    return field
+    return member
 
 
-def _index(place: int, rest: Evaluate | None, end: Any) -> Evaluate:
+def _index(position: int, rest: Evaluate | None, end: Any) -> Evaluate:
     def index(value: Any) -> Any:
-        if type(value) is not list or not -len(value) <= place < len(value):
+        if type(value) is not list or not -len(value) <= position < len(value):
             return end
-        found = value[place]
+        found = value[position]
         return found if rest is None or found is end else rest(found)
 
     return index
@@ -347,7 +353,7 @@ def _selection(select: Evaluate, rest: Evaluate | None, end: Any) -> Evaluate:
 
 
 def _project(elements: Evaluate, rest: Evaluate | None, raw: bool, end: Any) -> Evaluate:
-    """The projection of `elements`, each through `rest`; an array where it is settled."""
+    """The projection of `elements`, each through `rest`; an array unless `raw`."""
 
     def project(value: Any) -> Any:
         found = elements(value)
@@ -376,8 +382,8 @@ def _flattening(source: Evaluate) -> Evaluate:
         flat: list[Any] = []
         for element in found:
             if type(element) is list:
-                flat += element
-            else:
+                flat += [inner for inner in element if inner is not None]
+            elif element is not None:
                 flat.append(element)
         return flat
 
@@ -385,7 +391,7 @@ def _flattening(source: Evaluate) -> Evaluate:
 
 
 def _call(function: Function, arguments: list[Evaluate], constant: Any) -> Evaluate:
-    """The call of a function on checked arguments; one and two arguments, nearly all calls, without a loop.
+    """Calls a function on checked arguments; one or two arguments, nearly all calls, without a loop.
 
     `constant` is the last argument where that is a literal: the number to multiply by, the text to start with.
     """

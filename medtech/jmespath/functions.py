@@ -1,27 +1,28 @@
-"""The functions of JMESPath: the specification's as JmesPath.Net has them, and the service's own eight.
+"""The functions of JMESPath: the specification's as JmesPath.Net 1.0.204 has them, and the service's own eight.
 
-A function is added by writing it here with `@function(name, parameters...)`; nothing else registers it. What it gets
-is checked against the parameters first. Integers and fractions are distinct types (.NET's long and double). A string
+A function is added by writing it here with `@function(name, parameters...)`; nothing else registers it. Its arguments
+are checked against the parameters first. Integers and fractions are distinct types (.NET's long and double). A string
 that looks like a date is a date, which functions see by its text reading; a string that a function makes is a `Text`,
-which never becomes a date.
+which never becomes a date. Lengths and positions count UTF-16 code units.
+
+docs/languages.md lists where a function differs from the library's.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
 from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
-from medtech.jmespath.comparison import equal, text_of
+from medtech.jmespath.comparison import equal, order_key, text_of
 from medtech.jmespath.errors import ExpressionFailed
 
 Evaluate = Callable[[Any], Any]
 
 
 class Parameter(NamedTuple):
-    """What an argument may be: its words for messages, and the Python types (None: any)."""
+    """What an argument may be: the words for messages, and the Python types (None: any)."""
 
     description: str
     types: frozenset[type] | None
@@ -83,7 +84,7 @@ def _long(name: str, number: int) -> int:
 def _rounded_long(name: str, number: float) -> int:
     if math.isfinite(number):
         return _long(name, round(number))
-    raise ExpressionFailed(f"fails in {name}(): the result is no integer of 64 bits")
+    raise ExpressionFailed(f"fails in {name}(): the result does not fit in an integer of 64 bits")
 
 
 @function("add", NUMBER, NUMBER)
@@ -117,7 +118,7 @@ def _divide(left: float, right: float) -> float:
 def _pow(base: float, exponent: float) -> float:
     if exponent < 0 and not base:
         raise ExpressionFailed("fails in pow(): zero has no negative power")
-    # Even of integers .NET takes the power of doubles.
+    # .NET computes powers with doubles, even of integers.
     try:
         result = math.pow(base, exponent)
     except OverflowError:
@@ -175,19 +176,18 @@ def _to_number(value: Any) -> float | None:
         return value  # type: ignore[no-any-return]
     if shape is not str and shape is not Text:
         return None
-    if value.isascii() and value.isdigit() and len(value) < _CERTAINLY_LONG:
+    if value.isascii() and value.isdigit() and len(value) <= _ALWAYS_64_BITS:
         return int(value)
     text = text_of(value)
     whole = parse_int64(text)
     if whole is not None:
         return whole
-    # A fraction takes neither sign nor exponent nor blanks (.NET's AllowDecimalPoint); names such as NaN it does.
-    return parse_double(text) if _PLAIN_FRACTION.fullmatch(text) or not _DIGIT.search(text) else None
+    # As .NET's NumberStyles.Float: blanks, sign, decimal point and exponent, but no group separators.
+    return None if "," in text else parse_double(text)
 
 
-_CERTAINLY_LONG = 19
-_PLAIN_FRACTION = re.compile(r"[0-9]*+(?:\.[0-9]*+)?")
-_DIGIT = re.compile("[0-9]")
+_ALWAYS_64_BITS = 18
+"""Any integer of so many digits fits in 64 bits."""
 
 
 # --- Strings ------------------------------------------------------------------------------------------------------
@@ -197,13 +197,15 @@ _DIGIT = re.compile("[0-9]")
 def _contains(subject: Any, search: Any) -> bool:
     if type(subject) is list:
         return any(equal(element, search) for element in subject)
+    if is_date(subject):
+        return False  # to the library a date is neither a string nor an array
     try:
         searched = text_reading(search)
     except NoReading:
         searched = None
     if searched is None:
         raise wrong_type("contains", 2, STRING, search)
-    return searched in text_of(subject)
+    return searched in subject
 
 
 @function("starts_with", STRING, STRING)
@@ -227,20 +229,33 @@ def _insert_string(text: str, addition: str, position: int) -> str:
     for place, string in enumerate((text, addition), 1):
         if is_date(string):
             raise wrong_type("insertString", place, STRING, string)
-    # Positions count UTF-16 units; most texts have as many as characters.
-    units = text.encode("utf-16-le", "surrogatepass") if not text.isascii() else b""
-    if not 0 <= position <= (len(units) // 2 or len(text)):
-        raise ExpressionFailed("fails in insertString(): argument 3 is a position outside of the text")
-    if len(units) <= 2 * len(text):
-        return Text(text[:position] + addition + text[position:])
-    inserted = units[: 2 * position] + addition.encode("utf-16-le", "surrogatepass") + units[2 * position :]
-    # A character that is cut in half becomes two U+FFFD when .NET writes it.
-    return Text(inserted.decode("utf-16-le", "replace"))
+    if text.isascii():
+        if 0 <= position <= len(text):
+            return Text(text[:position] + addition + text[position:])
+    elif 0 <= position <= _length_in_units(text):
+        place = 2 * position
+        units = _units(text)
+        return _text_of_units(units[:place] + _units(addition) + units[place:])
+    raise ExpressionFailed("fails in insertString(): argument 3 is a position outside the text")
+
+
+def _units(text: str) -> bytes:
+    """The UTF-16 code units of a text, two bytes each; half a surrogate pair is kept."""
+    return text.encode("utf-16-le", "surrogatepass")
+
+
+def _text_of_units(units: bytes) -> Text:
+    """A text may end up with half a surrogate pair, which becomes U+FFFD only where the text is written."""
+    return Text(units.decode("utf-16-le", "surrogatepass"))
+
+
+def _length_in_units(text: str) -> int:
+    return len(text) if text.isascii() else len(_units(text)) // 2
 
 
 @function("to_string", ANY)
 def _to_string(value: Any) -> str:
-    # A date stays one: as a value it reads as such, inside JSON it is ISO.
+    # A date stays a date: its text reading as a value, ISO within JSON.
     return value if isinstance(value, str) else Text(json_text(value))
 
 
@@ -275,10 +290,10 @@ _UNIX_EPOCH = ticks.from_unix_seconds(0)
 
 
 def _date(name: str, units: int, unit_ticks: int) -> str:
-    """A date, so a plain `str`: its readings are those of a date in the message."""
+    """A date, and therefore a plain `str`: its readings are those of a date in the message."""
     moment = _UNIX_EPOCH + units * unit_ticks
     if not 0 <= moment <= ticks.MAX_TICKS:
-        raise ExpressionFailed(f"fails in {name}(): argument 1 lies outside of the years 1 to 9999")
+        raise ExpressionFailed(f"fails in {name}(): argument 1 is outside the years 1 to 9999")
     text = ticks.format_iso(moment)
     return text[:-1].rstrip("0").rstrip(".") + "Z"
 
@@ -288,12 +303,18 @@ def _date(name: str, units: int, unit_ticks: int) -> str:
 
 @function("length", MEASURABLE)
 def _length(value: Any) -> int:
-    return len(text_of(value) if isinstance(value, str) else value)
+    return _length_in_units(text_of(value)) if isinstance(value, str) else len(value)
 
 
 @function("reverse", ARRAY_OR_STRING)
 def _reverse(value: Any) -> Any:
-    return Text(text_of(value)[::-1]) if isinstance(value, str) else value[::-1]
+    if not isinstance(value, str):
+        return value[::-1]
+    text = text_of(value)
+    if text.isascii():
+        return Text(text[::-1])
+    # .NET reverses code units: `_units` in the other byte order, read backwards.
+    return _text_of_units(text.encode("utf-16-be", "surrogatepass")[::-1])
 
 
 @function("keys", OBJECT)
@@ -308,23 +329,21 @@ def _values(value: dict[str, Any]) -> list[Any]:
 
 @function("merge", OBJECT, variadic=True)
 def _merge(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
-    """As Json.NET merges: objects within objects too, and arrays one behind the other."""
+    """Merges as Json.NET does: objects member by member, at any depth; arrays are appended; null replaces nothing."""
     merged = dict(first)
-    for other in others:
-        merged = _merged(merged, other)
-    return merged
-
-
-def _merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for name, value in other.items():
-        held = merged.get(name)
-        if type(held) is dict and type(value) is dict:
-            merged[name] = _merged(held, value)
-        elif type(held) is list and type(value) is list:
-            merged[name] = held + value
-        else:
-            merged[name] = value
+    pairs = [(merged, other) for other in reversed(others)]
+    while pairs:
+        target, addition = pairs.pop()
+        for name, value in addition.items():
+            held = target.get(name)
+            if type(held) is dict and type(value) is dict:
+                # The member may belong to the document, which is not changed.
+                target[name] = dict(held)
+                pairs.append((target[name], value))
+            elif type(held) is list and type(value) is list:
+                target[name] = held + value
+            elif value is not None or name not in target:
+                target[name] = value
     return merged
 
 
@@ -353,14 +372,18 @@ def _min(array: list[Any]) -> Any:
     return _extreme("min", array, min)
 
 
-def _extreme(name: str, array: list[Any], choose: Callable[[Iterable[Any]], Any]) -> Any:
+def _extreme(name: str, array: list[Any], choose: Callable[..., Any]) -> Any:
     if not array:
         return None
     if _same(name, array, NUMBER, STRING) is STRING:
-        return Text(choose(map(text_of, array)))
-    if all(type(number) is int for number in array):
-        return choose(array)
-    return float(choose(array))
+        return Text(choose(map(text_of, array), key=order_key))
+    found = choose(array, key=_number_key)
+    return found if all(type(number) is int for number in array) else float(found)
+
+
+def _number_key(number: float) -> tuple[bool, float]:
+    """Orders numbers as .NET does, NaN before all others."""
+    return number == number, number
 
 
 @function("max_by", ARRAY, EXPRESSION)
@@ -374,7 +397,7 @@ def _min_by(array: list[Any], expression: Evaluate) -> Any:
 
 
 def _extreme_by(name: str, array: list[Any], expression: Evaluate, beats: Callable[[float, float], bool]) -> Any:
-    """Of equals the last. A text counts as the number it spells; a single element is never compared."""
+    """The last of equals. A text counts as the number it spells; a single element is never compared."""
     if not array:
         raise ExpressionFailed(f"fails in {name}(): argument 1 is an empty array")
     best = array[0]
@@ -392,7 +415,7 @@ def _key(name: str, value: Any) -> float:
         )
     number = parse_double(text_of(value))
     if number is None:
-        raise ExpressionFailed(f"fails in {name}(): the expression gives a string that is no number")
+        raise ExpressionFailed(f"fails in {name}(): the expression gives a string that is not a number")
     return number
 
 
@@ -400,8 +423,8 @@ def _key(name: str, value: Any) -> float:
 def _sort(array: list[Any]) -> list[Any]:
     kind = _same("sort", array, NUMBER, STRING, BOOLEAN, NULL)
     if kind is STRING:
-        return [Text(text) for text in sorted(map(text_of, array))]
-    return array if kind is NULL else sorted(array)
+        return sorted(array, key=lambda text: order_key(text_of(text)))
+    return array if kind is NULL else sorted(array, key=_number_key)
 
 
 @function("sort_by", ARRAY, EXPRESSION)
@@ -409,22 +432,24 @@ def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
     keys = [expression(element) for element in array]
     if _same("sort_by", keys, NUMBER, STRING) is STRING:
         keys = _ordered_as_texts(keys)
+    else:
+        keys = [_number_key(key) for key in keys]
     order = sorted(range(len(array)), key=keys.__getitem__)
     return [array[place] for place in order]
 
 
 def _ordered_as_texts(keys: list[str]) -> list[Any]:
-    """What puts strings in the order of sort_by: dates by time, texts by code unit, never one against the other."""
+    """Keys that put strings in the order of sort_by: dates by time, texts by code unit; a mix of both has no order."""
     dates = sum(map(is_date, keys))
     if 0 < dates < len(keys):
         raise ExpressionFailed("fails in sort_by(): the expression gives both dates and other strings")
     if dates:
         return [time_reading(key) for key in keys]
-    return [text_of(key).encode("utf-16-be", "surrogatepass") for key in keys]
+    return [order_key(key) for key in keys]
 
 
 def _same(name: str, values: list[Any], *allowed: Parameter) -> Parameter | None:
-    """The parameter that all values satisfy, None of no values; raises ExpressionFailed if they are of two kinds."""
+    """The parameter that all values satisfy, None if there are no values; raises ExpressionFailed for two kinds."""
     found = None
     for value in values:
         if found is None:

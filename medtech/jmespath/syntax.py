@@ -1,8 +1,8 @@
 """The grammar of JMESPath as the service reads it: the jmespath package's parser, held to JmesPath.Net's rules.
 
-The package accepts what its own specification leaves out (arguments without commas, literals that are no JSON,
-`&` anywhere) and binds `!` closer than a dot; the service refuses the first and binds the other way. What is accepted
-here and there is the same, so a mapping that loads means the same in both.
+The package accepts more than the specification allows (arguments without commas, literals that are not JSON, `&`
+anywhere) and binds `!` more tightly than a dot. The service refuses the former and binds `!` more loosely, and so does
+this parser: an expression that both accept means the same in both.
 """
 
 from json import JSONDecoder
@@ -21,14 +21,16 @@ Syntax = dict[str, Any]
 """A node of the package's syntax tree: `type`, `children` and, for some types, `value`; functions have a `start`."""
 
 MAX_NESTING = 100
-"""Evaluation nests as deep as the expression; without a limit a mapping could exhaust Python's stack on a message."""
+"""Evaluation nests as deeply as the expression; without a limit, a message could exhaust Python's stack."""
 
-_LONGEST_INTEGER = 10
-"""Digits of an index or slice bound: .NET holds them in 32 bits."""
+_INT32 = range(-(2**31), 2**31)
+"""What an index or a slice bound can be in .NET."""
+_LONGEST_INT32 = 10
+"""Digits; longer numbers are not even converted."""
 
 
 def parse(text: str) -> Syntax:
-    """The syntax tree of an expression; raises ExpressionInvalid, and RecursionError where it is nested without end."""
+    """The syntax tree of an expression; raises ExpressionInvalid, or RecursionError for nesting beyond all measure."""
     if not text.strip():
         raise ExpressionInvalid("the expression is blank", 0)
     try:
@@ -52,7 +54,7 @@ def _check_nesting(tree: Syntax) -> None:
         node, depth = open_nodes.pop()
         if depth > MAX_NESTING:
             raise nested_too_deep()
-        # Every step of `a.b(@).c(@)` is one level of calls, though the tree has them side by side.
+        # Each step of `a.b(@).c(@)` is one level of calls, although the tree has the steps side by side.
         depth += len(node["children"]) - 1 if node["type"] == "subexpression" else 1
         open_nodes += [(child, depth) for child in node["children"] if isinstance(child, dict)]
 
@@ -67,38 +69,39 @@ class _Lexer(Lexer):  # type: ignore[misc]
     def _consume_number(self) -> str:
         start = self._position
         digits: str = super()._consume_number()
-        if len(digits.lstrip("-0")) > _LONGEST_INTEGER:
-            raise LexerError(start, digits[:_LONGEST_INTEGER], "a number past 32 bits")
+        significant = digits.lstrip("-0")
+        if len(significant) > _LONGEST_INT32 or (significant and int(digits) not in _INT32):
+            raise LexerError(start, digits[:_LONGEST_INT32], "a number past 32 bits")
         return digits
 
     def _consume_raw_string_literal(self) -> dict[str, Any]:
         token: dict[str, Any] = super()._consume_raw_string_literal()
-        # 'raw' is a string and never becomes a date; a string inside `…` is JSON and may.
+        # A raw string never becomes a date; a string inside `…` is JSON and may.
         token["value"] = Text(token["value"])
         return token
 
     def _consume_literal(self) -> dict[str, Any]:
         start = self._position
         text = self._consume_until("`").replace("\\`", "`")
-        # A literal is held to JSON as it is written, and then read as the message is.
+        # A literal must be strict JSON; it is then read as a message is.
         try:
             _STRICT_JSON.decode(text)
             value = Reader(text).read()
         except ValueError as error:
-            raise LexerError(start, "`", f"a literal that is no JSON ({error})") from None
+            raise LexerError(start, "`", f"a literal that is not JSON ({error})") from None
         return {"type": "literal", "value": value, "start": start, "end": self._position}
 
 
 def _refuse_name(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 _STRICT_JSON = JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse_name)
-"""Only asked whether it can read a text: no number is made of any length of digits."""
+"""Decides only whether a text is JSON: it converts no digits, however many there are."""
 
 
 class _Parser(Parser):  # type: ignore[misc]
-    # The comparators are a level each, `==` the loosest; `!` takes what a dot or bracket follows.
+    # Each comparator has a level of its own, `==` the loosest; `!` applies to a whole chain of dots and brackets.
     BINDING_POWER = {  # noqa: RUF012
         **Parser.BINDING_POWER,
         "eq": 5,
@@ -122,7 +125,7 @@ class _Parser(Parser):  # type: ignore[misc]
         raise ParseError(token["start"], token["value"], token["type"])
 
     def _token_nud_expref(self, token: dict[str, Any]) -> None:
-        """`&` stands before an argument of a function, nowhere else."""
+        """Refused: `&` may stand only before an argument of a function."""
         self._refuse(token)
 
     def _token_led_lparen(self, left: Syntax) -> Syntax:
@@ -148,7 +151,7 @@ class _Parser(Parser):  # type: ignore[misc]
 
     def _token_led_lbracket(self, left: Syntax) -> Syntax:
         if self._current_token() in ("number", "colon"):
-            # The package joins brackets that follow an index into one node, and a slice there projects nothing.
+            # The package would join this bracket to an index before it, and a slice there would not project.
             indexed: Syntax = self._project_if_slice(left, self._parse_index_expression())
             return indexed
         projected: Syntax = super()._token_led_lbracket(left)

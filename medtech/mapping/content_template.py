@@ -1,4 +1,4 @@
-"""A device template, checked: what each part of its measurements is read from, and what a failure of it says."""
+"""A checked device template: what each part of its measurements is read from, and the message when that fails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from medtech.model import NormalizationFailure
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An expression that follows property names, from the matched token or from the message document."""
+    """An expression that only follows property names, from the matched token or from the message document."""
 
     from_match: bool
     names: tuple[str, ...]
@@ -19,9 +19,9 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Any other expression: a function of (document, matched token) to the one token found, or None.
+    """Any other expression: a function from (document, matched token) to the one token found, or None.
 
-    Raises what `expression.FAILED` names, where it fails or finds several.
+    Raises one of `expression.FAILED` if it fails or finds several tokens.
     """
 
     evaluate: Callable[[Any, Any], Any]
@@ -29,7 +29,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an expression stands: the mapping's property or the value's name, its text, and its place."""
+    """Where an expression is in the mapping: its property or the name of its value, its text, and its place."""
 
     name: str
     expression: str
@@ -48,9 +48,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ContentTemplate:
-    """A device template, checked: what each part of its measurements is read from.
+    """A checked device template: what each part of its measurements is read from.
 
-    The time has a second field where the kind has an alternative, used when the first gives no time.
+    `index` is its place in the mapping. `time` has a second field if the kind of template has an alternative, which is
+    used when the first gives no time.
     """
 
     index: int
@@ -65,7 +66,7 @@ class ContentTemplate:
 
     @property
     def reads_metadata(self) -> bool:
-        """May an expression read Properties or SystemProperties, other than as a part of what was matched?"""
+        """Whether an expression may read Properties or SystemProperties, other than as a part of the matched token."""
         fields = (self.device_id, *self.time, self.patient_id, self.encounter_id, self.correlation_id, *self.values)
         return any(
             isinstance(field.source, Evaluation)
@@ -75,10 +76,10 @@ class ContentTemplate:
         )
 
     def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
-        """The failure of a match (-1: of the template). Its text holds the mapping's words, never the message's."""
+        """The failure of a match (-1: of the template). Its text quotes the mapping, never the message."""
         text = (
             f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by "
-            f"{shortened(origin.expression)} (line {origin.line} of the device mapping): mend the expression, or what "
+            f"{shortened(origin.expression)} (line {origin.line} of the device mapping): fix the expression, or what "
             "the device sends."
         )
         no_device = origin is self.device_id.origin and isinstance(error, NoValue)
@@ -87,7 +88,7 @@ class ContentTemplate:
 
 
 class NoValue(ValueError):
-    """A required reading that is absent, null or blank."""
+    """A required part of a measurement that is absent, null or blank."""
 
     def __init__(self) -> None:
         super().__init__("no value in the message")

@@ -1,9 +1,10 @@
-"""The device mapping: loaded and checked as a whole, then a function of messages.
+"""The device mapping: checked and compiled as a whole when it is loaded, then a function of messages.
 
-Loading compiles everything; nothing is parsed per message. One walk of a message finds the matches of most templates
-(`matching`), a function of its own takes each template's measurements from them (`extraction`).
+Nothing of a mapping is parsed per message. One walk of a message finds the matches of most templates (`matching`); each
+template has a compiled function that takes its measurements from its matches (`extraction`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from medtech.dotnet.json_body import NotJson, parse_body
@@ -12,28 +13,30 @@ from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
 from medtech.mapping.matching import Failed, Matcher, Scan, Search
-from medtech.mapping.schema import Issues, read_collection
+from medtech.mapping.schema import DEVICE, Issues, Reading, read_collection
 from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
+
+LoadedTemplate = tuple[ContentTemplate, Scan | Search]
+"""A template, and what finds its matches in a message."""
 
 _UNREAD: dict[str, Any] = {}
 """Stands for metadata that no expression of the mapping reads."""
 
 
 class DeviceMapping:
-    """A device mapping that is loaded; `templates` are in the order of the mapping."""
+    """A loaded device mapping; `templates` are in the order of the mapping."""
 
-    def __init__(self, templates: list[ContentTemplate], finders: list[Scan | Search]) -> None:
-        self.templates = tuple(templates)
-        self._matcher = Matcher(finders)
+    def __init__(self, loaded: Sequence[LoadedTemplate]) -> None:
+        self.templates = tuple(template for template, _ in loaded)
+        self._matcher = Matcher([finder for _, finder in loaded])
         self._extracts: list[Extract] = [
-            compile_extraction(template, matches_objects=isinstance(finder, Scan))
-            for template, finder in zip(templates, finders, strict=True)
+            compile_extraction(template, matches_objects=isinstance(finder, Scan)) for template, finder in loaded
         ]
-        self._reads_metadata = self._matcher.reads_metadata or any(template.reads_metadata for template in templates)
+        self._reads_metadata = self._matcher.reads_metadata or any(each.reads_metadata for each in self.templates)
 
     def normalize(self, event: DeviceEvent) -> Normalized:
-        """What the message becomes. Every template stands alone, and so does every match of one."""
+        """What the message becomes. A template that fails, or one of its matches, does not affect the others."""
         body, properties, system_properties, ingestion_time, _, partition, sequence_number = event
         measurements: list[Measurement] = []
         failures: list[NormalizationFailure] = []
@@ -43,7 +46,7 @@ class DeviceMapping:
             failures.append(NormalizationFailure(NotSupported(str(error)), -1, -1))
             return Normalized(measurements, failures)
         matcher = self._matcher
-        # Metadata is brought into the document's form only where something of it may be read.
+        # Metadata is brought into the document's form only if a template may read it.
         if (
             self._reads_metadata
             or (properties and matcher.may_take(properties))
@@ -63,26 +66,21 @@ class DeviceMapping:
             self._extracts[index](
                 document, matches[index], ingestion_time, partition, sequence_number, measurements, failures
             )
-        # Half the time of the NamedTuple's own constructor, which only does the same.
+        # The same as the NamedTuple's constructor, in half the time.
         return tuple.__new__(Normalized, (measurements, failures))
 
 
 def load_device_mapping(text: str) -> DeviceMapping:
     """The text of a device mapping, checked and compiled. Raises MappingInvalid with everything that is wrong in it."""
-    issues = Issues(ErrorType.DEVICE_TEMPLATE)
-    loaded = _read_templates(text, issues)
-    issues.raise_found()
-    return DeviceMapping([template for template, _ in loaded], [finder for _, finder in loaded])
+    templates, issues = read_device_templates(text)
+    if issues:
+        raise MappingInvalid(ErrorType.DEVICE_TEMPLATE, issues)
+    return DeviceMapping(templates)
 
 
-def readable_templates(text: str) -> list[ContentTemplate]:
-    """The templates in which nothing is wrong, of a mapping that may not load: to be looked at, not to be run."""
-    try:
-        return [template for template, _ in _read_templates(text, Issues(ErrorType.DEVICE_TEMPLATE))]
-    except MappingInvalid:
-        return []
-
-
-def _read_templates(text: str, issues: Issues) -> list[tuple[ContentTemplate, Scan | Search]]:
-    containers = read_collection(text, "CollectionContent", issues)
-    return [found for container in containers if (found := read_template(container, issues)) is not None]
+def read_device_templates(text: str) -> Reading[LoadedTemplate]:
+    """The templates of a device mapping that have no fault, and all faults of the mapping."""
+    issues = Issues()
+    containers = read_collection(text, DEVICE, issues)
+    templates = [found for container in containers if (found := read_template(container, issues)) is not None]
+    return Reading(templates, issues.in_order())

@@ -1,8 +1,9 @@
 """The FHIR mapping: a `CollectionFhir` of `CodeValueFhir` templates, read and checked whole.
 
 A template says what becomes of the measurements of one type: how long an Observation lasts, its codes, and how each
-value is written. Source of the rules: SPEC section 4 and the connector's template factories as `load.jsonl` shows them.
-What the service ignores (unknown properties inside `value`) is ignored; what it refuses is an issue.
+value is written. Source of the rules: SPEC section 4, and for what the connector's template factories accept
+`tests/vectors/load.jsonl`. What the service ignores (unknown properties inside `value`) is ignored; what it refuses is
+an issue.
 """
 
 from collections.abc import Iterable
@@ -14,14 +15,40 @@ from types import MappingProxyType
 from medtech.dotnet.json_reader import Node
 from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
 from medtech.errors import ErrorType, MappingInvalid
-from medtech.mapping.schema import Container, Issues, Section, describe, read_collection, text_of, trimmed
+from medtech.mapping.schema import (
+    FHIR,
+    Container,
+    Issues,
+    Reading,
+    Section,
+    describe,
+    read_collection,
+    text_of,
+    trimmed,
+)
 
-_KIND = "CollectionFhir"
 _TEMPLATE_KIND = "CodeValueFhir"
 
 
+@dataclass(frozen=True, slots=True)
+class FhirOptions:
+    """How the app's settings want templates to be applied; the defaults are those of the settings.
+
+    `group_single_values` (SINGLE_VALUE_PERIOD=group): an interval also holds for templates without SampledData, as in
+    the open-source connector; else each of their readings is an Observation of its own, as the service documents.
+    `effective_date_time` (OBSERVATION_EFFECTIVE=dateTime): the Observation of a single reading gives its time as
+    effectiveDateTime; else as a period that starts and ends then.
+    """
+
+    group_single_values: bool = False
+    effective_date_time: bool = False
+
+
+DEFAULT_OPTIONS = FhirOptions()
+
+
 class Interval(IntEnum):
-    """How long one Observation lasts, in minutes; two have a meaning of their own."""
+    """How long one Observation lasts, in minutes. CORRELATION_ID: as long as its readings; SINGLE: one reading."""
 
     CORRELATION_ID = -1
     SINGLE = 0
@@ -77,7 +104,7 @@ class StringValue:
 
 @dataclass(frozen=True, slots=True)
 class CodeableConceptValue:
-    """The concept is the mapping's own: a reading only says that it applies."""
+    """The concept is the mapping's own: that there is a reading means that it applies."""
 
     name: str
     concept: Concept
@@ -94,10 +121,16 @@ class Component:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodeValueTemplate:
-    """What the measurements of one type become. Equal only to itself, so that what is derived from it can be kept."""
+    """What the measurements of one type become. Equal only to itself, so that it can be the key of a cache.
+
+    `interval` is the one applied. It is SINGLE, whatever the `written_interval` of the mapping, where single values
+    have no period. `effective_date_time`: an Observation gives its time as effectiveDateTime; only if it is SINGLE.
+    """
 
     type_name: str
     interval: Interval
+    written_interval: Interval
+    effective_date_time: bool
     codes: tuple[Code, ...]
     category: tuple[Concept, ...]
     value: Value | None
@@ -118,33 +151,26 @@ class FhirMapping:
         return self._templates.get(type_name.lower())
 
 
-def load_fhir_mapping(text: str) -> FhirMapping:
-    """Reads the text of a FHIR mapping. Raises MappingInvalid with all its issues."""
-    issues = Issues(ErrorType.FHIR_TEMPLATE)
-    templates = _read_templates(text, issues)
-    issues.raise_found()
+def load_fhir_mapping(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> FhirMapping:
+    """The text of a FHIR mapping, checked. Raises MappingInvalid with everything that is wrong in it."""
+    templates, issues = read_fhir_templates(text, options)
+    if issues:
+        raise MappingInvalid(ErrorType.FHIR_TEMPLATE, issues)
     return FhirMapping(templates)
 
 
-def readable_mapping(text: str) -> FhirMapping:
-    """The templates in which nothing is wrong, of a mapping that may not load: to be looked at, not to be run."""
-    try:
-        return FhirMapping(_read_templates(text, Issues(ErrorType.FHIR_TEMPLATE)))
-    except MappingInvalid:
-        return FhirMapping([])
-
-
-def _read_templates(text: str, issues: Issues) -> list[CodeValueTemplate]:
-    """The templates without a fault; all faults are in `issues`."""
+def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Reading[CodeValueTemplate]:
+    """The templates of a FHIR mapping that have no fault, and all faults of the mapping."""
+    issues = Issues()
     templates: list[CodeValueTemplate] = []
     names: set[str] = set()
-    for container in read_collection(text, _KIND, issues):
+    for container in read_collection(text, FHIR, issues):
         faults_before = issues.count
         section = _template_section(container, issues)
         if section is None:
             continue
         type_name = section.required_text("typeName")
-        template = _template(section, type_name)
+        template = _template(section, type_name, options)
         if type_name is None:
             continue
         if type_name.lower() in names:
@@ -152,7 +178,7 @@ def _read_templates(text: str, issues: Issues) -> list[CodeValueTemplate]:
         names.add(type_name.lower())
         if template is not None and issues.count == faults_before:
             templates.append(template)
-    return templates
+    return Reading(templates, issues.in_order())
 
 
 def _template_section(container: Container, issues: Issues) -> Section | None:
@@ -160,26 +186,35 @@ def _template_section(container: Container, issues: Issues) -> Section | None:
         container.section.fault("templateType", f"'templateType' is not {_TEMPLATE_KIND}. Write {_TEMPLATE_KIND}.")
         return None
     if container.template is None or not isinstance(container.template.value, dict):
-        container.section.fault("template", "'template' is no object. Write the template's properties, {...}.")
+        container.section.fault("template", "'template' is not an object. Write the template's properties, {...}.")
         return None
     return Section(container.template, issues)
 
 
-def _template(section: Section, type_name: str | None) -> CodeValueTemplate | None:
-    """The template as far as it can be read; None when something required is missing, which then is an issue."""
+def _template(section: Section, type_name: str | None, options: FhirOptions) -> CodeValueTemplate | None:
+    """The template as far as it can be read; None when something required is missing, which is an issue then."""
     section.refuse_others("typeName", "periodInterval", "codes", "category", "value", "components")
-    interval = Interval.SINGLE
+    written = Interval.SINGLE
     if section.find("periodInterval") is not None:
-        interval = Interval(section.enumeration("periodInterval", _INTERVALS) or Interval.SINGLE)
+        written = Interval(section.enumeration("periodInterval", _INTERVALS) or Interval.SINGLE)
     codes = _required_codes(section)
     category = tuple(_concept(concept) for concept in _sections(section, "category"))
     node = section.find("value")
     value = None if node is None else _value(node, section.issues)
-    components = [_component(component) for component in _sections(section, "components")]
+    read = [_component(component) for component in _sections(section, "components")]
     if type_name is None or codes is None:
         return None
-    known = tuple(component for component in components if component is not None)
-    return CodeValueTemplate(type_name, interval, codes, category, value, known)
+    components = tuple(component for component in read if component is not None)
+    interval = _applied(written, [value, *(component.value for component in components)], options)
+    effective_date_time = options.effective_date_time and interval is Interval.SINGLE
+    return CodeValueTemplate(type_name, interval, written, effective_date_time, codes, category, value, components)
+
+
+def _applied(written: Interval, values: Iterable[Value | None], options: FhirOptions) -> Interval:
+    """The interval that holds: a period of time is for SampledData, unless single values are grouped as well."""
+    if written in (Interval.HOURLY, Interval.DAILY) and not options.group_single_values:
+        return written if any(isinstance(value, SampledDataValue) for value in values) else Interval.SINGLE
+    return written
 
 
 def _required_codes(section: Section) -> tuple[Code, ...] | None:
@@ -192,7 +227,7 @@ def _required_codes(section: Section) -> tuple[Code, ...] | None:
 
 
 def _sections(section: Section, name: str) -> list[Section]:
-    """The objects of a list that may be absent; Json.NET takes "" for null where a list is wanted."""
+    """The objects of a list that may be absent; where a list is wanted, Json.NET reads "" as null."""
     node = section.find(name)
     if node is None or node.value == "":
         return []
@@ -209,7 +244,7 @@ def _code_of_value(section: Section) -> Code:
 
 
 def _written(section: Section, name: str) -> str | None:
-    """A text that goes into Observations: without blanks around it, as the service's FHIR client sends it."""
+    """A text for Observations: without blanks around it, as the service's FHIR client sends it."""
     text = section.text(name)
     return None if text is None else trimmed(text)
 
@@ -220,24 +255,31 @@ def _concept(section: Section) -> Concept:
 
 
 def _component(section: Section) -> Component | None:
+    """None also for a value that is never written: there is no component then."""
     section.refuse_others("codes", "value")
-    codes = _required_codes(section)
+    codes = tuple(_code(code) for code in _sections(section, "codes"))
     node = section.find("value")
     if node is None:
         section.missing("value")
         return None
-    value = _value(node, section.issues)
-    return None if codes is None or value is None else Component(codes, value)
+    value = _value(node, section.issues, "or remove the component")
+    return None if value is None else Component(codes, value)
 
 
-def _value(node: Node, issues: Issues) -> Value | None:
-    """One value. Other properties than its type knows are ignored, as the service does inside `value`."""
+def _value(node: Node, issues: Issues, otherwise: str = "or leave it out") -> Value | None:
+    """One value, or None where it is wrong, which is an issue, and for an event without a value.
+
+    That is a CodeableConcept without a valueName: nothing is written of it. Other properties than a type knows are
+    ignored, as the service does inside `value`. `otherwise` says in a message what else there is to do.
+    """
     if not isinstance(node.value, dict):
-        issues.add(node, f"'value' is {describe(node)}. Write an object with valueType and valueName, or leave it out.")
+        issues.add(node, f"'value' is {describe(node)}. Write an object with valueType and valueName, {otherwise}.")
         return None
     section = Section(node, issues)
     kind = _value_kind(node, section)
-    name = section.required_text("valueName")
+    named = section.find("valueName")
+    is_event = kind == "codeableconcept" and (named is None or named.value is None)
+    name = None if is_event else section.required_text("valueName")
     match kind:
         case None:
             return None
@@ -264,7 +306,7 @@ _VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
 
 
 def _value_kind(node: Node, section: Section) -> str | None:
-    """The value's type in lower case. The service looks for these two spellings of the property only."""
+    """The value's type in lower case. The service knows only these two spellings of the property."""
     properties = node.value
     assert isinstance(properties, dict)
     found = properties.get("ValueType") or properties.get("valueType")
@@ -279,8 +321,8 @@ def _value_kind(node: Node, section: Section) -> str | None:
 def _default_period(section: Section) -> Decimal | None:
     """Milliseconds between samples, at least one tick.
 
-    A fraction passes through a double and from there into a decimal of 15 digits, because in the service it does:
-    `60000.50` is written as 60000.5, `1000.0` as 1000.
+    A fraction goes through a double into a decimal of 15 digits, as in the service: `60000.50` is written as 60000.5,
+    `1000.0` as 1000.
     """
     node = section.find("defaultPeriod")
     value = None if node is None else node.value
@@ -293,12 +335,12 @@ def _default_period(section: Section) -> Decimal | None:
         period = _decimal(value)
     if period is not None and period.is_finite() and 1 <= period * TICKS_PER_MILLISECOND < 2**63:
         return period
-    section.fault("defaultPeriod", "'defaultPeriod' is no positive number. Write the milliseconds between two samples.")
+    section.fault("defaultPeriod", "'defaultPeriod' is not a positive number. Write milliseconds between samples.")
     return None
 
 
 def _decimal(text: str) -> Decimal | None:
-    """None for what Python alone takes for a number, too: 1_000, other digits, NaN."""
+    """None also for what only Python reads as a number: 1_000, other digits, NaN."""
     if not set(text) <= _OF_NUMBERS:
         return None
     try:

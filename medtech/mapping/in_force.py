@@ -1,8 +1,8 @@
 """The mapping in force, one for all instances.
 
-Instances come and go and the functions scale apart, so the last good mapping is state in storage, not memory: table
-`mappings` holds each accepted text under its hash, and one row a kind that names the hash in force and, if a newer
-text was refused, its errors. Every instance offers the text of its source and works by that row.
+Instances come and go and each function scales by itself, so the last good mapping is kept in storage, not in memory:
+table `mappings` has each accepted text under its hash, and per kind one row with the hash in force and, if a newer text
+was refused, its issues. Every instance offers the text of its source and works by that row.
 """
 
 import hashlib
@@ -41,11 +41,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MappingState:
-    """What health and /api/validate tell of a mapping.
+    """What health and /api/validate report of a mapping.
 
-    `in_force` is the SHA-256 of the text in force, `since` when it came into force (ISO 8601); None if none was ever
-    good. `issues` are the faults of a newer text that was refused; `unavailable` says why the store or the source
-    cannot be looked at.
+    `in_force` is the SHA-256 of the text in force, `since` the time it came into force (ISO 8601); None if none was
+    ever good. `issues` are the faults of a newer text that was refused; `unavailable` says why the store or the source
+    cannot be read.
     """
 
     kind: MappingKind
@@ -57,7 +57,7 @@ class MappingState:
 
 
 class MappingStore(Generic[Mapping]):
-    """The mapping of one kind: read from a file of the app or a blob's address, loaded, and remembered while good."""
+    """The mapping of one kind: read from a file of the app or from a blob, loaded, and kept as long as it is good."""
 
     def __init__(
         self,
@@ -67,7 +67,9 @@ class MappingStore(Generic[Mapping]):
         storage: Storage,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`loader` compiles a text or raises MappingInvalid. A path is relative to the folder of the app."""
+        """`loader` compiles a text or raises MappingInvalid. `source` is the URL of a blob, or a path relative to the
+        folder of the app.
+        """
         self._kind = kind
         self._source = source
         self._loader = loader
@@ -85,7 +87,7 @@ class MappingStore(Generic[Mapping]):
     def in_force(self) -> Mapping | None:
         """The mapping that every instance works by; None if none was ever good.
 
-        Raises Unavailable when that cannot be told: storage or the source is away and this process has no mapping yet.
+        Raises Unavailable if that cannot be known: storage or the source is away and this process has no mapping yet.
         """
         if self._monotonic() < self._look_again_at:
             return self._compiled
@@ -129,7 +131,7 @@ class MappingStore(Generic[Mapping]):
         except MappingInvalid as invalid:
             self._refuse(_hash(invalid.message), invalid)
         except Unavailable as error:
-            # The source is away: its last good text goes on. Only if there is none must the events wait.
+            # The source is away: its last good text stays in force. Only if there is none must the events wait.
             if not (self._row and self._row["in_force"]):
                 raise
             self._unavailable = error.message
@@ -137,7 +139,7 @@ class MappingStore(Generic[Mapping]):
             self._take(self._row["in_force"])
 
     def _load(self, text: str, offered: str) -> Mapping:
-        """The text compiled; a text that was refused is not compiled again every 30 s. Raises MappingInvalid."""
+        """The compiled text; one that was refused is not compiled again at every look. Raises MappingInvalid."""
         if self._refused is not None and self._refused[0] == offered:
             raise self._refused[1]
         if self._compiled is not None and self._compiled_hash == offered:
@@ -145,14 +147,16 @@ class MappingStore(Generic[Mapping]):
         try:
             content = text.encode()
             if len(content) > _CODEC.max_bytes or len(_CODEC.pack(content)) > ROW_BYTES:
-                raise self._invalid("The mapping is too large: it may have 32 MiB, and 704 KiB when compressed.")
+                raise self._invalid(
+                    "The mapping is too large: it may have 32 MiB, and 704 KiB when compressed. Split or shorten it."
+                )
             return self._loader(text)
         except MappingInvalid as invalid:
             self._refused = (offered, invalid)
             raise
 
     def _accept(self, text: str, offered: str, compiled: Mapping) -> None:
-        # The text before the row: the row must never name a text that is not there.
+        # The text first: the row must never name a text that is not there.
         keys = {"PartitionKey": self._kind, "RowKey": _text_key(offered)}
         self._table.upsert(keys | split(_CODEC.pack(text.encode())))
         if self._write_row(offered, ticks.format_iso(ticks.now()), refused="", issues=[]):
@@ -168,7 +172,7 @@ class MappingStore(Generic[Mapping]):
             _log.error("The %s mapping is refused, %s: %s", self._kind, consequence, invalid.message)
 
     def _write_row(self, in_force: str, since: str, *, refused: str, issues: list[MappingIssue]) -> bool:
-        """Whether the row is ours; else another instance was first, and this one works by what that one wrote."""
+        """Whether this instance wrote the row; if not, another one was first, and its row is the one to work by."""
         row: Entity = {
             "PartitionKey": self._kind,
             "RowKey": _IN_FORCE,
@@ -187,7 +191,7 @@ class MappingStore(Generic[Mapping]):
         return True
 
     def _take(self, in_force: str) -> None:
-        """Compiles the text in force, unless this process has."""
+        """Compiles the text in force, unless this process has done so."""
         if self._compiled_hash == in_force:
             return
         stored = self._table.get(self._kind, _text_key(in_force))
@@ -207,7 +211,7 @@ class MappingStore(Generic[Mapping]):
         self._compiled_hash = in_force
 
     def _read_source(self) -> str:
-        """Raises MappingInvalid when there is no text, Unavailable when the blob cannot be reached."""
+        """Raises MappingInvalid if there is no text, Unavailable if the blob cannot be reached."""
         is_blob = self._source.startswith(("https://", "http://"))
         raw = self._read_blob() if is_blob else self._read_file()
         try:
@@ -233,7 +237,7 @@ class MappingStore(Generic[Mapping]):
                 content: bytes = self._storage.blob_at(self._source).download_blob().readall()
         except ResourceNotFoundError:
             raise self._invalid(
-                f"There is no blob at {address}. Upload the mapping there or mend {_SETTINGS[self._kind]}."
+                f"There is no blob at {address}. Upload the mapping there or fix {_SETTINGS[self._kind]}."
             ) from None
         return content
 

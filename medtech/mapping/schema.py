@@ -1,57 +1,85 @@
 """How a mapping text is read: what the device and the FHIR mapping share.
 
-Both are a collection `{"templateType": ..., "template": [...]}` of containers of the same two properties. Reading
-follows Json.NET as the service uses it: property names without regard to case, the last of several wins, a text may be
-written as a number or a boolean, comments and trailing commas are fine. Unknown properties of the collection and of a
-container are ignored, since the service ignores them; inside a template they are issues.
+Both are a collection `{"templateType": ..., "template": [...]}` of containers with the same two properties. Azure's
+resource manager hands a collection out as `{"content": ...}`, inside a whole resource; that is taken too. Reading
+follows Json.NET as the service uses it: property names match without regard to case, the last of several wins, a text
+may be written as a number or a boolean, comments and trailing commas are fine. Unknown properties of the collection and
+of a container are ignored, since the service ignores them; inside a template they are issues.
 
-Nothing stops at the first fault: `Issues` gathers them, each with its place, and raises them together.
+Nothing stops at the first fault: `Issues` gathers them all, each with its place in the text as it was given.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Generic, NamedTuple, TypeVar
 
 from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
 from medtech.dotnet.tokens import text_reading
-from medtech.errors import ErrorType, MappingInvalid, MappingIssue
+from medtech.errors import MappingIssue
 
 _SUFFIX = "template"
+
+Template = TypeVar("Template")
+
+
+class Reading(NamedTuple, Generic[Template]):
+    """A mapping read as far as possible: the templates without a fault, and every fault, in order of place.
+
+    A mapping with any issue must not run; its templates are still good for comparing the two mappings.
+    """
+
+    templates: list[Template]
+    issues: list[MappingIssue]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionKind:
+    """One of the two mappings: its template type, and where Azure's resource manager keeps it.
+
+    `property` is the property of the resource type `resource` that holds the mapping.
+    """
+
+    name: str
+    property: str
+    resource: str
+
+
+DEVICE = CollectionKind("CollectionContent", "deviceMapping", "iotconnectors")
+FHIR = CollectionKind("CollectionFhir", "fhirMapping", "iotconnectors/fhirdestinations")
 
 
 class Issues:
     """The faults of one mapping; `template` is the index of the template being read, for the faults to come."""
 
-    def __init__(self, kind: ErrorType) -> None:
-        self._kind = kind
+    def __init__(self) -> None:
         self._found: list[MappingIssue] = []
         self.template: int | None = None
 
     def add(self, node: Node, message: str, name: str | None = None) -> None:
-        """A fault of `node`, or of its property `name`, which may be absent; `message` says how to mend it."""
+        """A fault of `node`, or of its property `name`, which may be absent; `message` says how to fix it."""
         pointer = node.pointer if name is None else f"{node.pointer}/{name}"
         self._found.append(MappingIssue(message, self.template, pointer, node.line, node.position))
 
     def add_at_name(self, node: Node, message: str) -> None:
-        """A fault of `node`, placed where the service places faults of a property: behind its name."""
+        """A fault of `node`, placed where the service places faults of a property: after its name."""
         self._found.append(MappingIssue(message, self.template, node.pointer, node.name_line, node.name_position))
 
     @property
     def count(self) -> int:
         return len(self._found)
 
-    def raise_found(self) -> None:
-        """Raises MappingInvalid with every fault, in order of place; without any, nothing happens."""
-        if self._found:
-            raise MappingInvalid(self._kind, sorted(self._found, key=lambda issue: (issue.line, issue.position)))
+    def in_order(self) -> list[MappingIssue]:
+        """Every fault found, in order of place."""
+        return sorted(self._found, key=lambda issue: (issue.line, issue.position))
 
 
 class Section:
     """One object of a mapping.
 
-    Each reading reports what is wrong and then answers None, as it does for what is absent. A required property that
-    is absent, null or unusable is reported at the object's own place, as the service does.
+    Each method that reads a property returns None where it is absent, and where it is wrong, which it reports. A
+    required property that is absent, null or unusable is reported at the object's own place, as the service does.
     """
 
     def __init__(self, node: Node, issues: Issues) -> None:
@@ -63,12 +91,12 @@ class Section:
                 self._properties[name.lower()] = (name, value)
 
     def find(self, name: str) -> Node | None:
-        """The property's node; a JSON null is there, with the value None."""
+        """The property's node, None if it is absent; that of a JSON null has the value None."""
         found = self._properties.get(name.lower())
         return None if found is None else found[1]
 
     def fault(self, name: str, message: str) -> None:
-        """A fault of the property `name`: behind its name, at the object's place where it is absent."""
+        """A fault of the property `name`: placed after its name, or at the object where it is absent."""
         found = self.find(name)
         if found is None:
             self.issues.add(self.node, message, name)
@@ -76,7 +104,7 @@ class Section:
             self.issues.add_at_name(found, message)
 
     def refuse_others(self, *known: str, ignored: tuple[str, ...] = ()) -> None:
-        """Reports every property that is none of `known`, nor of those that are taken but `ignored`."""
+        """Reports every property that is neither among `known` nor among those that are accepted but `ignored`."""
         allowed = {name.lower() for name in (*known, *ignored)}
         for folded, (name, node) in self._properties.items():
             if folded not in allowed:
@@ -85,7 +113,7 @@ class Section:
                 )
 
     def text(self, name: str) -> str | None:
-        """A text; "" stays "". A number or a boolean is taken as the text that .NET makes of it."""
+        """A text; "" stays "". A number or a boolean becomes the text that .NET makes of it."""
         node = self.find(name)
         if node is None or node.value is None:
             return None
@@ -129,7 +157,7 @@ class Section:
         return None
 
     def enumeration(self, name: str, members: Mapping[str, int]) -> int | None:
-        """One of `members` by its name in any case, or by its number, also as text; other numbers are issues too."""
+        """One of `members`, by its name in any case or by its number, also as text. Anything else is an issue."""
         node = self.find(name)
         if node is None:
             return None
@@ -144,11 +172,11 @@ class Section:
         if number in members.values():
             return number
         choices = ", ".join(f"{member} ({number})" for member, number in members.items())
-        self.issues.add(node, f"'{name}' is {describe(node)}, which is none of its values. Write one of: {choices}.")
+        self.issues.add(node, f"'{name}' is {describe(node)}, which it cannot be. Write one of: {choices}.")
         return None
 
     def items(self, name: str) -> list[Node] | None:
-        """The elements of a list; a null element is an issue and left out."""
+        """The elements of a list, without its null elements, which are issues."""
         node = self.find(name)
         if node is None or node.value is None:
             return None
@@ -161,7 +189,7 @@ class Section:
         return [item for item in node.value if item.value is not None]
 
     def sections(self, name: str) -> "list[Section] | None":
-        """The objects of a list; any other element is an issue and left out."""
+        """The objects of a list, without its other elements, which are issues."""
         items = self.items(name)
         if items is None:
             return None
@@ -173,7 +201,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One element of the collection that names its kind and holds an object: `kind` as written, without suffix."""
+    """One element of the collection: the kind of template that it names, as written but without suffix, and the node
+    of the template itself, which may be absent or anything but an object. `index` is its place in the collection.
+    """
 
     index: int
     kind: str
@@ -184,27 +214,40 @@ class Container:
         return self.kind.lower() == kind.lower()
 
 
-def read_collection(text: str, kind: str, issues: Issues) -> Iterator[Container]:
-    """The containers of the collection `kind` (without suffix), one by one; `issues.template` follows them.
+def read_collection(text: str, kind: CollectionKind, issues: Issues) -> Iterator[Container]:
+    """The containers of the collection, one by one; `issues.template` follows them.
 
-    What is no collection raises MappingInvalid at once, since nothing in it can be read.
+    A text that is not such a collection has issues only, and no containers.
     """
     try:
         root = parse_located(text)
     except LocatedSyntaxError as error:
         place = Node(None, error.line, error.position, "")
-        issues.add(place, f"The mapping is no JSON: {error}. Mend the text at this place.")
-        issues.raise_found()
-    if not isinstance(root.value, dict):
-        issues.add(root, f"The mapping is {describe(root)}. Write an object with templateType {kind} and template.")
-        issues.raise_found()
-    collection = Section(root, issues)
-    if not same_kind(collection.text("templateType"), kind):
-        collection.fault("templateType", f"'templateType' is not {kind}. Is this the other mapping? Write {kind}.")
-    templates = collection.find("template")
+        issues.add(place, f"The mapping is not JSON: {error}. Fix the text at this place.")
+        return
+    mapping = _unwrapped(root, kind, issues)
+    if mapping is None:
+        return
+    if not isinstance(mapping.value, dict):
+        issues.add(mapping, f"The mapping is {describe(mapping)}. Write an object with templateType {kind.name}.")
+        return
+    collection = Section(mapping, issues)
+    name, templates = collection.find("templateType"), collection.find("template")
+    other = _other(kind)
+    if name is not None and same_kind(text_of(name), other.name):
+        issues.add_at_name(name, f"This is a {other.name}, the other of the two mappings. Give the {kind.name} here.")
+        return
+    if _is_one_template(collection, kind):
+        collection.fault(
+            "templateType",
+            "This is a single template, and a mapping is a collection. Wrap it: "
+            f'{{"templateType": "{kind.name}", "template": [{{"templateType": ..., "template": {{...}}}}]}}.',
+        )
+        return
+    if name is None or not same_kind(text_of(name), kind.name):
+        collection.fault("templateType", f"'templateType' is not {kind.name}. Write {kind.name}.")
     if templates is None or not isinstance(templates.value, list):
-        collection.fault("template", "'template' is no list. Write the templates as a list, [...].")
-        issues.raise_found()
+        collection.fault("template", "'template' is not a list. Write the templates as a list, [...].")
         return
     for index, node in enumerate(templates.value):
         issues.template = index
@@ -212,23 +255,73 @@ def read_collection(text: str, kind: str, issues: Issues) -> Iterator[Container]
             issues.add(node, f"This template is {describe(node)}. Write an object with templateType and template.")
             continue
         section = Section(node, issues)
-        name = section.text("templateType") or ""
-        yield Container(index, _without_suffix(name), section, section.find("template"))
+        yield Container(index, _without_suffix(section.text("templateType") or ""), section, section.find("template"))
     issues.template = None
 
 
+def _unwrapped(root: Node, kind: CollectionKind, issues: Issues) -> Node | None:
+    """The collection, out of what Azure's resource manager puts around it; None when there is none, which is an issue.
+
+    That is `{"content": ...}`, a whole resource (`properties.deviceMapping.content`), or a resource as the command line
+    shows it, without `properties` around its properties.
+    """
+    resource = Section(root, issues)
+    if resource.find("templateType") is not None:
+        return root
+    properties = resource.find("properties")
+    holder = resource if properties is None else Section(properties, issues)
+    wrapper = holder.find(kind.property)
+    if wrapper is None:
+        other = _other(kind)
+        wrong = holder.find(other.property)
+        if wrong is not None:
+            issues.add_at_name(
+                wrong,
+                f"'{other.property}' is the other mapping. Give the resource of type {kind.resource}, which has this "
+                f"one as '{kind.property}'.",
+            )
+            return None
+        if properties is not None and resource.find("content") is None:
+            issues.add_at_name(
+                properties, f"'properties' has no '{kind.property}'. Give a resource of type {kind.resource}."
+            )
+            return None
+    content = (resource if wrapper is None else Section(wrapper, issues)).find("content")
+    if content is None:
+        if wrapper is None:
+            return root
+        issues.add_at_name(wrapper, f"'{kind.property}' has no 'content'. Write the mapping there.")
+        return None
+    if not isinstance(content.value, dict):
+        issues.add_at_name(content, f"'content' is {describe(content)}. Write the mapping itself, as an object.")
+        return None
+    return content
+
+
+def _other(kind: CollectionKind) -> CollectionKind:
+    return FHIR if kind is DEVICE else DEVICE
+
+
+def _is_one_template(collection: Section, kind: CollectionKind) -> bool:
+    """Whether a template stands where its collection should, with its container or without."""
+    name, template = collection.find("templateType"), collection.find("template")
+    if template is None:
+        return name is None and collection.find("typeName") is not None
+    return isinstance(template.value, dict) and name is not None and not same_kind(text_of(name), kind.name)
+
+
 def same_kind(name: str | None, kind: str) -> bool:
-    """Is `name` the template type `kind`, in any case, with or without the suffix Template?"""
+    """Whether `name` is the template type `kind`, in any case, with or without the suffix Template."""
     return name is not None and name.lower() in (kind.lower(), kind.lower() + _SUFFIX)
 
 
 def text_of(node: Node) -> str | None:
-    """The text of a scalar as .NET makes it; None for null, objects and arrays."""
+    """The text that .NET makes of a scalar; None for null, objects and arrays."""
     value = node.value
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
-        # Of any length: a mapping's own text is read as text, not converted from a 64-bit number.
+        # Integers of a mapping may have any length; those of messages have 64 bits.
         return str(value)
     if isinstance(value, Decimal):
         value = float(value)
@@ -236,12 +329,12 @@ def text_of(node: Node) -> str | None:
 
 
 def is_blank(text: str) -> bool:
-    """Is there nothing in it but white space?"""
+    """Whether a text is empty or white space only."""
     return not trimmed(text)
 
 
 def trimmed(text: str) -> str:
-    """Without what .NET counts as white space at both ends.
+    """The text without what .NET counts as white space at both ends.
 
     Python counts the separators U+001C to U+001F too, .NET does not.
     """
@@ -255,7 +348,7 @@ _WHITE_SPACE = (
 
 
 def shortened(text: str) -> str:
-    """A text of the mapping as a message shows it: enough to be found again."""
+    """The beginning of a text of the mapping, for a message: enough to find it by."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
@@ -276,7 +369,7 @@ def describe(node: Node) -> str:
     if isinstance(value, str):
         return f"the text '{shortened(value)}'"
     if isinstance(value, float) and not math.isfinite(value):
-        return "no finite number"
+        return "not a finite number"
     return f"the number {value}"
 
 

@@ -1,7 +1,7 @@
-"""Reads device templates: the four kinds, checked one template at a time.
+"""Reads and checks device templates of the four kinds, one template at a time.
 
 The kinds differ in what their expressions are evaluated on (the message document with `matchedToken`, or the matched
-token itself), in the languages they take, and in what is fixed: the IoT kinds know where device id and time are.
+token itself), in their languages, and in what is fixed: the IoT kinds know where device id and time are.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _Compiled = TypeVar("_Compiled")
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of device template. A kind that fixes device id and times by path ignores the properties for them."""
+    """A kind of device template. If it fixes the paths of device id and time, it ignores the properties for them."""
 
     name: str
     properties: tuple[str, ...]
@@ -65,14 +65,14 @@ _KINDS = (
 
 
 def read_template(container: Container, issues: Issues) -> tuple[ContentTemplate, Scan | Search] | None:
-    """The template and what finds its matches; None when something is wrong, which then is an issue."""
+    """The template and what finds its matches; None if something is wrong, which is an issue then."""
     kind = next((kind for kind in _KINDS if container.matches(kind.name)), None)
     if kind is None:
         names = ", ".join(kind.name for kind in _KINDS)
         container.section.fault("template", f"There is no template type '{container.kind}'. Write one of: {names}.")
         return None
     if container.template is None or not isinstance(container.template.value, dict):
-        container.section.fault("template", "'template' is no object. Write the template's properties, {...}.")
+        container.section.fault("template", "'template' is not an object. Write the template's properties, {...}.")
         return None
     before = issues.count
     found = _TemplateReader(kind, container.index, Section(container.template, issues)).read()
@@ -89,7 +89,7 @@ class _Written:
 
 
 class _TemplateReader:
-    """Reads what it can of one template, so that every fault of it becomes an issue."""
+    """Reads as much as possible of one template, so that all its faults become issues."""
 
     def __init__(self, kind: _Kind, index: int, section: Section) -> None:
         self._kind = kind
@@ -108,7 +108,7 @@ class _TemplateReader:
         times = [self._required_or_fixed(_TIME, path) for path in kind.times or (None,)]
         patient_id = self._optional("patientIdExpression")
         encounter_id = self._optional("encounterIdExpression")
-        # A template that names a correlation id wants one of every match.
+        # A template that names a correlation id needs one from every match.
         correlation_id = self._optional(_CORRELATION_ID, required=True)
         values = self._values()
         if type_name is None or matched is None or device_id is None:
@@ -146,7 +146,7 @@ class _TemplateReader:
         return None if written is None else self._field(name, written, required=True)
 
     def _optional(self, name: str, *, required: bool = False) -> Field | None:
-        """The field of an expression that may be absent; `required` holds where it is there."""
+        """The field of an expression that may be absent; if it is there, `required` holds for its token."""
         written = self._written(self._section, name, required=False)
         return None if written is None else self._field(name, written, required=required)
 
@@ -170,7 +170,7 @@ class _TemplateReader:
         node = section.find(name)
         if not self._kind.on_document:
             text = section.required_text(name) if required else section.text(name)
-            # The service takes a blank optional path for none.
+            # To the service a blank optional path is absent.
             return None if node is None or text is None or is_blank(text) else _Written(text, _JSONPATH, node)
         if node is None or node.value is None or (node.value == "" and required):
             if required:
@@ -212,8 +212,8 @@ class _TemplateReader:
             language = next(name for name, number in _LANGUAGES.items() if number == written.language)
             self._section.issues.add_at_name(
                 written.node,
-                f"'{shortened(written.text)}' is no {language} expression: {error.message}, "
-                f"at character {error.position + 1}. Mend it.",
+                f"'{shortened(written.text)}' is not a {language} expression: {error.message}, "
+                f"at character {error.position + 1}. Fix it there.",
             )
             return None
 

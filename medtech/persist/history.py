@@ -53,7 +53,7 @@ def _absorb(current: Resource, earlier: Resource) -> Resource:
     if now.start is None or now.covered is None or before.start is None or before.covered is None:
         return current
     union = _Union(now.start, before.start, min(now.start, before.start), max(now.covered, before.covered))
-    result = union.element(current, earlier) | _wider_period(current, earlier, now, before)
+    result = union.element(current, earlier)
     others: list[Resource] = list(earlier.get("component") or [])
     components = []
     for component in current.get("component") or []:
@@ -63,6 +63,8 @@ def _absorb(current: Resource, earlier: Resource) -> Resource:
     components += [union.element({}, each) for each in others]
     if components:
         result["component"] = components
+    has_series = any(_is_series(value) for element in (result, *components) for value in element.values())
+    result = _with_both_times(result, earlier, now, before, has_series=has_series)
     return current if result == current else result
 
 
@@ -107,17 +109,31 @@ class _Union(NamedTuple):
         return series if data == series.get("data") else {**series, "data": data}
 
 
-def _wider_period(current: Resource, earlier: Resource, now: StoredPeriod, before: StoredPeriod) -> Resource:
-    """The period of both, in the words of the version that reaches further."""
-    mine, theirs = current.get("effectivePeriod"), earlier.get("effectivePeriod")
-    if not mine or not theirs:
-        return {}
-    wider = dict(mine)
+def _with_both_times(
+    result: Resource, earlier: Resource, now: StoredPeriod, before: StoredPeriod, *, has_series: bool
+) -> Resource:
+    """`result` with the time of both versions: each end in the words of the version that reaches further.
+
+    One time instead of a period stays, as that of the later reading, unless a series needs a start to count from.
+    """
+    (name, start, end), (_, other_start, other_end) = _times(result), _times(earlier)
     if (before.start or 0) < (now.start or 0):
-        wider["start"] = theirs["start"]
+        start = other_start
     if (before.covered or 0) > (now.covered or 0):
-        wider["end"] = theirs["end"]
-    return {"effectivePeriod": wider}
+        end = other_end
+    if name != "effectivePeriod" and (start == end or not has_series):
+        return {**result, name: end}
+    kept = {each: value for each, value in result.items() if each.lstrip("_") != name}
+    return {**kept, "effectivePeriod": {**(result.get("effectivePeriod") or {}), "start": start, "end": end}}
+
+
+def _times(version: Resource) -> tuple[str, Any, Any]:
+    """(property, start, end) of a version that has a period or one time."""
+    period = version.get("effectivePeriod")
+    if period is not None:
+        return "effectivePeriod", period.get("start"), period.get("end")
+    name = next(each for each in ("effectiveDateTime", "effectiveInstant") if version.get(each) is not None)
+    return name, version[name], version[name]
 
 
 def _is_series(value: Any) -> TypeGuard[Resource]:

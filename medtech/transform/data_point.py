@@ -14,7 +14,7 @@ _SPECIAL_SAMPLES = frozenset("EUL")
 def sample(text: str) -> str:
     """A reading as one data point of SampledData: `E`, `U`, `L`, or a number.
 
-    What SampledData takes stands as it came (`.5`); anything else that is a number is written as a plain decimal.
+    What SampledData allows stays as it came (`.5`); any other number is written as a plain decimal. Raises NotANumber.
     """
     if is_plain(text) or text in _SPECIAL_SAMPLES:
         return text
@@ -23,7 +23,7 @@ def sample(text: str) -> str:
 
 
 def same_sample(one: str, other: str) -> bool:
-    """Do two data points say the same? Numbers by value: `80` and `80.0` do."""
+    """Whether two data points say the same; numbers by value: `80` and `80.0` do."""
     if one == other:
         return True
     try:

@@ -1,7 +1,7 @@
 """The time that a stored Observation says it is about.
 
-Others write it too, and servers give it back in another form (fewer fraction digits, another offset), so it is read by
-meaning: as FHIR has it, an end covers everything that its precision leaves open.
+Others write it too, and servers return it in another form (fewer fraction digits, another offset), so it is read by
+meaning: as FHIR defines it, an end covers everything that its precision leaves open.
 """
 
 import re
@@ -21,7 +21,7 @@ _FRACTION_DIGITS = 7
 
 
 class StoredPeriod(NamedTuple):
-    """In ticks; None where nothing is said. `end` is the first tick that the end's text names, `covered` the last."""
+    """In ticks; None where none is given. The text of the end names the ticks from `end` to `covered`."""
 
     start: int | None
     end: int | None
@@ -31,7 +31,7 @@ class StoredPeriod(NamedTuple):
 def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
     """The period of an Observation, from effectivePeriod, effectiveDateTime or effectiveInstant.
 
-    Raises ConversionError for a time that is none, and for a Timing.
+    Raises ConversionError, which names `where`, for a text that is not a FHIR time, and for a Timing.
     """
     period = observation.get("effectivePeriod")
     if isinstance(period, dict):
@@ -43,10 +43,10 @@ def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
         moment = observation.get(name)
         if moment is not None:
             first_tick, last_tick = _read(moment, where)
-            # A moment is a point in time; a date without a time of day is the whole of it.
+            # With a time of day it is a point in time, a date alone is the whole day.
             return StoredPeriod(first_tick, first_tick if "T" in moment else last_tick, last_tick)
     if "effectiveTiming" in observation:
-        raise ConversionError(f"{where} has an effectiveTiming, and readings need a period. Give it one.")
+        raise ConversionError(f"{where} has an effectiveTiming, and readings need an effectivePeriod. Give it one.")
     return StoredPeriod(None, None, None)
 
 
@@ -59,7 +59,7 @@ def _read(text: Any, where: str) -> tuple[int, int]:
         return _ticks(found)
     except (ValueError, OverflowError):
         raise ConversionError(
-            f"{where} has a time that is no FHIR dateTime. Mend it, then replay the dead letter."
+            f"{where} has a time that is not a FHIR dateTime. Fix it, then replay the dead letter."
         ) from None
 
 
@@ -71,7 +71,7 @@ def _ticks(found: re.Match[str]) -> tuple[int, int]:
     if found["hour"] is None:
         return first, first + _days(found, year, month) * TICKS_PER_DAY - 1
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
-    if hour > 23 or minute > 59 or second > 60:  # 60: a leap second, the next minute's first here
+    if hour > 23 or minute > 59 or second > 60:  # 60: a leap second, here the first second of the next minute
         raise ValueError
     first += hour * TICKS_PER_HOUR + minute * TICKS_PER_MINUTE + second * TICKS_PER_SECOND - _offset(found["zone"])
     if found["second"] is None:
@@ -83,11 +83,11 @@ def _ticks(found: re.Match[str]) -> tuple[int, int]:
 
 
 def _days(found: re.Match[str], year: int, month: int) -> int:
-    """How many days the date leaves open: one, or those of its month or year."""
+    """The number of days that the date leaves open: one, or those of its month or year."""
     if found["day"]:
         return 1
     if found["month"]:
-        # Python has no year 10000: the last month of all is counted to New Year's Eve.
+        # Python has no year 10000 to count the last month up to.
         return 31 if month == 12 else (date(year, month + 1, 1) - date(year, month, 1)).days
     return (date(year, 12, 31) - date(year, 1, 1)).days + 1
 

@@ -16,22 +16,22 @@ _PLAIN_POWER = 28
 
 
 class NotAResource(ValueError):
-    """The text is no JSON object, or holds what no FHIR resource can hold."""
+    """The text is not a JSON object, or holds what a FHIR resource cannot hold."""
 
 
 def parse_resource(body: bytes) -> dict[str, Any]:
     """A resource as plain Python values; numbers are `int` or `Decimal`.
 
-    Raises NotAResource, whose text tells nothing of the content.
+    Raises NotAResource, whose text reveals nothing of the content.
     """
     try:
         resource = _DECODER.decode(body.decode("utf-8-sig"))
         if b"\\u" in body:
             orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))  # refuses half surrogates, which cannot be written again
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise NotAResource(f"the body of {len(body)} bytes is no JSON ({type(error).__name__})") from None
+        raise NotAResource(f"the body of {len(body)} bytes is not JSON ({type(error).__name__})") from None
     if not isinstance(resource, dict):
-        raise NotAResource(f"the body of {len(body)} bytes is JSON, but no object")
+        raise NotAResource(f"the body of {len(body)} bytes is JSON, but not an object")
     return resource
 
 
@@ -42,10 +42,10 @@ def dump_resource(resource: dict[str, Any]) -> bytes:
 
 def _number(value: Any) -> orjson.Fragment:
     if not isinstance(value, Decimal):
-        raise TypeError(f"no JSON for {type(value).__name__}")
+        raise TypeError(f"{type(value).__name__} has no form in JSON")
     text = str(value)
     if "E" in text and abs(value.adjusted()) <= _PLAIN_POWER:
-        # Servers refuse exponents in decimals; beyond any reading of ours the number stays as somebody wrote it.
+        # Servers refuse exponents in decimals. A larger one cannot be ours: the number stays as somebody wrote it.
         text = format(value, "f")
     return orjson.Fragment(text)
 
@@ -55,7 +55,7 @@ def _integer(text: str) -> int | Decimal:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_integer, parse_constant=_no_constant)

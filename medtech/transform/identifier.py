@@ -1,4 +1,4 @@
-"""The identity of an Observation: what it is found under, the same for every writer of the same readings."""
+"""The identity of an Observation: identifier and id, the same for every writer of the same readings."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -7,12 +7,12 @@ from medtech.dotnet import ticks
 from medtech.model import ResourceIdentity
 
 SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
-"""The service's system: of the identifier, and of the code that names a type or a value."""
+"""The system that the service uses for the identifier, and for the code that names a type or a value."""
 
 
 @lru_cache(maxsize=64)
 def period_segment(start: int, end: int) -> str:
-    """`20220312100000Z.20220312105959Z`: a period to the second, which most Observations of a flush share."""
+    """`20220312100000Z.20220312105959Z`: a period to the second. Kept, since most Observations of a flush share it."""
     if start == end:
         moment = ticks.format_compact(start)
         return f"{moment}Z.{moment}Z"

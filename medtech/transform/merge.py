@@ -1,9 +1,9 @@
 """Merging a draft into the Observation that is stored under its id.
 
-What the mapping owns (category, values, components, period) is brought up to date; what others added stays. Whether
-anything changed is judged by meaning, so that an Observation which says the same already is not written again, in
-whatever form the server gave it back. Merging twice is merging once. Source: SPEC section 4 "Merging", section 6
-(2 to 5, 17, 18, 22).
+What the mapping owns (category, values, components, time) is brought up to date; what others added stays. Whether
+anything changed is judged by meaning, so that an Observation that says the same already is not written again, whatever
+form the server returned it in. Merging twice is merging once. Source: SPEC section 4 "Merging", section 6 (2 to 5, 17,
+18, 22).
 """
 
 from typing import Any, NamedTuple
@@ -19,12 +19,15 @@ from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
 
 WITHDRAWN = ("entered-in-error", "cancelled")
-"""The states of an Observation that somebody took back: nothing is merged into it, nor taken from it."""
+"""The status of an Observation that somebody took back: nothing is merged into it or taken from it."""
+
+_ONE_TIME = ("effectiveDateTime", "effectiveInstant")
+"""The forms in which a stored Observation may have one time instead of a period."""
 
 
 class Merged(NamedTuple):
-    """`resource` is the stored one itself when nothing changed. The stored encounter stays in any case;
-    `other_encounter` says that the measurements were taken in another one.
+    """`resource` is the stored one itself if nothing changed. The stored encounter always stays; `other_encounter` says
+    that the measurements were taken in another one.
     """
 
     changed: bool
@@ -37,7 +40,9 @@ def merge(
 ) -> Merged:
     """The stored Observation (of `parse_resource`) with the draft's readings; `stored` itself is never changed.
 
-    `issued` in ticks. `relabel_unit` takes a series in another unit for one in the mapping's: only the label changed.
+    `issued` in ticks. With `relabel_unit` a stored series in another unit is taken to be in the mapping's: only the
+    label changed.
+
     Raises ObservationWithdrawn, ObservationMismatch, UnitMismatch, PeriodTooLong, and ConversionError for a stored
     Observation that cannot be read.
     """
@@ -46,12 +51,20 @@ def merge(
     period = read_effective(stored, where)
     start = draft.start if period.start is None else min(draft.start, period.start)
     span = Span(period.start, period.covered, start, max(start, draft.end, period.end or 0))
-    elements = _Elements(span, where, relabel_unit)
+    one_time = _one_time(stored, draft, span)
+    if one_time is not None and period.start is not None:
+        # It has no start that its samples could count from, so none is laid out anew.
+        elements = _Elements(Span(start, span.end, start, span.end), where, relabel_unit)
+    else:
+        elements = _Elements(span, where, relabel_unit)
 
     merged = dict(stored)
     changed = _merge_category(merged, draft.pattern)
     changed = _merge_values(merged, draft, elements) or changed
-    changed = _merge_period(merged, span) or changed
+    if one_time is None:
+        changed = _merge_period(merged, span) or changed
+    else:
+        changed = _merge_one_time(merged, one_time, span) or changed
     encounter = identity.encounter
     other_encounter = encounter is not None and not _refers(stored, "encounter", "Encounter", encounter)
     if not changed:
@@ -59,6 +72,33 @@ def merge(
     merged["status"] = "corrected" if stored.get("status") == "corrected" else "amended"
     merged["issued"] = ticks.format_iso(issued)
     return Merged(True, merged, other_encounter)
+
+
+def _one_time(stored: Json, draft: ObservationDraft, span: Span) -> str | None:
+    """The property in which the merged Observation has its one time; None if it has a period.
+
+    A stored Observation keeps its form. A time becomes a period if the interval has one, or if samples of a series
+    would otherwise be at wrong times.
+    """
+    if isinstance(stored.get("effectivePeriod"), dict) or draft.pattern.length != 1:
+        return None
+    name = next((name for name in _ONE_TIME if stored.get(name) is not None), None)
+    if name is None:
+        return "effectiveDateTime" if draft.is_date_time else None
+    stands = not (span.starts_anew or span.ends_anew)
+    if stands or (draft.pattern.has_one_time(span.start, span.end) and not _has_samples_at_several_times(stored)):
+        return name
+    return None
+
+
+def _has_samples_at_several_times(stored: Json) -> bool:
+    components = stored.get("component")
+    for element in (stored, *(components if isinstance(components, list) else ())):
+        series = element.get(SampledDataWriter.property) if isinstance(element, dict) else None
+        data = series.get("data") if isinstance(series, dict) else None
+        if isinstance(data, str) and len(data.split()) > 1:
+            return True
+    return False
 
 
 class _Elements:
@@ -73,7 +113,7 @@ class _Elements:
         return write_new(target.writer, readings, self.span.start, self.span.end)
 
     def updated(self, element: Json, target: Target, readings: list[tuple[int, Any]]) -> Json | None:
-        """The element with these readings, and without any other value; None when it says the same already."""
+        """The element with these readings and without any other value; None if it says the same already."""
         writer = target.writer
         stored = element.get(writer.property)
         if isinstance(writer, SampledDataWriter):
@@ -85,7 +125,7 @@ class _Elements:
             written = self.new(target, readings)
             if writer.same(stored, written):
                 written = None
-        # An extension of a value that stands belongs to whoever added it, and stays with the value.
+        # An extension of a value that does not change belongs to whoever added it, and stays with the value.
         kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
         others = [name for name in element if _is_value(name) and name not in kept]
         if written is None and not others:
@@ -95,7 +135,7 @@ class _Elements:
         return merged
 
     def moved(self, element: Any) -> Json | None:
-        """The element, which has no new readings, with its series from the new start; None when it has none."""
+        """An element without new readings, with its series laid out from the new start; None if it has no series."""
         stored = element.get(SampledDataWriter.property) if isinstance(element, dict) else None
         if not isinstance(stored, dict):
             return None
@@ -105,23 +145,23 @@ class _Elements:
 
 def _check_owner(stored: Json, identity: ResourceIdentity, where: str) -> None:
     if stored.get("resourceType") != "Observation":
-        raise ObservationMismatch(f"{where} is no Observation. Look at what answers under the FHIR server's address.")
+        raise ObservationMismatch(f"{where} is not an Observation. Check which server answers at FHIR_SERVICE_URL.")
     status = stored.get("status")
     if status in WITHDRAWN:
         raise ObservationWithdrawn(
-            f"{where} is {status}: readings are not merged into it. Delete it or mend its status, then replay the dead "
+            f"{where} is {status}: readings are not merged into it. Delete it or fix its status, then replay the dead "
             "letter."
         )
     for name, kind, resource_id in (("subject", "Patient", identity.patient), ("device", "Device", identity.device)):
         if not _refers(stored, name, kind, resource_id):
             raise ObservationMismatch(
-                f"{where} has another {name} than {kind}/{resource_id}. Mend the Observation or the Device's patient, "
+                f"{where} has another {name} than {kind}/{resource_id}. Fix the Observation or the Device's patient, "
                 "then replay the dead letter."
             )
 
 
 def _refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
-    """Does a reference, relative, absolute or versioned, name this resource?"""
+    """Whether a reference, relative, absolute or versioned, names this resource."""
     reference = stored.get(name)
     text = reference.get("reference") if isinstance(reference, dict) else None
     if not isinstance(text, str):
@@ -130,7 +170,7 @@ def _refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
 
 
 def _merge_category(merged: Json, pattern: Pattern) -> bool:
-    """Replaces the category; a template without one removes it, as the connector does."""
+    """Replaces the category, and says whether it changed; a template without one removes it, as in the connector."""
     stored, category = merged.get("category") or [], pattern.category
     if (
         isinstance(stored, list)
@@ -145,7 +185,7 @@ def _merge_category(merged: Json, pattern: Pattern) -> bool:
 
 
 def _merge_values(merged: Json, draft: ObservationDraft, elements: _Elements) -> bool:
-    """Brings the Observation's value and its components up to date; says whether anything changed."""
+    """Brings the Observation's value and its components up to date, and says whether anything changed."""
     stored = merged.get("component")
     components: list[Any] = list(stored) if isinstance(stored, list) else []
     taken: set[int] = set()
@@ -203,7 +243,7 @@ def _find_component(components: list[Any], name: str, taken: set[int]) -> int | 
 
 
 def _merge_period(merged: Json, span: Span) -> bool:
-    """Widens the period, and says whether it had to be; a stored moment becomes a period with the next change."""
+    """Widens the period, and says whether it had to; a stored time becomes a period with the next change."""
     stored = merged.get("effectivePeriod")
     if isinstance(stored, dict):
         written = dict(stored)
@@ -213,12 +253,22 @@ def _merge_period(merged: Json, span: Span) -> bool:
             written["end"] = ticks.format_iso(span.end)
     else:
         written = {"start": ticks.format_iso(span.start), "end": ticks.format_iso(span.end)}
-        for name in ("effectiveDateTime", "_effectiveDateTime", "effectiveInstant", "_effectiveInstant"):
+        for name in _ONE_TIME:
             merged.pop(name, None)
+            merged.pop(f"_{name}", None)
     merged["effectivePeriod"] = written
     return span.starts_anew or span.ends_anew
 
 
+def _merge_one_time(merged: Json, name: str, span: Span) -> bool:
+    """Sets the time to that of the later reading, and says whether it changed; an earlier one changes nothing."""
+    if not span.ends_anew:
+        return False
+    merged[name] = ticks.format_iso(span.end)
+    merged.pop(f"_{name}", None)
+    return True
+
+
 def _is_value(name: str) -> bool:
-    """Is it a value[x], its extensions, or the reason why there is none?"""
+    """Whether a property is a value[x], its extensions, or the reason why there is none."""
     return name.startswith(("value", "_value", "dataAbsentReason", "_dataAbsentReason"))

@@ -1,8 +1,8 @@
 """Measurement groups become Observations: the connector's CodeValueFhir conversion, with SPEC section 6.
 
-`convert` sorts a group's readings into drafts, one for each Observation, and says which readings cannot be written.
-A draft holds no FHIR ids: several groups may meet in one Observation id, and their drafts are folded into one before
-it is created or merged into what is stored.
+`convert` sorts a group's readings into drafts, one per Observation, and says which readings cannot be written. A draft
+has no FHIR ids yet: several groups may meet in one Observation id, and their drafts are folded into one before it is
+created, or merged into what is stored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,9 @@ from medtech.errors import (
     Stage,
     TemplateNotFound,
 )
-from medtech.group.groups import precedence
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping
 from medtech.mapping.schema import is_blank
-from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
+from medtech.model import Measurement, MeasurementGroup, ResourceIdentity, precedence
 from medtech.transform import sampled_data
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
 from medtech.transform.pattern import Pattern, pattern_of
@@ -32,7 +31,7 @@ from medtech.transform.values import SampledDataWriter, Writer
 
 
 class ReadingFailure(NamedTuple):
-    """A measurement that is not, or not wholly, in a draft: it belongs into the dead-letter store."""
+    """A measurement that is not, or only partly, in a draft: it belongs in the dead-letter store."""
 
     error: MedTechError
     measurement: Measurement
@@ -41,10 +40,10 @@ class ReadingFailure(NamedTuple):
 class ObservationDraft:
     """One Observation before it has ids.
 
-    `start` and `end` are ticks, both inclusive; `correlation_id` is None for an Observation of a period of time.
-    `readings` has for each target of the pattern its (time, what is written of it), in order of time.
-    `measurements` are those it settles, in order of time: done when it is written, dead when it cannot be.
-    `superseded` counts readings of single values that a later one replaced.
+    `start` and `end` are ticks, both inclusive; `correlation_id` is None unless it groups the readings. `readings` has
+    for each target of the pattern (time, what is written) of its readings, in order of time. `measurements` are those
+    that the draft settles, in order of time: done when it is written, dead letters when it cannot be. `superseded`
+    counts readings of single values that a later one replaced.
     """
 
     __slots__ = ("correlation_id", "end", "measurements", "pattern", "readings", "start", "superseded", "type")
@@ -73,22 +72,27 @@ class ObservationDraft:
 
     @property
     def segment(self) -> str:
-        """What the Observation's identity calls its time: the correlation id, or the period to the second."""
+        """The part of the identity that stands for its time: the correlation id, or the period to the second."""
         return period_segment(self.start, self.end) if self.correlation_id is None else self.correlation_id
 
     def identify(self, identity: ResourceIdentity) -> tuple[str, str]:
         """(identifier value, resource id) for these FHIR ids."""
         return observation_identity(identity, self.type, self.segment)
 
+    @property
+    def is_date_time(self) -> bool:
+        """Whether a new Observation gives its time, that of the last reading, as effectiveDateTime."""
+        return self.template.effective_date_time and self.pattern.has_one_time(self.start, self.end)
+
     def check(self) -> None:
-        """Raises PeriodTooLong when a series of it wants more samples than an Observation can hold."""
+        """Raises PeriodTooLong if a series needs more samples than an Observation can hold."""
         for index, period in self.pattern.series:
             if self.readings[index]:
                 sampled_data.count_slots(self.start, self.end, period)
 
 
 class Conversion(NamedTuple):
-    """What one group became: drafts in the order of their first measurement, and what is in none of them."""
+    """What one group became: drafts in the order of their first measurement, and what could not be written."""
 
     drafts: list[ObservationDraft]
     failures: list[ReadingFailure]
@@ -97,8 +101,8 @@ class Conversion(NamedTuple):
 def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
     """Sorts the measurements of a group into drafts.
 
-    A measurement fails with TemplateNotFound or CorrelationIdNotDefined (all of the group do), with ReadingInvalid (its
-    other readings are in a draft all the same), or with PeriodTooLong (all of its draft do).
+    A measurement fails with TemplateNotFound or CorrelationIdNotDefined (then all of the group do), with PeriodTooLong
+    (then all of its draft do), or with ReadingInvalid (its other readings are in a draft all the same).
     """
     template = mapping.template(group.type)
     if template is None:
@@ -133,16 +137,16 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
 
 
 def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
-    """Drafts that meet in one Observation id, as one, in order of time (SPEC divergence 19).
+    """Joins drafts that meet in one Observation id into one, in order of time (SPEC divergence 19).
 
-    Raises ConversionError when they are of different types, whose ids meet only if ids or types hold dots.
+    Raises ConversionError if they have different types, whose ids can only meet if ids or types contain dots.
     """
     first = drafts[0]
     if len(drafts) == 1:
         return first
     if any(draft.type != first.type or draft.template is not first.template for draft in drafts):
         raise ConversionError(
-            f"Types '{first.type}' and others meet in one Observation id. Rename the type in the device and the FHIR "
+            f"Type '{first.type}' and another one share an Observation id. Rename the type in the device and the FHIR "
             "mapping to a name without dots."
         )
     measurements = sorted((measurement for draft in drafts for measurement in draft.measurements), key=precedence)
@@ -152,13 +156,12 @@ def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
 
 
 def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> dict[str, Any]:
-    """A complete Observation for `dump_resource`; `issued` in ticks. Parts of it are shared: copy before changing.
+    """A complete Observation for `dump_resource`; `issued` in ticks. Copy it before changing it: parts are shared.
 
     Raises PeriodTooLong.
     """
     identifier, resource_id = draft.identify(identity)
     pattern = draft.pattern
-    start = ticks.format_iso(draft.start)
     observation: dict[str, Any] = {
         "resourceType": "Observation",
         "id": resource_id,
@@ -171,8 +174,12 @@ def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> 
     observation["subject"] = {"reference": f"Patient/{identity.patient}"}
     if identity.encounter is not None:
         observation["encounter"] = {"reference": f"Encounter/{identity.encounter}"}
-    end = start if draft.end == draft.start else ticks.format_iso(draft.end)
-    observation["effectivePeriod"] = {"start": start, "end": end}
+    end = ticks.format_iso(draft.end)
+    if draft.is_date_time:
+        observation["effectiveDateTime"] = end
+    else:
+        start = end if draft.end == draft.start else ticks.format_iso(draft.start)
+        observation["effectivePeriod"] = {"start": start, "end": end}
     observation["issued"] = ticks.format_iso(issued)
     observation["device"] = {"reference": f"Device/{identity.device}"}
     components = []
@@ -189,7 +196,7 @@ def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> 
 
 
 def write_new(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
-    """The value of its readings, in an Observation that lasts from `start` to `end`."""
+    """The value that `writer` makes of readings, in an Observation that lasts from `start` to `end`."""
     if isinstance(writer, SampledDataWriter):
         return writer.write(sampled_data.build(readings, Layout(start, end, writer.period)))
     return writer.write(readings[-1][1])
@@ -200,7 +207,7 @@ def _failed(group: MeasurementGroup, error: MedTechError) -> Conversion:
 
 
 class _BadMeasurement(NamedTuple):
-    """A measurement with a reading that cannot be written; `lost`: it has no other."""
+    """A measurement with a reading that cannot be written; `lost` if it has no other."""
 
     measurement: Measurement
     error: ReadingInvalid
@@ -220,13 +227,13 @@ def _draft(
     period: tuple[int, int] | None,
     conversion: Conversion,
 ) -> None:
-    """Adds the draft of one Observation, or only failures. Without a period it lasts as long as what is written."""
+    """Adds the draft of one Observation, or only failures. Without a `period` it lasts from first to last reading."""
     if len(measurements) > 1:
         measurements = sorted(measurements, key=attrgetter("occurrence_time"))
     readings, superseded, bad = _read(pattern, measurements)
     if bad:
         conversion.failures.extend(ReadingFailure(each.error, each.measurement) for each in bad)
-        # What has no good reading counts for nothing: it makes no Observation and widens no period (divergence 7).
+        # A measurement without a good reading neither makes an Observation nor widens a period (divergence 7).
         lost = {id(each.measurement) for each in bad if each.lost}
         measurements = [measurement for measurement in measurements if id(measurement) not in lost]
     if not measurements:
@@ -247,7 +254,7 @@ def _draft(
 
 
 def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
-    """`measurements` in order of time; of equal times the first one's reading stands, value by value."""
+    """The readings of `measurements`, which are in order of time; of equal times the first one stands, per value."""
     by_name = pattern.by_name
     readings: list[list[tuple[int, Any]]] = [[] for _ in pattern.targets]
     superseded = 0
@@ -280,6 +287,6 @@ def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
 def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:
     values = ", ".join(f"'{name}'" for name in dict.fromkeys(names))
     return ReadingInvalid(
-        f"The reading of {values} of type '{type_name}' is no decimal number of at most 28 digits. Mend the expression "
-        "in the device mapping, or give the value another valueType in the FHIR mapping."
+        f"The reading of {values} of type '{type_name}' is not a decimal number of at most 28 digits. Fix the "
+        "expression in the device mapping, or give the value another valueType in the FHIR mapping."
     )

@@ -1,4 +1,4 @@
-"""What all Observations of a FHIR template have in common, made once."""
+"""What all Observations of a FHIR template have in common, built once."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,7 +10,7 @@ from medtech.transform.values import SampledDataWriter, Writer, write_category, 
 
 
 class Target(NamedTuple):
-    """One value of a template; `code` is its component's, None for the Observation's own value."""
+    """One value of a template. `code` is that of its component, None for the Observation's own value."""
 
     writer: Writer
     code: dict[str, Any] | None
@@ -19,8 +19,8 @@ class Target(NamedTuple):
 class Pattern:
     """What all Observations of a template have in common.
 
-    `by_name` has for a value name the targets that it goes to: index, how it is read, and whether it is a series.
-    `series` has the index and the period in ticks of those that are. `length` is an Observation's, in ticks: one tick
+    `by_name` maps the name of a value to the targets that it goes to: index, how it is read, whether it is a series.
+    `series` has index and period (in ticks) of the targets that are. `length` is an Observation's, in ticks: one tick
     for a single reading, None for a correlation group, which lasts as long as its readings do.
     """
 
@@ -48,12 +48,20 @@ class Pattern:
         ]
         self._codes: dict[str, dict[str, Any]] = {}
 
+    def has_one_time(self, start: int, end: int) -> bool:
+        """Whether one time is enough for readings from `start` to `end` (ticks): only those of a single second, and not
+        if a series has samples at several times, which count from the start of a period.
+        """
+        if self.length != 1:
+            return False
+        return all(end - start < period for _, period in self.series)
+
     def code(self, type_name: str) -> dict[str, Any]:
         """The Observation's code, with the type as the measurements spell it."""
         code = self._codes.get(type_name)
         if code is None:
             if len(self._codes) >= self._CODES_KEPT:
-                self._codes.clear()  # spellings come from messages: their number is not ours to trust
+                self._codes.clear()  # spellings come from messages, which may hold any number of them
             code = self._codes[type_name] = write_named_concept(self.template.codes, type_name)
         return code
 

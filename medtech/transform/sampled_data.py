@@ -1,7 +1,7 @@
 """SampledData: one data point every period from the Observation's start, `E` where there is none.
 
-A slot is the place of one data point: slot n holds the times from start + n * period up to the next one's. Times and
-periods are ticks. Source: SPEC sections 4 and 6 (4, 5, 17, 22), FHIR R4 SampledData.
+A slot is the place of one data point: slot n is for the times from start + n * period until the next slot starts. Times
+and periods are ticks. Source: SPEC sections 4 and 6 (4, 5, 17, 22), FHIR R4 SampledData.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ MAX_TEXT = 1024 * 1024
 """Characters of `data`: FHIR allows a string of 1 MiB, and servers refuse resources far above it."""
 
 _MAX_SLOTS = (MAX_TEXT + 1) // 2
-"""Each takes a character and a blank at least."""
+"""Each takes at least a character and a blank."""
 
 _ODD_BLANKS = ("  ", "\n", "\t", "\r")
-"""What may part data points that somebody else wrote; FHIR has one space."""
+"""What may separate data points that somebody else wrote; FHIR has one space."""
 
 _EXACT = Context(prec=120)
-"""Enough for the product of two decimals of any stored resource worth reading; the default would round to 28."""
+"""Enough for the exact product of two decimals of a stored resource; the default would round to 28 digits."""
 
 
 Sample = tuple[int, str]
@@ -40,12 +40,12 @@ class Layout(NamedTuple):
 
 
 def count_slots(start: int, end: int, period: int) -> int:
-    """Raises PeriodTooLong, before anything is built, when even empty slots take more text than there may be."""
+    """The number of slots. Raises PeriodTooLong if even empty ones would take more than MAX_TEXT."""
     slots = (end - start) // period + 1
     if slots > _MAX_SLOTS:
         raise PeriodTooLong(
-            f"The period wants {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a time stamp years "
-            "off? Else mend the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
+            f"The period needs {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a timestamp years "
+            "off? If not, change the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
         )
     return slots
 
@@ -65,10 +65,9 @@ def build(samples: Sequence[Sample], layout: Layout) -> str:
 
 
 def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, bool]:
-    """(the series with new samples over the old ones, whether it says anything else than before).
+    """(the series with new samples over the old ones, whether it says anything new).
 
-    `data` is laid out so already, from the same start with the same period; `samples` are in order of time. Raises
-    PeriodTooLong.
+    `data` has this layout already: the same start and period. `samples` are in order of time. Raises PeriodTooLong.
     """
     start, end, period = layout
     slots = count_slots(start, end, period)
@@ -88,9 +87,9 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
 
 
 def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
-    """The series with samples that all lie behind its last one; None when they do not.
+    """The series with samples that all come after its last one; None if they do not.
 
-    This is how readings arrive, and it spares taking a long series apart to put it together again.
+    Readings usually arrive so, and it saves splitting and joining a long series.
     """
     head = data.rstrip(" E")
     empty = (len(data) - len(head) + 1) // 2
@@ -109,10 +108,10 @@ def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
 
 
 def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, layout: Layout) -> str:
-    """The same data points at the slots of another layout, which starts no later.
+    """The same data points in the slots of another layout, which does not start later.
 
     Each keeps the time of its old slot; of several in one new slot the latest stands. With several dimensions the
-    numbers of one moment stay together. Raises PeriodTooLong.
+    numbers of one time stay together. Raises PeriodTooLong.
     """
     nothing = " ".join([NO_SAMPLE] * dimensions)
     points = [nothing] * count_slots(*layout)
@@ -124,16 +123,16 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
             continue
         slot = (old_start + index // dimensions * old_period - start) // period
         if slot >= len(points):
-            # Somebody wrote points past the Observation's end; they are kept where they are.
+            # Somebody wrote points past the Observation's end; they stay where they are.
             points += [nothing] * (count_slots(start, start + slot * period, period) - len(points))
         points[slot] = point
     return _join(points)
 
 
-def reckon(data: str, factor: Decimal, origin: Decimal) -> str:
-    """The data points as true values: each number times `factor` plus `origin`; `E`, `U` and `L` stand.
+def true_values(data: str, factor: Decimal, origin: Decimal) -> str:
+    """The data points with their scale applied: each number times `factor` plus `origin`; `E`, `U` and `L` stay.
 
-    Raises NotANumber for a point that is none of these.
+    Raises NotANumber for any other point, and for a result that no decimal of ours can hold.
     """
     return " ".join(point if point in ("E", "U", "L") else _true_value(point, factor, origin) for point in data.split())
 
@@ -158,7 +157,7 @@ def _join(points: list[str]) -> str:
 def _limited(data: str) -> str:
     if len(data) > MAX_TEXT:
         raise PeriodTooLong(
-            f"The samples take {len(data)} characters, and an Observation holds {MAX_TEXT} at most. Mend the FHIR "
+            f"The samples take {len(data)} characters, and an Observation holds {MAX_TEXT} at most. Change the FHIR "
             "mapping: a longer defaultPeriod or a shorter periodInterval."
         )
     return data

@@ -1,7 +1,7 @@
 """A SampledData of a stored Observation: new samples spliced in, or laid out anew when the Observation's start moves.
 
-Others write SampledData too, and servers may hold anything, so every part is read with care. What cannot be read is a
-ConversionError, which names the Observation and what to mend. Source: SPEC section 6 (4, 5, 17, 22).
+Others write SampledData too, and servers may hold anything, so every part is checked when it is read. What cannot be
+read is a ConversionError, which names the Observation and what to fix. Source: SPEC section 6 (4, 5, 17, 22).
 """
 
 from decimal import Decimal
@@ -17,11 +17,11 @@ from medtech.transform.values import SampledDataWriter, same_number
 Json = dict[str, Any]
 
 _LONGEST_PERIOD = MAX_TICKS // TICKS_PER_MILLISECOND
-"""Milliseconds: all the time that there is. Reckoning with more could take for ever (1e999999999)."""
+"""Milliseconds: all the time that ticks can express. Computing with more could take for ever (1e999999999)."""
 
 
 class Span(NamedTuple):
-    """From when to when an Observation lasts, in ticks: as it was stored (None: nobody knows), and as it will be.
+    """From when to when an Observation lasts, in ticks: as it is stored (None: it does not say), and as it will be.
 
     `stored_end` is the last tick that the stored end covers.
     """
@@ -50,9 +50,9 @@ class StoredSeries:
         self._where = where
 
     def splice(self, writer: SampledDataWriter, samples: list[Sample], span: Span, relabel_unit: bool) -> Json | None:
-        """The series with new samples over the old ones; None when it says the same already.
+        """The series with new samples over the old ones; None if it says the same already.
 
-        Raises UnitMismatch, PeriodTooLong, and ConversionError when what is stored cannot be read.
+        Raises UnitMismatch, PeriodTooLong, and ConversionError if what is stored cannot be read.
         """
         stored = self._stored
         self._check_unit(writer, relabel_unit)
@@ -63,13 +63,13 @@ class StoredSeries:
         if data:
             factor, origin = self._scale()
             if factor != 1 or origin != 0:
-                data, rewritten = self._reckon(data, factor, origin), True
+                data, rewritten = self._true_values(data, factor, origin), True
             start = self._start(span)
             if start != span.start or not same_period:
                 period = writer.period if same_period else self._period()
                 data, rewritten = sampled_data.lay_out_anew(data, 1, start, period, layout), True
         spliced, says_more = sampled_data.splice(data, samples, layout)
-        # An Observation that lasts longer is written in any case, its series then up to the new end.
+        # An Observation that lasts longer is written in any case, and then its series up to the new end.
         if not (rewritten or says_more or (span.ends_anew and spliced != data)):
             return None
         written = writer.write(spliced)
@@ -80,9 +80,9 @@ class StoredSeries:
         return {**{name: value for name, value in stored.items() if name != "factor"}, **written}
 
     def lay_out_anew(self, span: Span) -> Json | None:
-        """The series without new samples at its own period from the new start to the new end; None: there is none.
+        """The series without new samples, at its own period, from the new start to the new end; None if it is empty.
 
-        Raises PeriodTooLong, and ConversionError when what is stored cannot be read.
+        Raises PeriodTooLong, and ConversionError if what is stored cannot be read.
         """
         data = self._data()
         if not data:
@@ -96,15 +96,15 @@ class StoredSeries:
         dimensions = self._dimensions()
         if dimensions != 1:
             raise UnitMismatch(
-                f"{self._where} holds a series of {dimensions} dimensions for value '{writer.name}', the mapping's has "
-                "one. Move that series to another Observation, then replay the dead letter."
+                f"{self._where} holds a series of {dimensions} dimensions for value '{writer.name}', and the mapping's "
+                "has one. Move that series to another Observation, then replay the dead letter."
             )
         unit, mapped = self._unit(), writer.unit or ""
         if unit != mapped and not relabel_unit:
             raise UnitMismatch(
-                f"{self._where} holds a series in unit '{unit}' for value '{writer.name}', the FHIR mapping has "
-                f"'{mapped}'. If only the label changed, replay with --relabel-unit; else convert what is stored, or "
-                "map the type to another name."
+                f"{self._where} holds a series in unit '{unit}' for value '{writer.name}', and the FHIR mapping has "
+                f"'{mapped}'. If only the label changed, replay with --relabel-unit; if not, convert what is stored, "
+                "or give the type another name."
             )
 
     def _unit(self) -> str:
@@ -115,13 +115,13 @@ class StoredSeries:
     def _dimensions(self) -> int:
         dimensions = self._stored.get("dimensions", 1)
         if not isinstance(dimensions, int) or dimensions < 1:
-            raise self._unreadable("dimensions that are no positive number")
+            raise self._unreadable("dimensions that are not a positive number")
         return dimensions
 
     def _data(self) -> str:
         data = self._stored.get("data", "")
         if not isinstance(data, str):
-            raise self._unreadable("data that are no text")
+            raise self._unreadable("data that are not a text")
         return data
 
     def _period(self) -> int:
@@ -135,7 +135,7 @@ class StoredSeries:
 
     def _start(self, span: Span) -> int:
         if span.stored_start is None:
-            raise self._unreadable("samples, but no time when they start")
+            raise self._unreadable("samples, but no time at which they start")
         return span.stored_start
 
     def _scale(self) -> tuple[Decimal, Decimal]:
@@ -144,17 +144,17 @@ class StoredSeries:
         value = origin.get("value") if isinstance(origin, dict) else None
         numbers = (1 if factor is None else factor, 0 if value is None else value)
         if not all(isinstance(number, int | Decimal) for number in numbers):
-            raise self._unreadable("a factor or an origin that is no number")
+            raise self._unreadable("a factor or an origin that is not a number")
         return Decimal(numbers[0]), Decimal(numbers[1])
 
-    def _reckon(self, data: str, factor: Decimal, origin: Decimal) -> str:
+    def _true_values(self, data: str, factor: Decimal, origin: Decimal) -> str:
         try:
-            return sampled_data.reckon(data, factor, origin)
+            return sampled_data.true_values(data, factor, origin)
         except NotANumber:
-            raise self._unreadable("data points that cannot be reckoned with its factor and origin") from None
+            raise self._unreadable("data points that its factor and origin cannot be applied to") from None
 
     def _unreadable(self, what: str) -> ConversionError:
         return ConversionError(
-            f"{self._where} has a SampledData with {what}, so that nothing can be merged into it. Mend it, then replay "
-            "the dead letter."
+            f"{self._where} has a SampledData with {what}, so nothing can be merged into it. Fix it, then replay the "
+            "dead letter."
         )

@@ -1,8 +1,8 @@
 """How a value of a template is read from measurements, written into an Observation, and compared with a stored one.
 
-Each of the four value types is a writer of one `value[x]`. `read` takes a reading's text and answers what is written of
-it, or None where it counts as no value; it raises NotANumber. `same` compares by meaning, so that the form a server
-gives a value back in changes nothing.
+Each of the four value types has a writer of its `value[x]`. `read` takes a reading's text and returns what to write, or
+None if the reading counts as no value; it raises NotANumber. `same` compares by meaning, so that it does not matter in
+which form a server returns a value.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from medtech.transform.identifier import SYSTEM
 
 
 class SampledDataWriter:
-    """A series; its readings are data points. All the others keep one reading, the latest."""
+    """A series; its readings are data points. The other types keep one reading, the latest."""
 
     property = "valueSampledData"
     read = staticmethod(data_point.sample)
@@ -70,7 +70,7 @@ class StringWriter:
         self.name = value.name
 
     def read(self, text: str) -> str | None:
-        """Without blanks around it, as the connector's FHIR client sends texts and servers give them back.
+        """The text without blanks around it, as the connector's FHIR client sends texts and servers return them.
 
         A blank text is no value: FHIR has no empty strings (SPEC divergence 16).
         """
@@ -84,7 +84,7 @@ class StringWriter:
 
 
 class CodeableConceptWriter:
-    """Writes the mapping's own concept: that there is a reading says that it applies."""
+    """Writes the mapping's own concept: that there is a reading means that it applies."""
 
     property = "valueCodeableConcept"
 
@@ -134,7 +134,7 @@ def write_category(template: CodeValueTemplate) -> list[dict[str, Any]]:
 
 
 def same_concept(stored: Any, written: dict[str, Any]) -> bool:
-    """Do both hold the same codings in the same order, and the same text? What others added to them counts not."""
+    """Whether both have the same codings in the same order, and the same text; what others added does not count."""
     if not isinstance(stored, dict) or (stored.get("text") or "") != (written.get("text") or ""):
         return False
     stored_coding, coding = stored.get("coding") or [], written.get("coding") or []

@@ -1,9 +1,9 @@
-"""`POST /api/validate`: its request, read without trust, and its answer.
+"""`POST /api/validate`: its request, which may hold anything, and its answer.
 
-Request: `{deviceMapping?, fhirMapping?, deviceMessages?: [...], aggregate?: bool}`. A mapping is a text, whose lines
-findings then name, or an object. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
-text as `Body` is the body as it was received), any other value is a body. Without a mapping in the request, those that
-the app works by are tried, and the answer tells their state.
+Request: `{deviceMapping?, fhirMapping?, deviceMessages?: [...], aggregate?: bool}`. A mapping is an object, or a text
+whose lines the findings then name. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
+text as `Body` is the body as it was received), any other value is a body. Without a mapping in the request, the
+mappings in force are tried, and the answer has their state.
 
 Answer: `{templateResult: {findings}, deviceResults: [{deviceMessage, measurements, observations, findings,
 aggregatedCount}], mappingsInForce?: [...]}`.
@@ -20,7 +20,7 @@ import orjson
 from medtech.dotnet import ticks
 from medtech.errors import Stage, Unavailable
 from medtech.mapping.device import DeviceMapping
-from medtech.mapping.fhir import FhirMapping
+from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
 from medtech.model import DeviceEvent, Measurement
 from medtech.transform.fhir_json import dump_resource
@@ -35,7 +35,7 @@ Mapping = TypeVar("Mapping")
 
 
 class BadRequest(Exception):
-    """A request that cannot be answered; its text says how to mend it."""
+    """A request that cannot be answered; its text says how to fix it."""
 
 
 def answer(
@@ -43,8 +43,12 @@ def answer(
     max_bytes: int,
     device_store: MappingStore[DeviceMapping],
     fhir_store: MappingStore[FhirMapping],
+    fhir_options: FhirOptions,
 ) -> func.HttpResponse:
-    """200 with the result, 400 with a reason, 413 for more than `max_bytes`."""
+    """200 with the result, 400 with a reason, 413 for more than `max_bytes`.
+
+    `fhir_options` are those in force; the mapping of `fhir_store` was loaded with them already.
+    """
     body = request.get_body()
     if len(body) > max_bytes:
         return _answer(
@@ -61,7 +65,7 @@ def answer(
         mappings, states = _in_force(device_store, fhir_store)
         document["mappingsInForce"] = [_state(state) for state in states]
     else:
-        mappings = read_mappings(device_text, fhir_text)
+        mappings = read_mappings(device_text, fhir_text, fhir_options)
     results = try_messages(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
     document["templateResult"] = {"findings": [_finding(finding) for finding in mappings.findings]}
     document["deviceResults"] = [_device_result(result) for result in results]
@@ -74,16 +78,14 @@ def _read(body: bytes) -> dict[str, Any]:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         raise BadRequest(
-            "The request is no JSON. Send an object with deviceMapping, fhirMapping, deviceMessages."
+            "The request is not JSON. Send an object with deviceMapping, fhirMapping, deviceMessages."
         ) from None
     if not isinstance(asked, dict):
-        raise BadRequest(f"The request is no JSON object. {_HOW}")
+        raise BadRequest(f"The request is not a JSON object. {_HOW}")
     if unknown := sorted(asked.keys() - _PROPERTIES):
-        raise BadRequest(
-            f"{unknown[0][:60]!a} is no property of a request; there are {', '.join(sorted(_PROPERTIES))}."
-        )
+        raise BadRequest(f"{unknown[0][:60]!a} is not a property of a request. Use {', '.join(sorted(_PROPERTIES))}.")
     if not isinstance(asked.get("aggregate", False), bool):
-        raise BadRequest("'aggregate' is neither true nor false.")
+        raise BadRequest("'aggregate' is neither true nor false. Send one of them, or leave it out.")
     return asked
 
 
@@ -92,11 +94,11 @@ def _mapping_text(asked: dict[str, Any], name: str) -> str | None:
     if mapping is None:
         return None
     if isinstance(mapping, str):
-        # Half a surrogate pair is in no file of UTF-8, and in no answer.
+        # Neither a file in UTF-8 nor an answer can hold half a surrogate pair.
         return mapping.encode("utf-8", "replace").decode()
     if isinstance(mapping, dict):
         return json.dumps(mapping, indent=2)
-    raise BadRequest(f"'{name}' is neither a text nor an object.")
+    raise BadRequest(f"'{name}' is neither a text nor an object. Send the mapping as one of them.")
 
 
 def _messages(asked: dict[str, Any]) -> Sequence[Any]:
@@ -104,7 +106,7 @@ def _messages(asked: dict[str, Any]) -> Sequence[Any]:
     if messages is None:
         return []
     if not isinstance(messages, list):
-        raise BadRequest("'deviceMessages' is no list. Send the messages as [...], even a single one.")
+        raise BadRequest("'deviceMessages' is not a list. Send the messages as [...], even a single one.")
     return messages
 
 
@@ -121,13 +123,13 @@ def _event(message: Any, number: int) -> DeviceEvent:
 def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any]:
     found = envelope.get(name)
     if found is not None and not isinstance(found, dict):
-        raise BadRequest(f"Message {number}: '{name}' is no object.")
+        raise BadRequest(f"Message {number}: '{name}' is not an object. Send it as {{...}}, or leave it out.")
     try:
         orjson.dumps({"deviceResults": [{"deviceMessage": {name: found}}]})
     except TypeError:
         raise BadRequest(
-            f"Message {number}: '{name}' holds what no event does: an integer past 64 bits, half a surrogate pair, or "
-            "values nested hundreds deep. Send them as an event has them."
+            f"Message {number}: '{name}' holds what no event can: an integer past 64 bits, half a surrogate pair, or "
+            "values nested hundreds deep. Send the properties as an event has them."
         ) from None
     return found or {}
 
@@ -135,7 +137,7 @@ def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any
 def _in_force(
     device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]
 ) -> tuple[Mappings, list[MappingState]]:
-    """What the app works by. Findings are the faults of a newer text that it refused, and what cannot be reached."""
+    """The mappings in force. Findings are the faults of a newer text that was refused, and what cannot be reached."""
     states = [device_store.state(), fhir_store.state()]
     device, fhir = _mapping(device_store), _mapping(fhir_store)
     findings: list[Finding] = []
@@ -149,7 +151,7 @@ def _in_force(
 
 
 def _mapping(store: MappingStore[Mapping]) -> Mapping | None:
-    """None also when storage is away and this process has no mapping yet; the state says so."""
+    """None also if storage is away and this process has no mapping yet; the state says so."""
     try:
         return store.in_force()
     except Unavailable:

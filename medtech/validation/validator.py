@@ -1,28 +1,28 @@
 """Mappings and messages, tried out: what is wrong with them, and what they become.
 
-The same code as in the pipeline, with nothing stored: a message is normalized, each measurement becomes an Observation
-for a made-up patient and device. As in the service, messages are tried only with mappings that load.
+The same code as in the pipeline, with nothing stored: a message is normalized, and each of its measurements becomes an
+Observation of a made-up patient and device. As in the service, messages are tried only with mappings that load.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medtech.errors import MappingInvalid, Stage
+from medtech.errors import Stage
 from medtech.mapping.content_template import ContentTemplate
-from medtech.mapping.device import DeviceMapping, load_device_mapping, readable_templates
-from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, load_fhir_mapping, readable_mapping
+from medtech.mapping.device import DeviceMapping, read_device_templates
+from medtech.mapping.fhir import DEFAULT_OPTIONS, CodeValueTemplate, FhirMapping, FhirOptions, read_fhir_templates
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.observation import convert, create
 from medtech.validation.finding import Finding, Level, of_error, of_issue
 
 IDENTITY = ResourceIdentity(device="devId", patient="patId", encounter=None)
-"""Whom the Observations of a validation are about."""
+"""Whom the Observations of a validation refer to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mappings:
-    """What messages are tried with, and what is to say of it. Without a device mapping none is tried."""
+    """What messages are tried with, and the findings about it. Without a device mapping no message is tried."""
 
     device: DeviceMapping | None
     fhir: FhirMapping | None
@@ -31,7 +31,7 @@ class Mappings:
 
 @dataclass(frozen=True, slots=True)
 class DeviceResult:
-    """What became of one message; folded, `aggregated_count` messages had the one finding."""
+    """What became of one message. If aggregated, it has one finding, which `aggregated_count` messages had."""
 
     event: DeviceEvent
     measurements: list[Measurement] = field(default_factory=list)
@@ -40,35 +40,37 @@ class DeviceResult:
     aggregated_count: int = 0
 
 
-def read_mappings(device_text: str | None, fhir_text: str | None) -> Mappings:
-    """The texts of mappings (None: not given), loaded and compared; if one does not load, neither is tried."""
+def read_mappings(device_text: str | None, fhir_text: str | None, options: FhirOptions = DEFAULT_OPTIONS) -> Mappings:
+    """The texts of mappings (None: not given), read and compared; if one has a fault, neither is tried."""
     findings: list[Finding] = []
-    device: DeviceMapping | None = None
-    fhir: FhirMapping | None = None
-    templates: Sequence[ContentTemplate] = ()
-    # Templates beside a broken one are compared as well: a mapping is mended in fewer rounds.
+    device = fhir = None
+    # The good templates beside a broken one are compared as well, so that a mapping is fixed in fewer rounds.
     if device_text is not None:
-        try:
-            device = load_device_mapping(device_text)
-            templates = device.templates
-        except MappingInvalid as invalid:
-            findings += (of_issue(issue, Stage.NORMALIZATION) for issue in invalid.issues)
-            templates = readable_templates(device_text)
+        device = read_device_templates(device_text)
+        findings += (of_issue(issue, Stage.NORMALIZATION) for issue in device.issues)
     if fhir_text is not None:
-        try:
-            fhir = load_fhir_mapping(fhir_text)
-        except MappingInvalid as invalid:
-            findings += (of_issue(issue, Stage.FHIR_CONVERSION) for issue in invalid.issues)
-            fhir = readable_mapping(fhir_text)
+        fhir = read_fhir_templates(fhir_text, options)
+        findings += (of_issue(issue, Stage.FHIR_CONVERSION) for issue in fhir.issues)
     usable = not findings
-    if fhir is not None:
-        findings += compare(templates, fhir)
-    return Mappings(device, fhir, findings) if usable else Mappings(None, None, findings)
+    fhir_mapping = None if fhir is None else FhirMapping(fhir.templates)
+    if fhir_mapping is not None:
+        findings += compare([template for template, _ in device.templates] if device else [], fhir_mapping)
+    if not usable:
+        return Mappings(None, None, findings)
+    return Mappings(None if device is None else DeviceMapping(device.templates), fhir_mapping, findings)
 
 
 def compare(templates: Iterable[ContentTemplate], fhir: FhirMapping) -> list[Finding]:
-    """What device templates give that the FHIR mapping has no place for."""
-    findings: list[Finding] = []
+    """What device templates give that the FHIR mapping does not use, and what of the FHIR mapping has no effect."""
+    findings = [
+        _warning(
+            f"'periodInterval' of the type '{template.type_name}' has no effect: without SampledData each reading "
+            "becomes an Observation of its own. Write 0, or set SINGLE_VALUE_PERIOD=group to keep one Observation a "
+            "period with the latest reading."
+        )
+        for template in fhir.templates
+        if template.interval is not template.written_interval
+    ]
     for template in templates:
         found = fhir.template(template.type)
         if found is None:
@@ -95,9 +97,9 @@ def compare(templates: Iterable[ContentTemplate], fhir: FhirMapping) -> list[Fin
 def try_messages(
     mappings: Mappings, events: Iterable[DeviceEvent], *, aggregate: bool, issued: int
 ) -> list[DeviceResult]:
-    """What the messages become; `issued` in ticks is the time of the Observations.
+    """What each message becomes by itself; `issued` of the Observations, in ticks.
 
-    With `aggregate` only findings come back, equal ones once with their count and the first message that had them.
+    With `aggregate` only findings are returned, equal ones once, with their count and the first message that had them.
     """
     device = mappings.device
     if device is None:
@@ -115,7 +117,7 @@ def _try(event: DeviceEvent, device: DeviceMapping, fhir: FhirMapping | None, is
     measurements, failures = device.normalize(event)
     result = DeviceResult(event, measurements, findings=[of_error(failure.error) for failure in failures])
     if not measurements and not failures:
-        unmatched = "No template of the device mapping takes this message."
+        unmatched = "No template of the device mapping matches this message."
         result.findings.append(Finding(unmatched, Level.WARNING, Stage.NORMALIZATION))
     if fhir is not None:
         for measurement in measurements:
@@ -138,7 +140,7 @@ def _transform(measurement: Measurement, fhir: FhirMapping, issued: int, result:
 
 
 def _aggregated(results: Iterable[DeviceResult]) -> list[DeviceResult]:
-    """One result for each different finding, in the order in which they were met."""
+    """One result for each different finding, in the order of their first messages."""
     folded: dict[Finding, DeviceResult] = {}
     for result in results:
         for finding in result.findings:

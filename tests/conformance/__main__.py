@@ -18,7 +18,7 @@ def main() -> int:
     arguments.add_argument("--suite", action="append", metavar="NAME", help="only this suite; may be repeated")
     chosen = arguments.parse_args()
     if not chosen.folder.is_dir():
-        arguments.error(f"{chosen.folder} is no folder")
+        arguments.error(f"{chosen.folder} is not a folder")
     try:
         suites = find_suites(chosen.suite)
     except LookupError as error:

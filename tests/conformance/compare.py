@@ -26,8 +26,8 @@ def parse_exact(text: str) -> Any:
 def difference(expected: Any, actual: Any, path: str = "$") -> str | None:
     """The path of the first difference with both sides, or None.
 
-    Names of an object are compared without order, elements of an array in order. A decimal equals only a decimal of
-    the same digits; a binary float equals nothing. `issued` of an Observation is the clock, and is left out.
+    Names of an object are compared in any order, elements of an array in order. A decimal equals only a decimal of the
+    same digits; a binary float equals nothing. `issued` of an Observation is the time of the run, and is left out.
     """
     if isinstance(expected, dict) and isinstance(actual, dict):
         clock = {"issued"} if "Observation" in (expected.get("resourceType"), actual.get("resourceType")) else set()

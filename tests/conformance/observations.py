@@ -3,6 +3,7 @@
 from typing import Any
 
 from medtech.dotnet.ticks import format_iso
+from medtech.mapping.fhir import FhirMapping, FhirOptions, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource
@@ -11,6 +12,9 @@ from tests.conformance.compare import parse
 
 IDENTITY = ResourceIdentity("devId", "patId", None)
 """What the vectors' Observations refer to."""
+
+OPTIONS = FhirOptions(group_single_values=True)
+"""How the vectors' FHIR mappings are applied: SINGLE_VALUE_PERIOD=group, OBSERVATION_EFFECTIVE=period."""
 
 _NOT_HELD = ("subject", "device", "identifier", "id", "issued")
 
@@ -39,6 +43,11 @@ def group_of(vector: dict[str, Any]) -> MeasurementGroup:
 def mapping_text(mapping: dict[str, Any]) -> str:
     """A mapping that a vector holds as JSON, with the digits it has."""
     return dump_resource(mapping).decode()
+
+
+def fhir_mapping_of(mapping: dict[str, Any]) -> FhirMapping:
+    """The FHIR mapping of a vector; raises MappingInvalid."""
+    return load_fhir_mapping(mapping_text(mapping), OPTIONS)
 
 
 def ticks_of(text: str) -> int:

@@ -20,6 +20,7 @@ class Suite(NamedTuple):
     check: Callable[[Vector], str | None]
     not_compared: frozenset[str]
     not_ordered: frozenset[str]
+    json_texts: frozenset[str]
 
 
 class Failure(NamedTuple):
@@ -28,7 +29,7 @@ class Failure(NamedTuple):
 
 
 def find_suites(only: list[str] | None = None) -> list[Suite]:
-    """The modules of `suites`, by name; `only` names those wanted. Raises LookupError for a name that is none."""
+    """The modules of `suites`, by name, or `only` those named. Raises LookupError for a name that is not a suite's."""
     names = sorted(module.name for module in pkgutil.iter_modules(suites.__path__))
     if unknown := set(only or ()) - set(names):
         raise LookupError(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -37,8 +38,8 @@ def find_suites(only: list[str] | None = None) -> list[Suite]:
 
 def _load(name: str) -> Suite:
     module = importlib.import_module(f"{suites.__name__}.{name}")
-    not_compared, not_ordered = (getattr(module, name, frozenset()) for name in ("NOT_COMPARED", "NOT_ORDERED"))
-    return Suite(name, module.check, not_compared, not_ordered)
+    rules = (getattr(module, rule, frozenset()) for rule in ("NOT_COMPARED", "NOT_ORDERED", "JSON_TEXTS"))
+    return Suite(name, module.check, *rules)
 
 
 def read(suite: str, folder: Path = VECTORS) -> Iterator[Vector]:
@@ -51,7 +52,7 @@ def read(suite: str, folder: Path = VECTORS) -> Iterator[Vector]:
 
 
 def check(suite: Suite, vector: Vector) -> str | None:
-    """What differs, or None. A check that raises is a fault of ours like any other: it fails its vector only."""
+    """What differs, or None. A check that raises is a fault like any other: only its own vector fails."""
     try:
         return suite.check(vector)
     except Exception as error:  # noqa: BLE001

@@ -1,7 +1,7 @@
-"""The local host around the sample app, in processes of their own."""
+"""The local host around the sample app, in processes of its own."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,16 @@ NEVER = "0 0 0 1 1 *"
 
 
 class SampleHost(RunningHost):
-    """The sample app, and what its functions were given. `tell` and `untell` make it fail or hold (see the app)."""
+    """The sample app, and what its functions were given. `tell` and `untell` make it fail or hold (see the app).
 
-    def __init__(self, folder: Path, schedule: str = NEVER, **settings: str) -> None:
+    `told` are words that apply from the start, for functions that may run before a test could `tell` them.
+    """
+
+    def __init__(self, folder: Path, schedule: str = NEVER, told: Sequence[str] = (), **settings: str) -> None:
         self.observed = folder / "observed"
         self.observed.mkdir(exist_ok=True)
+        for word in told:
+            self.tell(word)
         sample = {
             "OBSERVED": str(self.observed),
             "HUB": "devicedata",
@@ -30,7 +35,7 @@ class SampleHost(RunningHost):
         super().__init__(folder / "data", app_directory=APP, settings=sample | settings)
 
     def seen(self, function: str) -> list[dict[str, Any]]:
-        """What the function noted, in order."""
+        """What the function recorded, in order."""
         path = self.observed / f"{function}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -43,13 +48,13 @@ class SampleHost(RunningHost):
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., SampleHost]]:
-    """Starts the sample app on a host of its own; a second start in a test carries on with the first one's data."""
+    """Starts the sample app on a host of its own; a second start in a test reuses the data of the first."""
     with ExitStack() as opened:
         yield lambda **options: opened.enter_context(SampleHost(tmp_path, **options))
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleHost]:
-    """One host for the tests of a file that do not disturb each other."""
+    """One host for those tests of a file that do not disturb each other."""
     with SampleHost(tmp_path_factory.mktemp("host")) as running:
         yield running

@@ -1,4 +1,4 @@
-"""What a first start says when a tool is missing or too old: one sentence, before anything is made."""
+"""What a first start reports when a tool is missing or too old: one sentence, before it installs anything."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from dev import bootstrap
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH; the environment that a start would make is in the test's folder too."""
+    """The only folder on PATH; the environment that a start would make would be in the test's folder too."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -19,7 +19,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tool(path: Path, answer: str) -> Path:
-    """A program that prints the answer whatever it is asked."""
+    """A program that prints the answer whatever its arguments are."""
     path.write_text(f"#!/bin/sh\necho '{answer}'\n")
     path.chmod(0o755)
     return path
@@ -56,7 +56,7 @@ def test_python_of_another_version(
     tool(tools / "npm", "10.0.0")
     monkeypatch.setattr(bootstrap.sys, "executable", str(tool(tools / "python3", "3 12")))
     assert refusal(capsys) == (
-        "Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which brings it.\n"
+        "Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which provides it.\n"
     )
 
 

@@ -25,7 +25,7 @@ def test_no_settings_file_is_no_settings(tmp_path: Path) -> None:
 def test_a_broken_settings_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "local.settings.json"
     path.write_text(text)
-    with pytest.raises(LocalRunFailed, match=r"local\.settings\.json is no settings file"):
+    with pytest.raises(LocalRunFailed, match=r"local\.settings\.json is not a settings file"):
         read_settings(path)
 
 

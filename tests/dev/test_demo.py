@@ -1,15 +1,17 @@
-"""The demo proves what it says, and can fail."""
+"""The demo proves what it claims, and can fail."""
 
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from dev.demo import QUICK_SETTINGS, observations, play, put_people_and_devices
+from dev.demo import DEVICES, QUICK_SETTINGS, TYPE_SYSTEM, observations, play, put_people_and_devices
 from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.dotnet import ticks
@@ -24,13 +26,15 @@ def demo(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
-    ended = demo("--data", str(tmp_path))
+    exported = tmp_path / "demo.ndjson"
+    ended = demo("--data", str(tmp_path / "data"), "--export", str(exported))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     counts = LAST_LINE.fullmatch(ended.stdout.splitlines()[-1])
     assert counts is not None
     readings, observations = (int(count) for count in counts.groups())
     assert readings > 120
-    assert 0 < observations < readings  # steps of an hour share one
+    assert 0 < observations < readings  # the steps of an hour share an Observation
+    assert len(exported.read_text().splitlines()) == 2 * DEVICES + observations
 
 
 def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
@@ -55,20 +59,45 @@ def test_a_second_run_within_the_minutes_of_the_first_is_complete(
             assert (outcome.missing, outcome.dead_letters) == (set(), 0)
 
 
-def test_what_others_wrote_to_the_fhir_server_is_passed_over() -> None:
-    server = FhirServer()
-    server.start()
-    try:
-        for kind, content in (
-            ("Device", {}),
-            ("Observation", {"status": "final", "code": {"text": "note"}, "valueString": "well"}),
-        ):
-            resource = {"resourceType": kind, "id": "foreign", **content}
-            headers = {"content-type": "application/fhir+json"}
-            httpx.put(f"{server.url}/{kind}/foreign", json=resource, headers=headers).raise_for_status()
-        assert observations(server.url) == []
-    finally:
-        server.stop()
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FhirServer]:
+    running = FhirServer(tmp_path)
+    running.start()
+    yield running
+    running.stop()
+
+
+def put(server: FhirServer, resource: dict[str, Any]) -> None:
+    headers = {"content-type": "application/fhir+json"}
+    address = f"{server.url}/{resource['resourceType']}/{resource['id']}"
+    httpx.put(address, json=resource, headers=headers).raise_for_status()
+
+
+def test_what_others_wrote_to_the_fhir_server_is_passed_over(server: FhirServer) -> None:
+    put(server, {"resourceType": "Device", "id": "foreign"})
+    note = {"status": "final", "code": {"text": "note"}, "valueString": "well"}
+    put(server, {"resourceType": "Observation", "id": "foreign", **note})
+    assert observations(server.url) == []
+
+
+def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(server: FhirServer) -> None:
+    put_people_and_devices(server.url)
+    moment = "2026-03-02T08:00:05.2500000Z"
+    for number, effective in enumerate(
+        ({"effectivePeriod": {"start": moment, "end": moment}}, {"effectiveDateTime": moment})
+    ):
+        pulse = {
+            "identifier": [{"system": TYPE_SYSTEM, "value": f"pulse-{number}"}],
+            "status": "final",
+            "code": {"coding": [{"system": TYPE_SYSTEM, "code": "heartRate"}]},
+            "subject": {"reference": "Patient/patient-01"},
+            "device": {"reference": "Device/device-01"},
+            "valueQuantity": {"value": 71},
+        }
+        put(server, {"resourceType": "Observation", "id": f"pulse-{number}", **pulse, **effective})
+    with_period, with_date_time = observations(server.url)
+    assert with_period == with_date_time
+    assert (with_period.start, with_period.end, len(with_period.readings)) == (moment, moment, 1)
 
 
 def test_a_used_port_is_one_clear_sentence(tmp_path: Path) -> None:

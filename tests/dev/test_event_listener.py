@@ -1,4 +1,4 @@
-"""Batches and the checkpoint rule, on a function that is a stand-in: what the host does, without a worker."""
+"""Batches and the checkpoint rules: what the host does around a stand-in for a function, without a worker."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class Call(NamedTuple):
 
 
 class Rig:
-    """A hub with one partition, and a listener on it whose function answers as told and then succeeds."""
+    """A hub with one partition and a listener whose function returns the given results, then succeeds."""
 
     def __init__(self, folder: Path) -> None:
         self.hub = Hub(folder, 1)

@@ -1,4 +1,4 @@
-"""What becomes of events when functions fail, workers die and hosts stop: the local host does not flatter the app."""
+"""What becomes of events when functions fail, workers die and hosts stop: the local host is as strict as Azure."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ def test_a_worker_that_dies_in_an_invocation_is_replaced_and_the_batch_delivered
 
 
 def test_a_dying_worker_is_a_failure_like_any_other(start: Start) -> None:
-    """Without a retry policy the batch is lost then, too: as in Azure, where invocations of a dead worker fail."""
+    """Without a retry policy the batch is lost then too, as in Azure, where the invocations of a dead worker fail."""
     host = start()
     host.tell("hold")
     host.post_events([{"body": "lost"}])
@@ -104,8 +104,7 @@ def test_a_timer_follows_its_schedule(start: Start) -> None:
 
 
 def test_a_timer_that_is_running_is_not_started_again(start: Start) -> None:
-    host = start(schedule="* * * * * *")
-    host.tell("hold")
+    host = start(schedule="* * * * * *", told=["hold"])
     wait_until(lambda: host.seen("tick"))
     for _ in range(3):
         host.trigger_timer("tick")

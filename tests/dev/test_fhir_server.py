@@ -1,4 +1,4 @@
-"""The local FHIR server answers as real ones do; where it did not, the tests of persist would prove nothing."""
+"""The local FHIR server answers as real ones do; otherwise the tests of persist would prove nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ HEADERS = {"content-type": "application/fhir+json"}
 
 @pytest.fixture
 def http(fhir_profile: Callable[[str], str]) -> Iterator[Callable[[str], httpx.Client]]:
-    """A client of the server with that profile."""
+    """Makes a client of the server with a given profile."""
     clients: list[httpx.Client] = []
 
     def client(profile: str = "strict") -> httpx.Client:
@@ -220,7 +220,7 @@ class TestProfiles:
 
 
 def test_data_outlive_a_restart(tmp_path: Path) -> None:
-    server = FhirServer(data=tmp_path / "fhir.jsonl")
+    server = FhirServer(tmp_path, data=tmp_path / "fhir.jsonl")
     resource = patient()
     server.start()
     try:

@@ -52,8 +52,8 @@ def test_http_without_methods_takes_all() -> None:
     ("binding", "reason"),
     [
         (HUB, "app setting HUB"),
-        (HUB | {"eventHubName": "h", "cardinality": "ONE"}, "batches only"),
-        ({"type": "queueTrigger", "name": "q"}, "no queueTrigger"),
+        (HUB | {"eventHubName": "h", "cardinality": "ONE"}, "only batches"),
+        ({"type": "queueTrigger", "name": "q"}, "does not support queueTrigger"),
         ({"type": "http", "name": "$return"}, "no trigger"),
     ],
 )

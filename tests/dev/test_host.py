@@ -1,5 +1,6 @@
 """The whole host around Microsoft's runtime: indexing, metadata, HTTP, keys, logs."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -51,9 +52,9 @@ def test_a_refused_event_is_explained(host: SampleHost) -> None:
         host.post_events([{"body": "", "partition": "9"}])
 
 
-def test_events_that_are_no_json_are_refused(http: httpx.Client) -> None:
+def test_events_that_are_not_json_are_refused(http: httpx.Client) -> None:
     answer = http.post("/dev/events", content=b"{secret reading")
-    assert (answer.status_code, answer.json()) == (400, {"error": "The request is no JSON."})
+    assert (answer.status_code, answer.json()) == (400, {"error": "The request is not valid JSON."})
 
 
 def test_a_route_hands_over_parameters_query_and_headers(http: httpx.Client) -> None:
@@ -131,6 +132,16 @@ def test_the_hosts_own_log_shows_nothing_of_an_event_or_a_request(host: SampleHo
 
 def test_debug_shows_what_is_logged_at_debug(tmp_path: Any) -> None:
     with SampleHost(tmp_path, AzureFunctionsJobHost__logging__logLevel__default="Debug") as loud:
+        loud.call("POST", "/api/talk")
+        assert "DEBUG Function.talk.User" in loud.logs
+
+
+def test_an_environment_variable_is_a_setting_unless_the_run_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AzureFunctionsJobHost__logging__logLevel__default", "Debug")
+    monkeypatch.setenv("SCHEDULE", "not a schedule")
+    with SampleHost(tmp_path) as loud:
         loud.call("POST", "/api/talk")
         assert "DEBUG Function.talk.User" in loud.logs
 

@@ -109,12 +109,12 @@ def test_an_enqueued_time_is_utc(text: str) -> None:
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        ([], "is an object"),
-        ({}, "either a body"),
-        ({"body": "", "bodyBase64": ""}, "either a body"),
-        ({"bodyBase64": "secret reading"}, "not base64"),
-        ({"body": "", "properties": [1]}, "properties is an object"),
-        ({"body": "", "systemProperties": {"heartRate": 1}}, "no system property"),
+        ([], "must be an object"),
+        ({}, "either body"),
+        ({"body": "", "bodyBase64": ""}, "either body"),
+        ({"bodyBase64": "secret reading"}, "not valid base64"),
+        ({"body": "", "properties": [1]}, "properties must be an object"),
+        ({"body": "", "systemProperties": {"heartRate": 1}}, "not a system property"),
         ({"body": "", "enqueuedTime": "yesterday"}, "ISO 8601"),
         ({"bodyBase64": base64.b64encode(b"x" * (MAX_EVENT_BYTES + 1)).decode()}, "at most"),
     ],

@@ -29,7 +29,7 @@ def test_a_used_port_is_one_clear_sentence() -> None:
         with pytest.raises(LocalRunFailed) as failed:
             choose_ports({"--host-port": None, "--fhir-port": number})
     assert str(failed.value) == (
-        f"Port {number} is in use: end the program that listens there, or choose another with --fhir-port."
+        f"Port {number} is in use: end the program that listens on it, or choose another with --fhir-port."
     )
 
 
@@ -40,13 +40,13 @@ def test_ports_that_are_chosen_together_differ() -> None:
 
 def test_missing_node_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(LocalRunFailed, match=r"^Node\.js is missing: install version 20 or later"):
+    with pytest.raises(LocalRunFailed, match=r"^Node\.js is missing: install version 20 or newer"):
         node_command(Path("server.mjs"))
 
 
-def test_missing_npm_parts_are_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_npm_packages_are_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "DEV_FOLDER", tmp_path)
-    with pytest.raises(LocalRunFailed, match=r"^The npm parts are missing: run"):
+    with pytest.raises(LocalRunFailed, match=r"^The npm packages are missing: run"):
         node_command(tmp_path / "server.mjs")
 
 
@@ -67,7 +67,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path, p
         server.wait_until_ready()
 
 
-if sys.platform == "linux":  # elsewhere no kernel tells a child of its parent's death
+if sys.platform == "linux":  # elsewhere the kernel does not signal a parent's death
 
     def test_a_child_ends_with_its_parent() -> None:
         script = (

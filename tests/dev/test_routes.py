@@ -1,4 +1,4 @@
-"""Route templates of Functions, and answers of functions as HTTP."""
+"""Route templates of Functions, and what functions return as HTTP responses."""
 
 import pytest
 

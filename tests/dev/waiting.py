@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Returns when the condition holds; fails the test if it does not come to hold."""
+    """Returns once the condition holds; fails the test if it does not within the time."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)

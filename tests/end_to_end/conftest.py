@@ -1,4 +1,4 @@
-"""Stacks of real parts: Azurite, a FHIR server, and a functions host around Microsoft's worker runtime."""
+"""Stacks of real parts: Azurite, a FHIR server and a functions host around Microsoft's worker runtime."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from tests.faults import FaultProxy
 
 
 class Wires(NamedTuple):
-    """A ward whose app reaches Table storage and the FHIR server over lines that can be made to fail."""
+    """A ward whose app reaches Table storage and the FHIR server through proxies that can be made to fail."""
 
     ward: Ward
     tables: FaultProxy
@@ -25,7 +25,7 @@ class Wires(NamedTuple):
 
 @contextmanager
 def behind_proxies(folder: Path, settings: dict[str, str], log_level: str | None = None) -> Iterator[Wires]:
-    """A stack of its own with a proxy before Table storage and one before the FHIR server."""
+    """A new stack with a proxy in front of Table storage and one in front of the FHIR server."""
     blob, queue, table, fhir = free_ports(4)
     with FaultProxy(f"http://127.0.0.1:{table}") as tables, FaultProxy(f"http://127.0.0.1:{fhir}") as fhir_line:
         lines = {
@@ -42,16 +42,16 @@ def behind_proxies(folder: Path, settings: dict[str, str], log_level: str | None
 
 @pytest.fixture(scope="session")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    """One stack for the tests that neither need settings of their own nor break its parts."""
+    """One stack for all tests that neither need their own settings nor break its parts."""
     with LocalStack(tmp_path_factory.mktemp("stack"), settings=QUIET) as stack, Ward(stack) as ward:
         yield ward
 
 
 @pytest.fixture(scope="session")
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wires]:
-    """One stack for the tests that take its parts away; each leaves it whole, or the next ones say so.
+    """One stack for the tests that take its parts away; each must leave it whole for the next.
 
-    It keeps what no template takes, and sends bundles so small that a flush has several under way.
+    It keeps messages that no template matches, and its bundles are so small that a flush sends several at a time.
     """
     settings = {"KEEP_UNMATCHED": "true", "FHIR_BUNDLE_SIZE": "2"}
     with behind_proxies(tmp_path_factory.mktemp("breakable"), settings) as wires:
@@ -68,6 +68,6 @@ def wires(breakable: Wires) -> Iterator[Wires]:
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> str:
-    """A device id of the test's own, fit to be a FHIR id."""
+    """A device id of the test's own that is also a valid FHIR id."""
     name = request.node.name.removeprefix("test_")
     return "".join(each if each.isalnum() and each.isascii() else "-" for each in name)[-40:].strip("-")

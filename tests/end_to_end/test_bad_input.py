@@ -1,4 +1,4 @@
-"""What no device should send, and devices nobody knows: kept or counted, and the neighbours are written."""
+"""What no device should send, and unknown devices: kept or counted, while the rest of the batch is written."""
 
 import json
 
@@ -11,10 +11,10 @@ from tests.end_to_end.ward import Body, Ward, pulse
 MIB = 1024 * 1024
 
 NOT_JSON = {
-    "no JSON": b"heart rate is 61",
+    "not JSON": b"heart rate is 61",
     "cut off": b'{"heartRate": 61, ',
     "1 MiB": b"x" * MIB,
-    "no UTF-8": '{"heartRate": 61, "deviceId": "Gerät"}'.encode("latin-1"),
+    "not UTF-8": '{"heartRate": 61, "deviceId": "Gerät"}'.encode("latin-1"),
     "UTF-16 without a mark": '{"heartRate": 61}'.encode("utf-16-le"),
     "nested 100,000 deep": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
 }
@@ -22,7 +22,7 @@ UNMATCHED = {"empty": b"", "another message": b'{"battery": 0.5}'}
 
 
 def between_good_ones(ward: Ward, device: str, body: Body) -> tuple[list[tuple[object, ...]], str]:
-    """Sends a message between two good ones of its batch; the names of its letters' errors and what was logged."""
+    """Sends a message between two good ones in a batch; returns its letters' (error, content) and what was logged."""
     ward.admit(device)
     logged = len(ward.stack.logs)
     _, bad, _ = ward.deliver([pulse(device, "08:00:00", 71), body, pulse(device, "08:00:05", 72)])
@@ -32,7 +32,7 @@ def between_good_ones(ward: Ward, device: str, body: Body) -> tuple[list[tuple[o
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
-def test_a_body_that_is_no_json_is_kept_whole(ward: Ward, device: str, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_kept_whole(ward: Ward, device: str, body: bytes) -> None:
     [(error, content)], log = between_good_ones(ward, device, body)
     assert error == "NotSupported"
     assert isinstance(content, DeviceEvent) and content.body == body
@@ -40,14 +40,14 @@ def test_a_body_that_is_no_json_is_kept_whole(ward: Ward, device: str, body: byt
 
 
 @pytest.mark.parametrize("body", UNMATCHED.values(), ids=UNMATCHED)
-def test_a_message_that_no_template_takes_is_counted(ward: Ward, device: str, body: bytes) -> None:
+def test_a_message_that_no_template_matches_is_counted(ward: Ward, device: str, body: bytes) -> None:
     letters, log = between_good_ones(ward, device, body)
     assert letters == []
     assert "3 events to 2 measurements in 1 rows, 1 dropped, 0 dead letters" in log
 
 
 @pytest.mark.parametrize("body", UNMATCHED.values(), ids=UNMATCHED)
-def test_a_message_that_no_template_takes_is_kept_if_so_wished(wires: Wires, device: str, body: bytes) -> None:
+def test_a_message_that_no_template_matches_is_kept_on_request(wires: Wires, device: str, body: bytes) -> None:
     [(error, content)], log = between_good_ones(wires.ward, device, body)
     assert error == "NoTemplateMatched"
     assert isinstance(content, DeviceEvent) and content.body == body
@@ -62,7 +62,7 @@ def test_a_message_of_1_mib_is_written(ward: Ward, device: str) -> None:
     assert ward.stored(device) == [("heartRate", 71, 1)]
 
 
-def test_a_reading_that_is_no_number_is_kept(ward: Ward, device: str) -> None:
+def test_a_reading_that_is_not_a_number_is_kept(ward: Ward, device: str) -> None:
     [(error, content)], _ = between_good_ones(ward, device, {**pulse(device, "08:00:01", 0), "heartRate": "fast"})
     assert error == "ReadingInvalid"
     assert isinstance(content, Measurement) and content.properties == (("heartRate", "fast"),)

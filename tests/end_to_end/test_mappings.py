@@ -1,4 +1,4 @@
-"""The mapping in force: missing or broken from the start, broken later, mended; told in the log and by validation."""
+"""The mapping in force: missing or broken from the start, broken later, fixed; as log and validation report it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,20 +17,20 @@ from tests.end_to_end.ward import QUIET, Ward, pulse
 GOOD_DEVICE = (ROOT / "mappings" / "deviceMapping.json").read_text()
 GOOD_FHIR = (ROOT / "mappings" / "fhirDestinationMapping.json").read_text()
 BROKEN = {
-    "no JSON": "{\n  templateType CollectionContent\n}",
+    "not JSON": "{\n  templateType CollectionContent\n}",
     "a typing error": GOOD_DEVICE.replace('"typeMatchExpression"', '"typeMatchExpresion"', 1),
 }
 
 
 class Mapped:
-    """A stack whose mappings are files of the test. Changes are taken up by a restart: instances look every 30 s."""
+    """A stack whose mappings are files of the test. A restart takes up changes: instances look only every 30 s."""
 
     def __init__(self, ward: Ward, folder: Path) -> None:
         self.ward = ward
         self.device_file, self.fhir_file = folder / "device.json", folder / "fhir.json"
 
     def start(self, device: str | None, fhir: str | None) -> None:
-        """Starts the host with these texts as files; None: there is no file."""
+        """Restarts the host with these texts as files; None means no file."""
         self.ward.stack.host.stop()
         for path, text in ((self.device_file, device), (self.fhir_file, fhir)):
             path.unlink(missing_ok=True)
@@ -39,7 +39,7 @@ class Mapped:
         self.ward.stack.start_host()
 
     def forget(self) -> None:
-        """Removes what the app remembers of mappings, as in a storage account that is new."""
+        """Removes what the app remembers of mappings, as if the storage account were new."""
         self.ward.stack.host.stop()
         storage = Storage(environment={"BufferStorage": self.ward.stack.storage_connection_string})
         table = storage.table(in_force.TABLE)
@@ -48,7 +48,7 @@ class Mapped:
         storage.close()
 
     def state(self, kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What /api/validate says of the mapping in force, and its findings."""
+        """What /api/validate reports about the mapping in force, and its findings."""
         answer = self.ward.stack.call("POST", "/api/validate", json={})
         assert answer.status_code == 200
         document = answer.json()
@@ -104,7 +104,7 @@ def test_a_device_mapping_that_breaks_later_leaves_the_last_good_one_in_force(ma
     assert "The device mapping is refused, the last good one stays in force: line 6" in mapped.ward.stack.logs
 
 
-def test_a_device_mapping_that_is_mended_is_taken_up(mapped: Mapped, device: str) -> None:
+def test_a_device_mapping_that_is_fixed_is_taken_up(mapped: Mapped, device: str) -> None:
     mapped.start(None, GOOD_FHIR)
     mapped.ward.admit(device)
     mapped.ward.deliver([pulse(device, "08:00:00", 71)])
@@ -138,6 +138,6 @@ def test_without_a_good_fhir_mapping_measurements_wait_and_are_written_once(
 
 
 def _first_words(finding: dict[str, Any]) -> str:
-    """How the log line goes on: with the place, if the mapping has one."""
+    """How the log line continues: with the place in the mapping, if there is one."""
     place = f"line {finding['line']}, position {finding['position']}: " if finding["line"] > 0 else ""
     return place + str(finding["message"])

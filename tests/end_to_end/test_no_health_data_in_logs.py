@@ -1,8 +1,8 @@
-"""A run at log level Debug with readings and ids that can be found again: none of them in a log or an HTTP error.
+"""A run at log level Debug whose readings and ids are sentinels: none of them is in a log or an HTTP error.
 
-The run plays everything that makes the app log, from good messages to servers that echo what they were sent. That what
-it searches for did go through is shown by the Observations and dead letters, which hold it, and that the search would
-find it, by texts that are planted.
+The run plays everything that makes the app log, from good messages to servers that echo what they were sent. The
+Observations and dead letters, which hold the sentinels, show that they went through; planted texts show that the search
+would find them.
 """
 
 import base64
@@ -50,7 +50,7 @@ def template(type_name: str, property_name: str, **changes: Any) -> dict[str, An
 
 
 def calculated(expression: str) -> dict[str, Any]:
-    """A value whose JMESPath expression fails on what the message holds."""
+    """A value with a JMESPath expression that fails on the message's content."""
     value = {"value": expression, "language": "JmesPath"}
     return {"values": [{"valueName": "reading", "valueExpression": value, "required": True}]}
 
@@ -81,7 +81,7 @@ FHIR_MAPPING = {
 
 
 def message(device: str = "monitor", **content: Any) -> dict[str, Any]:
-    """A message full of sentinels; None takes a property out."""
+    """A message full of sentinels; None removes a property."""
     whole = {
         "deviceId": device,
         "endDate": f"{DAY}T08:00:00Z",
@@ -94,7 +94,7 @@ def message(device: str = "monitor", **content: Any) -> dict[str, Any]:
 
 
 class Run(NamedTuple):
-    """What the run left: its logs, the answers of HTTP that are errors, and the positions of all its messages."""
+    """What the run left: its logs, the HTTP responses that are errors, and the positions of all its messages."""
 
     ward: Ward
     logs: Path
@@ -141,7 +141,7 @@ class Story:
     def _write_and_merge(self) -> None:
         self._deliver(message(pulse=1), message(inSession=float(READING)))
         self.ward.flush()
-        self._deliver(message(pulse=float(READING), endDate=f"{DAY}T08:10:00Z"))
+        self._deliver(message(pulse=float(READING), endDate=f"{DAY}T08:00:00.5Z"))
         self.ward.flush()
 
     def _break_messages(self) -> None:
@@ -179,7 +179,7 @@ class Story:
         self.ward.flush()
 
     def _refuse_an_observation(self) -> None:
-        """The server says why at length: with the Observation in its OperationOutcome."""
+        """The server explains itself at length, with the Observation in its OperationOutcome."""
 
         def refused(bundle: Any) -> Any:
             for entry in bundle["entry"]:
@@ -216,7 +216,7 @@ class Story:
 
         stack = self.ward.stack
         failed = stack.invocations("normalize")["failed"]
-        # One partition gets an answer that nobody expects, the other none.
+        # One partition gets an unexpected answer, the other none.
         strange = {"odata.error": {"code": "InvalidInput", "message": {"lang": "en-US", "value": "Not valid."}}}
         self.tables.answer(400, json.dumps(strange).encode(), when=writes_a_segment)
         self.tables.cut_before(when=writes_a_segment)
@@ -231,7 +231,7 @@ class Story:
         self.ward.flush()
 
     def _ask_over_http(self) -> None:
-        """Requests that are refused, and one that is answered, which leaves nothing in the log either."""
+        """Requests that are refused, and one that succeeds, which must not log its content either."""
         whole = message(pulse=float(READING), note=TEXT)
         requests: list[dict[str, Any]] = [
             {"content": json.dumps(whole)[:-1]},
@@ -264,7 +264,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def creating_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A short run in Create mode, which writes patient ids to the FHIR server and compares them."""
+    """A short run in Create mode, in which the app writes patient ids to the FHIR server and compares them."""
     folder = tmp_path_factory.mktemp("creating-sentinels")
     with behind_proxies(folder / "stack", _settings(folder, "Create"), "Debug") as (ward, _, fhir):
         for name in ("one", "two"):
@@ -302,14 +302,14 @@ def _settings(folder: Path, resolution: str) -> dict[str, str]:
 
 
 def forms(sentinel: str) -> list[str]:
-    """How a text may stand in a log: as it is, in hexadecimal digits, or within base64 at any of its three offsets."""
+    """How a text may appear in a log: as it is, in hexadecimal digits, or inside base64 at any of three offsets."""
     raw = sentinel.encode()
     within_base64 = [base64.b64encode(b"x" * offset + raw).decode()[4 if offset else 0 : -4] for offset in range(3)]
     return [sentinel, raw.hex(), *within_base64]
 
 
 def traces(logs: Path, sentinel: str) -> list[str]:
-    """The log lines in which the sentinel stands, in any form and without regard to case."""
+    """The log lines that contain the sentinel in any form, without regard to case."""
     wanted = [form.lower() for form in forms(sentinel)]
     lines = [
         line for path in logs.rglob("*") if path.is_file() for line in path.read_text("utf-8", "replace").split("\n")
@@ -359,7 +359,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, sentinel: str, form: i
         "answered 403",
     ],
 )
-def test_the_logs_tell_of_everything_that_the_run_played(run: Run, marker: str) -> None:
+def test_the_logs_mention_everything_that_the_run_played(run: Run, marker: str) -> None:
     assert traces(run.logs, marker)
 
 
@@ -387,7 +387,7 @@ def test_the_run_in_create_mode_fails_in_every_way(creating_run: Run) -> None:
 
 
 def test_the_messages_of_letters_hold_no_health_data(any_run: Run) -> None:
-    """They are what a list of letters shows."""
+    """A list of letters shows these messages."""
     shown = [letter.message for letter in any_run.ward.letters(any_run.positions)]
     assert shown
     assert [each for each in shown if any(sentinel in each for sentinel in SENTINELS.values())] == []

@@ -1,4 +1,4 @@
-"""What is around the app goes away, or the app itself does: nothing is lost and nothing is doubled."""
+"""What the app depends on goes away, or the app itself does: nothing is lost and nothing is written twice."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from tests.end_to_end.ward import Ward, pulse, steps
 from tests.faults import ProxiedRequest, anything, writes
 
 NOT_SOON = {"Retry-After": "120"}
-"""More than a flush waits: it leaves the rows to the next tick at once."""
+"""Longer than a flush waits: it leaves the rows to the next tick at once."""
 
 
 def writes_a_segment(request: ProxiedRequest) -> bool:
@@ -32,7 +32,7 @@ def test_a_fhir_server_that_is_down_at_the_flush_gets_everything_at_the_next(wir
     ward = wires.ward
     ward.admit(device)
     ward.deliver([pulse(device, "08:00:00", 71)])
-    ward.stack.kill_worker()  # its successor does not know the server yet, so it does not wait for an answer
+    ward.stack.kill_worker()  # the next worker does not know the server yet, so it does not wait for an answer
     ward.stack.fhir.stop()
     logged = len(ward.stack.logs)
     ward.flush()
@@ -70,7 +70,7 @@ def test_what_the_fhir_server_does_not_take_now_waits(
     assert ward.waiting(device) == []
 
 
-def test_an_answer_that_is_lost_doubles_nothing(wires: Wires, device: str) -> None:
+def test_an_answer_that_is_lost_writes_nothing_twice(wires: Wires, device: str) -> None:
     ward = wires.ward
     ward.admit(device)
     ward.deliver([steps(device, "08:01:00", 54)])
@@ -100,7 +100,7 @@ def test_storage_that_is_down_at_ingest_gets_the_batch_when_it_is_back(wires: Wi
     assert [letter.error for letter in ward.letters(positions)] == ["NotSupported"]
 
 
-def test_storage_that_is_down_at_the_flush_is_asked_again_at_the_next(wires: Wires, device: str) -> None:
+def test_storage_that_is_down_at_the_flush_is_tried_again_at_the_next(wires: Wires, device: str) -> None:
     ward = wires.ward
     ward.admit(device)
     ward.deliver([pulse(device, "08:00:00", 71)])
@@ -118,7 +118,7 @@ def test_storage_that_is_down_at_the_flush_is_asked_again_at_the_next(wires: Wir
 def test_a_worker_that_dies_between_write_and_return_gets_the_batch_again(wires: Wires, device: str) -> None:
     ward, stack = wires.ward, wires.ward.stack
     devices = [f"{device}-{n}" for n in range(4)]
-    assert len({shard_of(each, Settings().buffer_shards) for each in devices}) > 1, "one row would hold them all"
+    assert len({shard_of(each, Settings().buffer_shards) for each in devices}) > 1, "all would be in one row"
     for each in devices:
         ward.admit(each)
     failed = stack.invocations("normalize")["failed"]
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_between_write_and_return_gets_the_batch_again(wires:
     readings = [pulse(each, "08:00:00", 71) for each in devices] + [steps(each, "08:01:00", 54) for each in devices]
     positions = ward.deliver([*readings, b"no JSON"])
     assert stack.invocations("normalize")["failed"] == failed + 1
-    assert [len(ward.waiting(each)) for each in devices] == [2] * 4  # the same rows, some of them written twice
+    assert [len(ward.waiting(each)) for each in devices] == [2] * 4  # the same rows again, some of them overwritten
     ward.flush()
     for each in devices:
         assert ward.stored(each) == [("heartRate", 71, 1), ("steps", {1: "54"}, 1)]
@@ -193,7 +193,7 @@ def test_a_shard_that_another_instance_holds_is_left_to_it(wires: Wires, device:
 
 
 def _deliver_again_from(ward: Ward, first: Position) -> None:
-    """As after the loss of a checkpoint: everything from a message on comes again, in one batch."""
+    """As after the loss of a checkpoint: everything from a message on is delivered again, in one batch."""
     ward.stack.host.stop()
     hub = Hub(ward.stack.data_folder / "hub" / ward.stack.settings["EVENT_HUB_NAME"], 1)
     hub.checkpoints(ward.stack.settings["EVENT_HUB_CONSUMER_GROUP"]).advance(first.partition, first.sequence_number - 1)

@@ -1,4 +1,4 @@
-"""Messages of the start mapping become Observations: identity, content, merging, and what is left behind."""
+"""Messages for the start mapping become Observations: identity, content, merging, and an empty buffer."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def category(code: str, display: str) -> list[dict[str, Any]]:
 
 
 def typed(name: str, *codings: tuple[str, str]) -> dict[str, Any]:
-    """The codes of the mapping, all LOINC, with the service's own after them."""
+    """The codes of the mapping, all LOINC, followed by the service's own."""
     return concept(name, *((LOINC, *coding) for coding in codings), (SYSTEM, name, name))
 
 
@@ -47,7 +47,7 @@ def samples(values: dict[int, int]) -> dict[str, Any]:
 
 
 def observation(device: str, type_name: str, segment: str, **content: Any) -> dict[str, Any]:
-    """Everything of an Observation but `meta` and `issued`, in Lookup mode."""
+    """An Observation in Lookup mode without `meta` and `issued`."""
     patient = f"{device}-wearer"
     value = f"{patient}.{device}.{type_name}.{segment}"
     return {
@@ -128,7 +128,7 @@ EXPECTED = {
 
 
 def without_moment(resource: dict[str, Any]) -> dict[str, Any]:
-    """A resource without what tells only when it was written."""
+    """A resource without the elements that depend on when it was written."""
     return {name: value for name, value in resource.items() if name not in ("meta", "issued")}
 
 
@@ -178,7 +178,7 @@ def test_readings_of_several_partitions_meet_in_one_write(ward: Ward, device: st
 
 @pytest.fixture(scope="module")
 def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    """A stack that makes the Patients and Devices it does not find."""
+    """A stack that creates the Patients and Devices it does not find."""
     settings = {"RESOURCE_IDENTITY_RESOLUTION_TYPE": "Create", "DEFAULT_DEVICE_IDENTIFIER_SYSTEM": "urn:devices"}
     folder: Path = tmp_path_factory.mktemp("creating")
     with LocalStack(folder, settings=QUIET | settings) as stack, Ward(stack) as ward:

@@ -1,13 +1,13 @@
-"""A running stack as it is seen from outside: devices send, a FHIR client reads, an operator looks at what waits.
+"""A running stack seen from outside: devices send, a FHIR client reads, an operator looks at what waits.
 
     ward = Ward(stack)
     ward.admit("device-1")                                    # a Patient, and the Device that names it
-    ward.deliver([pulse("device-1", "08:00:00", 71)])         # sent, and behind the checkpoint
+    ward.deliver([pulse("device-1", "08:00:00", 71)])         # sent, and passed by the checkpoint
     ward.flush()
     ward.observations("device-1")
 
-Messages are enqueued on a day that is long over, so that their windows are due whatever WINDOW_SECONDS says and no test
-waits for one to end.
+Messages are enqueued on a day long past, so that their windows are due whatever WINDOW_SECONDS says and no test waits
+for one to end.
 """
 
 import base64
@@ -46,7 +46,7 @@ Body = Mapping[str, Any] | str | bytes
 
 
 class Version(NamedTuple):
-    """One version of an Observation: the number the server gave it, its status and its value."""
+    """One version of an Observation: the server's number for it, its status and its value."""
 
     number: int
     status: str
@@ -54,7 +54,7 @@ class Version(NamedTuple):
 
 
 class Ward:
-    """What tests do to a stack and see of it; a context manager, which closes its own connections and not the stack."""
+    """What tests do to a stack and see of it; as a context manager it closes its own connections, not the stack."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
@@ -73,18 +73,18 @@ class Ward:
         self._storage.close()
 
     def put(self, resource: Mapping[str, Any]) -> None:
-        """A resource under its own id, as another client of the FHIR server writes it."""
+        """Writes a resource under its own id, as another client of the FHIR server."""
         self._fhir.put(f"/{resource['resourceType']}/{resource['id']}", json=resource).raise_for_status()
 
     def get(self, address: str) -> dict[str, Any]:
-        """A resource or a search of the FHIR server."""
+        """Reads a resource or a search from the FHIR server."""
         answer = self._fhir.get(address)
         answer.raise_for_status()
         document: dict[str, Any] = answer.json()
         return document
 
     def admit(self, device_id: str) -> None:
-        """A Patient (`DEVICE-wearer`) and its Device, whose FHIR id is its identifier."""
+        """Writes a Patient (`DEVICE-wearer`) and its Device, whose FHIR id is its identifier."""
         patient = f"{device_id}-wearer"
         self.put({"resourceType": "Patient", "id": patient, "identifier": [{"value": patient}]})
         reference = {"reference": f"Patient/{patient}"}
@@ -92,11 +92,11 @@ class Ward:
         self.put({"resourceType": "Device", "id": device_id, "identifier": identifier, "patient": reference})
 
     def send(self, bodies: Sequence[Body], partition: str = "0") -> list[Position]:
-        """Messages into the hub, as one batch unless a batch is under way; where they are."""
+        """Sends messages to the hub, as one batch unless a batch is under way; returns their positions."""
         return self.stack.post_events([_event(body, partition) for body in bodies])
 
     def deliver(self, bodies: Sequence[Body], partition: str = "0") -> list[Position]:
-        """As `send`; returns when the app has taken them."""
+        """As `send`, but returns only when the app has read them."""
         positions = self.send(bodies, partition)
         self.stack.wait_until_read()
         return positions
@@ -105,26 +105,26 @@ class Ward:
         assert self.stack.run_timer("flush"), "the flush failed; see the host's log"
 
     def observations(self, device_id: str) -> list[dict[str, Any]]:
-        """What the FHIR server holds of a device, in order of type and start."""
+        """A device's Observations on the FHIR server, in order of type and start."""
         bundle = self.get(f"/Observation?device=Device/{device_id}&_count=1000")
         found = [entry["resource"] for entry in bundle.get("entry", [])]
         return sorted(found, key=lambda each: (each["code"]["text"], each["effectivePeriod"]["start"]))
 
     def history(self, observation_id: str) -> list[Version]:
-        """Every version that was ever stored, the oldest first."""
+        """Every version that was ever stored, oldest first."""
         bundle = self.get(f"/Observation/{observation_id}/_history?_count=1000")
         versions = [entry["resource"] for entry in bundle["entry"]]
         return sorted(Version(int(each["meta"]["versionId"]), each["status"], value_of(each)) for each in versions)
 
     def stored(self, device_id: str) -> list[tuple[str, Any, int]]:
-        """(type, value, version) of each Observation of a device: what doubling or losing a reading would change."""
+        """(type, value, version) of each Observation of a device: a reading lost or written twice would change it."""
         return [
             (each["code"]["text"], value_of(each), int(each["meta"]["versionId"]))
             for each in self.observations(device_id)
         ]
 
     def waiting(self, device_id: str) -> list[Measurement]:
-        """Measurements of a device that are in the buffer, once for each row that holds them."""
+        """The measurements of a device in the buffer, once for each row that holds them."""
         return [
             measurement
             for shard in self._buffer.shards()
@@ -146,7 +146,7 @@ class Ward:
         return [each.count for each in self._letters.summaries() if (each.partition_key, each.row_key) in keys]
 
     def crash_worker(self) -> None:
-        """Kills the worker at once and does not wait for its successor, whose start the host puts off more each time.
+        """Kills the worker without waiting for the next one, whose start the host delays longer each time.
 
         `restart_host` starts one without delay.
         """
@@ -156,16 +156,16 @@ class Ward:
         wait_until(lambda: self.stack.worker_pid != pid)
 
     def let_leases_end(self) -> None:
-        """Ends the leases that a killed worker held on its shards, as a minute of waiting would."""
+        """Ends the leases that a killed worker held on its shards, as waiting for a minute would."""
         with self._leases() as leases:
             for each in leases:
-                # A lease that has ended by itself is none that can be broken.
+                # A lease that has ended by itself cannot be broken.
                 with suppress(ResourceExistsError):
                     each.break_lease(0)
 
     @contextmanager
     def held_by_another(self) -> Iterator[None]:
-        """While it lasts another instance has every shard that was ever flushed."""
+        """Inside the context another instance holds every shard that was ever flushed."""
         with self._leases() as leases:
             for each in leases:
                 each.acquire(-1)
@@ -181,17 +181,17 @@ class Ward:
 
 
 def pulse(device_id: str, time: str, beats: float, **more: Any) -> dict[str, Any]:
-    """A message of the start mapping with a heart rate; `time` is a time of DAY."""
+    """A message for the start mapping with a heart rate; `time` is a time of day on DAY."""
     return {"deviceId": device_id, "endDate": f"{DAY}T{time}Z", "heartRate": beats, **more}
 
 
 def steps(device_id: str, time: str, count: int) -> dict[str, Any]:
-    """A message of the start mapping with the steps of a minute; one Observation holds those of an hour."""
+    """A message for the start mapping with the steps of a minute; one Observation holds those of an hour."""
     return {"deviceId": device_id, "endDate": f"{DAY}T{time}Z", "steps": count}
 
 
 def value_of(observation: Mapping[str, Any]) -> Any:
-    """The number, the samples that are there by minute, or the components' numbers."""
+    """The number, the existing samples by minute, or the components' numbers."""
     if (quantity := observation.get("valueQuantity")) is not None:
         return quantity["value"]
     if (series := observation.get("valueSampledData")) is not None:

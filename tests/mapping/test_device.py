@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtech.errors import MappingInvalid, MappingIssue, Stage
-from medtech.mapping.device import load_device_mapping, readable_templates
+from medtech.mapping.device import load_device_mapping, read_device_templates
 
 TABLE = json.loads((Path(__file__).parent / "device_faults.json").read_text(encoding="utf-8"))
 
@@ -42,13 +42,17 @@ def test_faults_of_a_template(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "words"),
     [
-        ("", (1, 0), "no JSON"),
-        ("{", (1, 1), "no JSON"),
+        ("", (1, 0), "not JSON"),
+        ("{", (1, 1), "not JSON"),
         ('{"template": []}}', (1, 16), "text follows"),
         ("[]", (1, 1), "is a list"),
         ("null", (1, 4), "is null"),
         ("{}", (1, 1), "'templateType' is not CollectionContent"),
-        ('{"templateType": "CollectionFhir", "template": []}', (1, 16), "the other mapping"),
+        (
+            '{"templateType": "CollectionFhir", "template": []}',
+            (1, 16),
+            "This is a CollectionFhir, the other",
+        ),
         ('{"templateType": "CollectionContent"}', (1, 1), "Write the templates as a list"),
         ('{"templateType": "CollectionContent", "template": {}}', (1, 49), "Write the templates as a list"),
         ('{"templateType": "CollectionContent", "template": [5]}', (1, 52), "number 5"),
@@ -58,7 +62,7 @@ def test_faults_of_a_template(case: dict[str, Any]) -> None:
         (
             '{"templateType": "CollectionContent", "template": [{"templateType": "JsonPathContent"}]}',
             (1, 52),
-            "'template' is no object",
+            "'template' is not an object",
         ),
     ],
 )
@@ -97,12 +101,12 @@ def test_every_fault_of_every_template_at_once_in_order_of_place() -> None:
     assert [issue.line for issue in issues] == sorted(issue.line for issue in issues)
     assert all(issue.message.endswith(".") for issue in issues)
     assert caught.value.stage is Stage.SETUP
-    assert [template.index for template in readable_templates(text)] == [1]
+    assert [template.index for template, _ in read_device_templates(text).templates] == [1]
 
 
 def test_an_expression_that_does_not_parse_is_shown_with_the_place_in_it() -> None:
     (issue,) = _issues(_text({"set": {"deviceIdExpression": "$.a[?(@b = 1)]"}}))
-    assert "'$.a[?(@b = 1)]' is no JsonPath expression" in issue.message
+    assert "'$.a[?(@b = 1)]' is not a JsonPath expression" in issue.message
     assert "at character 10" in issue.message
 
 

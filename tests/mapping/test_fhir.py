@@ -10,7 +10,9 @@ from medtech.errors import ErrorType, MappingInvalid
 from medtech.mapping.fhir import (
     Code,
     CodeableConceptValue,
+    Component,
     Concept,
+    FhirOptions,
     Interval,
     QuantityValue,
     SampledDataValue,
@@ -26,8 +28,11 @@ def text_of(*templates: Any) -> str:
     return json.dumps({"templateType": "CollectionFhir", "template": containers}, indent=1)
 
 
-def loaded(**properties: Any) -> Any:
-    mapping = load_fhir_mapping(text_of({"typeName": "x", "codes": [], **properties}))
+GROUPED = FhirOptions(group_single_values=True)
+
+
+def loaded(options: FhirOptions = GROUPED, **properties: Any) -> Any:
+    mapping = load_fhir_mapping(text_of({"typeName": "x", "codes": [], **properties}), options)
     template = mapping.template("X")
     assert template is not None
     return template
@@ -96,6 +101,32 @@ def test_intervals_are_numbers_or_names(written: Any, interval: int) -> None:
     assert loaded(periodInterval=written).interval == interval
 
 
+@pytest.mark.parametrize("written", list(Interval))
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("has_series", [False, True])
+def test_single_values_have_no_period_unless_they_are_grouped(
+    written: Interval, grouped: bool, has_series: bool
+) -> None:
+    single = {"valueType": "Quantity", "valueName": "q"}
+    components = [{"value": SERIES}] if has_series else []
+    options = FhirOptions(group_single_values=grouped)
+    template = loaded(options, periodInterval=written, value=single, components=components)
+    applied = written if grouped or has_series or written is Interval.CORRELATION_ID else Interval.SINGLE
+    assert (template.interval, template.written_interval) == (applied, written)
+
+
+def test_an_event_without_values_has_no_period_either() -> None:
+    assert loaded(FhirOptions(), periodInterval=60).interval is Interval.SINGLE
+    assert loaded(FhirOptions(), periodInterval=60, value=SERIES).interval is Interval.HOURLY
+
+
+@pytest.mark.parametrize("written", list(Interval))
+def test_only_a_single_reading_has_a_time_instead_of_a_period(written: Interval) -> None:
+    options = FhirOptions(group_single_values=True, effective_date_time=True)
+    assert loaded(options, periodInterval=written).effective_date_time is (written is Interval.SINGLE)
+    assert not loaded(FhirOptions(), periodInterval=written).effective_date_time
+
+
 @pytest.mark.parametrize(
     ("written", "period", "ticks"),
     [
@@ -131,6 +162,34 @@ def test_inside_a_value_the_service_ignores_what_it_does_not_know() -> None:
     assert value == CodeableConceptValue("v", Concept(None, (Code(None, None, None),)))
 
 
+@pytest.mark.parametrize("name", [{}, {"valueName": None}])
+def test_a_concept_without_a_name_is_an_event_of_which_no_value_is_written(name: dict[str, None]) -> None:
+    concept = {"valueType": "CodeableConcept", "text": "Fall", "codes": [{"code": "fall"}], **name}
+    template = loaded(value=concept, components=[{"codes": [], "value": concept}])
+    assert (template.value, template.components) == (None, ())
+
+
+@pytest.mark.parametrize("kind", ["SampledData", "Quantity", "String"])
+def test_any_other_value_needs_a_name(kind: str) -> None:
+    value = {"valueType": kind, "defaultPeriod": 1}
+    ((pointer, message),) = refused(text_of({"typeName": "x", "codes": [], "value": value}))
+    assert pointer == "/template/0/template/value/valueName"
+    assert "'valueName' is absent" in message
+
+
+@pytest.mark.parametrize("codes", [{}, {"codes": None}, {"codes": ""}, {"codes": []}])
+def test_a_component_may_lack_codes(codes: dict[str, Any]) -> None:
+    (component,) = loaded(components=[{**codes, "value": {"valueType": "String", "valueName": "n"}}]).components
+    assert component == Component((), StringValue("n"))
+
+
+def test_what_to_do_about_a_value_that_is_null_depends_on_where_it_is() -> None:
+    text = text_of({"typeName": "x", "codes": [], "value": None, "components": [{"codes": [], "value": None}]})
+    (_, of_template), (_, of_component) = refused(text)
+    assert "or leave it out" in of_template
+    assert "or remove the component" in of_component
+
+
 @pytest.mark.parametrize("spelling", ["ValueType", "valueType"])
 def test_the_value_type_has_two_spellings_only(spelling: str) -> None:
     assert loaded(value={spelling: "string", "valuename": "v"}).value == StringValue("v")
@@ -153,7 +212,8 @@ def test_the_value_type_has_two_spellings_only(spelling: str) -> None:
         {"typeName": "x", "codes": [], "components": [{"codes": [], "value": SERIES, "unknown": 1}]},
         {"typeName": "x", "codes": [], "components": [5]},
         {"typeName": "x", "codes": [], "value": {"valueType": "String", "valueName": " "}},
-        {"typeName": "x", "codes": [], "value": {"valueType": "String"}},
+        {"typeName": "x", "codes": [], "value": {"valueType": "CodeableConcept", "valueName": " "}},
+        {"typeName": "x", "codes": [], "components": [{"codes": {}, "value": SERIES}]},
         {"typeName": " ", "codes": []},
     ],
 )
@@ -178,7 +238,7 @@ def test_every_fault_is_reported_at_once_in_order_of_place() -> None:
         "/template/0/template/value/valueType",
         "/template/0/template/value/valueName",
         "/template/1/template/typeName",
-        "/template/1/template/components/0/codes",
+        "/template/1/template/components/0/value",
         "/template/2/template/typeName",
         "/template/3/template/typeName",
     }

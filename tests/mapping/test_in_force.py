@@ -1,16 +1,20 @@
 """The mapping in force, against a real Azurite."""
 
 import hashlib
+import json
 import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
-from medtech.mapping.in_force import LOOK_SECONDS, TABLE, MappingStore
+from medtech.mapping.device import load_device_mapping
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.in_force import LOOK_SECONDS, TABLE, MappingKind, MappingStore
 from medtech.storage.connection import Storage
 from tests.azurite import Azurite, free_ports
 
@@ -24,7 +28,7 @@ class Loader:
     def __call__(self, text: str) -> str:
         self.loaded.append(text)
         if text.startswith("bad"):
-            issue = MappingIssue(f"`{text}` is no mapping.", 0, "/template/0", 3, 14)
+            issue = MappingIssue(f"`{text}` is not a mapping.", 0, "/template/0", 3, 14)
             raise MappingInvalid(ErrorType.DEVICE_TEMPLATE, [issue, issue._replace(line=4)])
         return f"compiled {text}"
 
@@ -75,14 +79,14 @@ def test_a_good_mapping_comes_into_force(storage: Storage, source: Path) -> None
     ("write", "told"),
     [
         (lambda path: None, "cannot be read"),
-        (lambda path: path.write_text("bad text"), "`bad text` is no mapping."),
+        (lambda path: path.write_text("bad text"), "`bad text` is not a mapping."),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not UTF-8"),
         (lambda path: path.write_text(" " * (32 * 1024 * 1024 + 1)), "too large"),
         (lambda path: path.write_text(random.Random(1).randbytes(1_000_000).hex()), "too large"),
     ],
     ids=["missing", "broken", "encoding", "too large unpacked", "too large packed"],
 )
-def test_a_mapping_that_was_never_good_is_none(
+def test_without_a_good_mapping_there_is_none_in_force(
     storage: Storage, source: Path, write: Callable[[Path], object], told: str
 ) -> None:
     write(source)
@@ -143,7 +147,7 @@ def test_a_source_that_vanishes_leaves_the_last_good_one_in_force(storage: Stora
     assert "cannot be read" in fresh.store.state().issues[0].message
 
 
-def test_a_mended_mapping_comes_into_force_and_its_issues_go(storage: Storage, source: Path) -> None:
+def test_a_fixed_mapping_comes_into_force_and_its_issues_go(storage: Storage, source: Path) -> None:
     source.write_text("bad text")
     instance = Instance(storage, source)
     assert instance.look() is None
@@ -161,6 +165,24 @@ def test_a_broken_text_taken_back_leaves_no_issues(storage: Storage, source: Pat
     source.write_text("one")
     assert instance.look() == "compiled one"
     assert instance.store.state().issues == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "loader", "name", "file"),
+    [
+        ("device", load_device_mapping, "deviceMapping", "deviceMapping.json"),
+        ("fhir", load_fhir_mapping, "fhirMapping", "fhirDestinationMapping.json"),
+    ],
+)
+def test_a_resource_of_azure_is_a_source(
+    storage: Storage, source: Path, kind: MappingKind, loader: Callable[[str], Any], name: str, file: str
+) -> None:
+    content = json.loads((Path(__file__).parents[2] / "mappings" / file).read_text())
+    resource = {"id": "/subscriptions/s", "properties": {name: {"content": content}}}
+    source.write_text(json.dumps(resource))
+    mapping = MappingStore(kind, str(source), loader, storage).in_force()
+    assert mapping is not None
+    assert len(mapping.templates) == len(content["template"])
 
 
 def test_a_refused_text_is_not_compiled_again_at_each_look(storage: Storage, source: Path) -> None:
@@ -190,19 +212,19 @@ def test_every_instance_works_by_the_row(storage: Storage, tmp_path: Path) -> No
 
 
 def test_of_two_instances_that_start_at_once_both_work_by_what_the_first_wrote(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, tmp_path: Path
 ) -> None:
-    first, second = Instance(storage, tmp_path / "one"), Instance(storage, tmp_path / "two")
     (tmp_path / "one").write_text("one")
     (tmp_path / "two").write_text("two")
-    load = second.loader.__call__
+    first = Instance(storage, tmp_path / "one")
 
-    def load_while_the_first_is_faster(text: str) -> str:
-        if text == "two":
-            first.look()
-        return load(text)
+    class LoadsWhileTheFirstIsFaster(Loader):
+        def __call__(self, text: str) -> str:
+            if text == "two":
+                first.look()
+            return super().__call__(text)
 
-    monkeypatch.setattr(second.store, "_loader", load_while_the_first_is_faster)
+    second = Instance(storage, tmp_path / "two", loader=LoadsWhileTheFirstIsFaster())
     assert second.look() == "compiled one"
 
 
@@ -213,7 +235,7 @@ def test_the_kinds_do_not_meet(storage: Storage, source: Path) -> None:
     assert fhir.in_force() is None
 
 
-def test_storage_that_is_away_at_the_start_is_no_missing_mapping(source: Path) -> None:
+def test_storage_that_is_away_at_the_start_does_not_mean_a_missing_mapping(source: Path) -> None:
     [port] = free_ports(1)
     connection = f"AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:{port}/a"
     source.write_text("one")

@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from medtech.dotnet import ticks
-from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.fhir import FhirOptions, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.client import FhirClient
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome
@@ -57,7 +57,8 @@ MAPPING = load_fhir_mapping(
                 ),
             ],
         }
-    ).decode()
+    ).decode(),
+    FhirOptions(group_single_values=True),
 )
 
 HOUR = ticks.from_unix_seconds(1_760_000_400)

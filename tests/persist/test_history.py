@@ -113,3 +113,38 @@ def test_several_versions_back_to_the_creation() -> None:
 def test_what_others_wrote_into_the_current_version_stays() -> None:
     current = observation(valueSampledData=sampled("1 E E E"), note=[{"text": "n"}])
     assert absorb(current, [observation(valueSampledData=sampled("E 2 E E"))])["note"] == [{"text": "n"}]
+
+
+def at(second: str, **content: Any) -> dict[str, Any]:
+    """An Observation of a single reading, as OBSERVATION_EFFECTIVE=dateTime writes it."""
+    effective = {"effectiveDateTime": f"2025-10-09T09:00:{second}00000Z"}
+    return {"resourceType": "Observation", "id": "o", "status": "final", **effective, **content}
+
+
+@pytest.mark.parametrize(("mine", "theirs", "later"), [("00.50", "00.70", "00.70"), ("00.50", "00.30", "00.50")])
+def test_one_time_is_that_of_the_later_reading(mine: str, theirs: str, later: str) -> None:
+    absorbed = absorb(at(mine, valueString="x"), [at(theirs, component=[component("a", valueString="y")])])
+    assert absorbed == at(later, valueString="x", component=[component("a", valueString="y")])
+
+
+def test_one_time_without_anything_to_take_back_gives_the_current_one_itself() -> None:
+    current = at("00.50", valueQuantity={"value": 2}, component=[component("a", valueSampledData=sampled("1"))])
+    assert absorb(current, [at("00.50", valueQuantity={"value": 1})]) is current
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [("00.50", "00.30"), ("00.30", "00.50")])
+def test_samples_at_several_times_need_a_period(mine: str, theirs: str) -> None:
+    def sampled_at(second: str) -> dict[str, Any]:
+        return at(second, valueSampledData=sampled(second[-2], period=100), _effectiveDateTime={"id": "t"})
+
+    absorbed = absorb(sampled_at(mine), [sampled_at(theirs)])
+    period = {"start": "2025-10-09T09:00:00.3000000Z", "end": "2025-10-09T09:00:00.5000000Z"}
+    assert absorbed == observation(period, valueSampledData=sampled("3 E 5", period=100))
+
+
+def test_versions_of_both_forms_keep_the_current_one() -> None:
+    time, period = at("00.50", valueString="x"), observation(minutes(0, 1), valueString="x")
+    assert absorb(time, [period]) == at("00.50", valueString="x") | {
+        "effectiveDateTime": period["effectivePeriod"]["end"]
+    }
+    assert absorb(period, [time]) is period

@@ -13,12 +13,12 @@ from fhir.resources.R4B.observation import Observation
 
 from medtech.group.groups import group_measurements
 from medtech.mapping.device import load_device_mapping
-from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.model import DeviceEvent, MeasurementGroup
 from medtech.persist.observations import ObservationWrite, Operation
 from medtech.transform.fhir_json import dump_resource
 from medtech.transform.observation import ObservationDraft, convert, fold
-from tests.conformance.observations import mapping_text
+from tests.conformance.observations import fhir_mapping_of, mapping_text
 from tests.conformance.suites.pipeline import event_of
 from tests.conformance.test_samples import SAMPLES
 from tests.conformance.vectors import Vector, read
@@ -27,9 +27,9 @@ from tests.persist.samples import Server, identity, series, write, write_all
 _MAPPINGS = Path(__file__).parents[2] / "mappings"
 
 
-def _start_mapping() -> list[ObservationWrite]:
+def _start_mapping(options: FhirOptions = DEFAULT_OPTIONS) -> list[ObservationWrite]:
     device = load_device_mapping((_MAPPINGS / "deviceMapping.json").read_text())
-    fhir = load_fhir_mapping((_MAPPINGS / "fhirDestinationMapping.json").read_text())
+    fhir = load_fhir_mapping((_MAPPINGS / "fhirDestinationMapping.json").read_text(), options)
     writes = []
     for number, message in enumerate(orjson.loads((_MAPPINGS / "sampleMessages.json").read_bytes())):
         event = DeviceEvent(orjson.dumps(message), {}, {}, 638_000_000_000_000_000, "00000000", "0", number)
@@ -52,7 +52,11 @@ def _every_kind_of_value() -> list[ObservationWrite]:
     ]
 
 
-WRITES = {"start mapping": _start_mapping(), "every kind of value": _every_kind_of_value()}
+WRITES = {
+    "start mapping": _start_mapping(),
+    "start mapping, effectiveDateTime": _start_mapping(FhirOptions(effective_date_time=True)),
+    "every kind of value": _every_kind_of_value(),
+}
 
 
 def test_the_start_mapping_makes_observations_of_its_samples() -> None:
@@ -72,7 +76,7 @@ def test_observations_of_the_published_mappings_are_valid(server: Server) -> Non
 
 def _published_mapping(vector: Vector) -> list[ObservationWrite]:
     device = load_device_mapping(mapping_text(vector["device"]))
-    fhir = load_fhir_mapping(mapping_text(vector["fhir"]))
+    fhir = fhir_mapping_of(vector["fhir"])
     of = identity("e1")
     drafts: defaultdict[str, list[ObservationDraft]] = defaultdict(list)
     for index, event in enumerate(vector["events"]):

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from medtech.dotnet.ticks import TICKS_PER_SECOND
-from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
+from medtech.mapping.fhir import FhirMapping, FhirOptions, load_fhir_mapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource, parse_resource
@@ -24,11 +24,17 @@ STRING = {"valueType": "String", "valueName": "hr"}
 CONCEPT = {"valueType": "CodeableConcept", "valueName": "hr", "text": "Worn", "codes": [{"code": "worn"}]}
 
 
-def mapping_of(interval: int = 60, **properties: Any) -> FhirMapping:
+GROUPED = FhirOptions(group_single_values=True)
+"""Most rules of merging are about periods, whatever the type of the value."""
+
+DATE_TIME = FhirOptions(effective_date_time=True)
+
+
+def mapping_of(interval: int = 60, options: FhirOptions = GROUPED, **properties: Any) -> FhirMapping:
     """One template for the type `heartRate`."""
     template = {"typeName": "heartRate", "periodInterval": interval, "codes": [{"code": "8867-4"}], **properties}
     container = {"templateType": "CodeValueFhir", "template": template}
-    return load_fhir_mapping(json.dumps({"templateType": "CollectionFhir", "template": [container]}))
+    return load_fhir_mapping(json.dumps({"templateType": "CollectionFhir", "template": [container]}), options)
 
 
 def component(value: dict[str, Any]) -> dict[str, Any]:

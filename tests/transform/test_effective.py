@@ -61,6 +61,6 @@ def test_period(observation: dict[str, Any], expected: tuple[str | None, ...]) -
         {"effectivePeriod": {"start": "2022-03-12", "end": ["2022-03-12"]}},
     ],
 )
-def test_what_is_no_period_is_said_with_its_place(observation: dict[str, Any]) -> None:
+def test_what_is_not_a_period_is_an_error_that_names_the_observation(observation: dict[str, Any]) -> None:
     with pytest.raises(ConversionError, match="Observation/1"):
         read_effective(observation, "Observation/1")

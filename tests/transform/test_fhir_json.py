@@ -44,12 +44,12 @@ def test_a_byte_order_mark_is_skipped() -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_no_resource_is_said_without_its_content(body: bytes) -> None:
+def test_what_is_not_a_resource_is_an_error_without_its_content(body: bytes) -> None:
     with pytest.raises(NotAResource) as raised:
         parse_resource(body)
     assert "1e9" not in str(raised.value)
 
 
-def test_other_values_are_a_fault_of_ours() -> None:
+def test_any_other_value_is_a_programming_error() -> None:
     with pytest.raises(TypeError):
         dump_resource({"a": object()})

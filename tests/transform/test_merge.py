@@ -1,6 +1,7 @@
 import copy
 import itertools
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,12 +18,16 @@ from medtech.errors import (
     PeriodTooLong,
     UnitMismatch,
 )
+from medtech.mapping.fhir import FhirOptions
 from medtech.model import Measurement, ResourceIdentity
+from medtech.transform.effective import read_effective
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.merge import merge
-from medtech.transform.observation import ObservationDraft, convert, create
+from medtech.transform.observation import ObservationDraft, convert, create, fold
 from tests.transform.measurements import (
     CONCEPT,
+    DATE_TIME,
+    GROUPED,
     IDENTITY,
     QUANTITY,
     SECOND,
@@ -96,7 +101,7 @@ def test_what_others_added_stays() -> None:
     ("before", "after"),
     [("final", "amended"), ("preliminary", "amended"), ("amended", "amended"), ("corrected", "corrected")],
 )
-def test_status_tells_that_something_changed(before: str, after: str) -> None:
+def test_status_says_that_something_changed(before: str, after: str) -> None:
     stored = stored_of(ten_o_clock(QUANTITY), status=before)
     assert merged_once(stored, five_past(QUANTITY))["status"] == after
     assert merged_once(stored, five_past(QUANTITY, "60"))["status"] == before
@@ -114,7 +119,7 @@ SAME_BY_MEANING: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", SAME_BY_MEANING, ids=lambda changes: next(iter(changes)))
-def test_the_form_a_server_gives_back_changes_nothing(changes: dict[str, Any]) -> None:
+def test_the_form_in_which_a_server_returns_it_changes_nothing(changes: dict[str, Any]) -> None:
     mapping = mapping_of(value=QUANTITY, category=[{"text": "V", "codes": [{"code": "v"}]}])
     draft = draft_of(mapping, measured("10:00:00", hr="60"))
     assert not merge(stored_of(draft, **changes), draft, IDENTITY, LATER).changed
@@ -161,14 +166,105 @@ def test_a_template_without_category_removes_it() -> None:
     assert "category" not in merged_once(stored_of(draft, category=[{"text": "V"}]), draft)
 
 
-def test_a_moment_becomes_a_period_when_something_changes() -> None:
-    mapping = mapping_of(0, value=QUANTITY)
-    draft = draft_of(mapping, measured("10:00:00", hr="60"))
-    stored = stored_of(draft, effectivePeriod=None, effectiveDateTime="2024-02-29T10:00:00.0000000Z")
-    assert merged_once(stored, draft) == stored
-    merged = merged_once(stored, draft_of(mapping, measured("10:00:00", hr="61")))
-    assert merged["effectivePeriod"] == {"start": "2024-02-29T10:00:00.0000000Z", "end": "2024-02-29T10:00:00.0000000Z"}
+def moment(text: str) -> str:
+    return f"2024-02-29T10:00:{text}Z"
+
+
+def spot(text: str, reading: str = "60", options: FhirOptions = GROUPED, **properties: Any) -> ObservationDraft:
+    """An Observation of a single reading, at a second after ten o'clock."""
+    return draft_of(mapping_of(0, options, value=QUANTITY, **properties), measured(moment(text), hr=reading))
+
+
+both_settings = pytest.mark.parametrize("options", [GROUPED, DATE_TIME], ids=["period", "dateTime"])
+
+
+@both_settings
+@pytest.mark.parametrize("form", ["effectiveDateTime", "effectiveInstant"])
+def test_a_stored_time_keeps_its_form(options: FhirOptions, form: str) -> None:
+    stored = stored_of(spot("00.5"), effectivePeriod=None, **{form: moment("00.5000000")})
+    assert merged_once(stored, spot("00.5", options=options)) == stored
+    merged = merged_once(stored, spot("00.5", "61", options=options))
+    assert merged[form] == moment("00.5000000")
+    assert merged["valueQuantity"]["value"] == 61
+    assert "effectivePeriod" not in merged
+
+
+@both_settings
+def test_a_stored_period_keeps_its_form(options: FhirOptions) -> None:
+    merged = merged_once(stored_of(spot("00.5")), spot("00.7", options=options))
+    assert merged["effectivePeriod"] == {"start": moment("00.5000000"), "end": moment("00.7000000")}
     assert "effectiveDateTime" not in merged
+
+
+@both_settings
+@pytest.mark.parametrize(("second", "time"), [("00.7", "00.7000000"), ("00.3", "00.5000000"), ("00.5", "00.5000000")])
+def test_a_stored_time_becomes_that_of_the_later_reading(options: FhirOptions, second: str, time: str) -> None:
+    extended = {"_effectiveDateTime": {"extension": [{"url": "http://x"}]}}
+    stored = stored_of(spot("00.5", options=DATE_TIME), **extended)
+    merged = merged_once(stored, spot(second, "61", options=options))
+    assert merged["effectiveDateTime"] == moment(time)
+    assert ("_effectiveDateTime" in merged) is (time == "00.5000000")
+    assert merged["valueQuantity"]["value"] == 61
+
+
+@pytest.mark.parametrize("text", [moment("00.500"), "2024-02-29T11:00:00.5+01:00", moment("00"), "2024-02-29"])
+def test_a_stored_time_says_the_same_in_whatever_form(text: str) -> None:
+    stored = stored_of(spot("00.5", options=DATE_TIME), effectiveDateTime=text)
+    assert not merge(stored, spot("00.5", options=DATE_TIME), IDENTITY, LATER).changed
+
+
+@both_settings
+def test_without_a_stored_time_the_form_is_the_one_in_force(options: FhirOptions) -> None:
+    merged = merged_once(stored_of(spot("00.5"), effectivePeriod=None), spot("00.5", options=options))
+    fresh = stored_of(spot("00.5", options=options))
+    assert [merged.get(name) for name in EFFECTIVE] == [fresh.get(name) for name in EFFECTIVE]
+
+
+EFFECTIVE = ("effectiveDateTime", "effectivePeriod")
+
+
+@both_settings
+@pytest.mark.parametrize("interval", [-1, 60, 1440])
+def test_a_stored_time_of_another_interval_becomes_the_period(options: FhirOptions, interval: int) -> None:
+    mapping = mapping_of(interval, options, value=SERIES)
+    draft = draft_of(mapping, measured("10:00:01", "c", hr="60"), measured("10:00:05", "c", hr="61"))
+    stored = stored_of(draft, effectivePeriod=None, effectiveDateTime=moment("05"))
+    stored["valueSampledData"]["data"] = "61"
+    merged = merged_once(stored, draft)
+    assert merged["effectivePeriod"]["start"] == stored_of(draft)["effectivePeriod"]["start"]
+    assert "effectiveDateTime" not in merged
+
+
+@pytest.mark.parametrize(
+    ("period_ms", "second", "effective", "data"),
+    [
+        (1000, "00.7", {"effectiveDateTime": moment("00.7000000")}, "61"),
+        (1000, "00.3", {"effectiveDateTime": moment("00.5000000")}, "61"),
+        (100, "00.5", {"effectiveDateTime": moment("00.5000000")}, "61"),
+        (100, "00.7", {"effectivePeriod": {"start": moment("00.5000000"), "end": moment("00.7000000")}}, "60 E 61"),
+        (100, "00.3", {"effectivePeriod": {"start": moment("00.3000000"), "end": moment("00.5000000")}}, "61 E 60"),
+    ],
+)
+def test_a_time_becomes_a_period_only_where_samples_would_move(
+    period_ms: int, second: str, effective: dict[str, Any], data: str
+) -> None:
+    mapping = mapping_of(0, DATE_TIME, value={**SERIES, "defaultPeriod": period_ms})
+    stored = stored_of(draft_of(mapping, measured(moment("00.5"), hr="60")))
+    assert stored["effectiveDateTime"] == moment("00.5000000")
+    merged = merged_once(stored, draft_of(mapping, measured(moment(second), hr="61")))
+    assert {name: merged[name] for name in EFFECTIVE if name in merged} == effective
+    assert merged["valueSampledData"]["data"] == data
+
+
+@pytest.mark.parametrize("second", ["00.3", "00.7"])
+def test_a_series_that_others_added_does_not_move(second: str) -> None:
+    ecg = {"origin": {"value": 0}, "period": 100, "dimensions": 1, "data": "1 2 3"}
+    stored = stored_of(spot("00.5", options=DATE_TIME), component=[{"code": {"text": "ecg"}, "valueSampledData": ecg}])
+    assert merged_once(stored, spot("00.5", "61", options=DATE_TIME))["effectiveDateTime"] == moment("00.5000000")
+    merged = merged_once(stored, spot(second, "61", options=DATE_TIME))
+    assert "effectiveDateTime" not in merged
+    start, points = tick(merged["effectivePeriod"]["start"]), merged["component"][0]["valueSampledData"]["data"].split()
+    assert start + points.index("1") * SECOND // 10 == tick(moment("00.5"))
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.permutations(VALUES, 2)))
@@ -179,7 +275,7 @@ def test_a_value_of_another_type_is_replaced(before: dict[str, Any], after: dict
 
 def test_components_are_found_by_their_code_and_added_when_missing() -> None:
     both = mapping_of(components=[NOTE, component(QUANTITY)])
-    foreign = [{"valueString": "x"}, {"code": {"text": "note"}}, {"code": {"coding": "note"}}, "no component"]
+    foreign = [{"valueString": "x"}, {"code": {"text": "note"}}, {"code": {"coding": "note"}}, "not a component"]
     stored = stored_of(draft_of(both, measured("10:00:00", note="old")))
     stored["component"] = [*foreign, *stored["component"]]
     merged = merged_once(stored, draft_of(both, measured("10:00:01", note="new", hr="60")))
@@ -213,7 +309,7 @@ def data_of(observation: dict[str, Any]) -> str:
     return data.removesuffix(" E" * (len(data.split()) - 10))
 
 
-def test_new_samples_lie_over_old_ones() -> None:
+def test_new_samples_replace_old_ones() -> None:
     assert data_of(merged_once(stored_of(ten_o_clock(SERIES)), five_past(SERIES))) == "60 E E E E 61 E E E E"
 
 
@@ -264,7 +360,7 @@ def test_no_sample_where_there_is_none_changes_nothing() -> None:
     assert merged_once(stored, five_past(SERIES, "E")) == stored
 
 
-def test_factor_and_origin_are_reckoned_in() -> None:
+def test_factor_and_origin_are_applied() -> None:
     stored = stored_of(ten_o_clock(SERIES))
     stored["valueSampledData"].update(
         origin={"value": Decimal("32.0"), "unit": "/min", "code": "/min"},
@@ -318,7 +414,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", UNREADABLE, ids=str)
-def test_a_series_that_cannot_be_read_is_said_with_its_place(changes: dict[str, Any]) -> None:
+def test_a_series_that_cannot_be_read_is_an_error_that_names_the_observation(changes: dict[str, Any]) -> None:
     stored = stored_of(ten_o_clock(SERIES))
     stored["valueSampledData"].update(changes)
     with pytest.raises(ConversionError, match=f"Observation/{stored['id']}"):
@@ -363,7 +459,7 @@ def test_a_withdrawn_observation_is_not_revived(status: str) -> None:
         {"identifier": {"value": "1"}},
     ],
 )
-def test_an_observation_of_somebody_else_is_not_touched(name: str, reference: Any) -> None:
+def test_an_observation_of_another_patient_or_device_is_not_touched(name: str, reference: Any) -> None:
     with pytest.raises(ObservationMismatch, match=name):
         merge(stored_of(ten_o_clock(QUANTITY), **{name: reference}), five_past(QUANTITY), IDENTITY, LATER)
 
@@ -380,7 +476,7 @@ def test_references_in_every_form_are_the_same(base: str, version: str) -> None:
     assert not merge(stored, draft, IDENTITY, LATER).changed
 
 
-def test_what_is_no_observation_is_not_touched() -> None:
+def test_only_an_observation_is_merged_into() -> None:
     with pytest.raises(ObservationMismatch):
         merge({"resourceType": "OperationOutcome"}, ten_o_clock(QUANTITY), IDENTITY, LATER)
 
@@ -388,7 +484,7 @@ def test_what_is_no_observation_is_not_touched() -> None:
 @pytest.mark.parametrize(
     ("stored", "differs"), [(None, True), ({"reference": "Encounter/1"}, True), ({"reference": "Encounter/2"}, False)]
 )
-def test_the_stored_encounter_stays_and_another_one_is_told(stored: Any, differs: bool) -> None:
+def test_the_stored_encounter_stays_and_another_one_is_reported(stored: Any, differs: bool) -> None:
     observation = stored_of(ten_o_clock(QUANTITY), encounter=stored)
     merged = merge(observation, five_past(QUANTITY), ResourceIdentity("dev-1", "pat-1", "2"), LATER)
     assert merged.resource.get("encounter") == stored
@@ -403,7 +499,7 @@ def test_a_period_that_would_be_too_long_is_refused() -> None:
         merge(stored, draft_of(mapping, measured("1970-01-01T00:00:00Z", "c", hr="1")), IDENTITY, LATER)
 
 
-def test_errors_tell_nothing_of_readings() -> None:
+def test_errors_reveal_no_readings_or_patients() -> None:
     stored = stored_of(ten_o_clock({**SERIES, "unit": "bpm"}))
     with pytest.raises(UnitMismatch) as raised:
         merge(stored, five_past(SERIES, "6177"), IDENTITY, LATER)
@@ -419,10 +515,11 @@ readings = st.lists(
     max_size=12,
 )
 mappings = st.builds(
-    lambda interval, value, other: mapping_of(
-        interval, value=value, components=[component({**other, "valueName": "b"})]
+    lambda interval, options, value, other: mapping_of(
+        interval, options, value=value, components=[component({**other, "valueName": "b"})]
     ),
     st.sampled_from([-1, 0, 60, 1440]),
+    st.sampled_from([GROUPED, replace(GROUPED, effective_date_time=True)]),
     st.sampled_from(VALUES),
     st.sampled_from(VALUES),
 )
@@ -439,6 +536,38 @@ def test_merging_twice_is_merging_once(before: Any, after: Any, first: list[Any]
     )
     for draft in convert(after, group_of(*(at(time, hr=text, b=text) for time, text in second))).drafts:
         merged_once(sent(stored), draft)
+
+
+tenths = st.lists(st.tuples(st.integers(0, 9), st.from_regex(r"[0-9]{1,3}", fullmatch=True)), min_size=1, max_size=5)
+period_or_time = st.sampled_from([{}, {"effectivePeriod": None, "effectiveDateTime": moment("00.4")}])
+
+
+@given(
+    st.sampled_from([GROUPED, DATE_TIME]),
+    st.sampled_from([GROUPED, DATE_TIME]),
+    st.sampled_from([*VALUES, {**SERIES, "defaultPeriod": 200}]),
+    st.sampled_from([*VALUES, {**SERIES, "defaultPeriod": 200}]),
+    period_or_time,
+    tenths,
+    tenths,
+)
+def test_merging_twice_is_merging_once_within_a_second(
+    then: FhirOptions, now: FhirOptions, value: Any, other: Any, changes: Any, first: list[Any], second: list[Any]
+) -> None:
+    """Readings of one second meet in one Observation, whichever form of its time was in force before."""
+
+    def drafted(options: FhirOptions, series: list[Any]) -> ObservationDraft:
+        mapping = mapping_of(0, options, value=value, components=[component({**other, "valueName": "b"})])
+        measurements = [measured(moment(f"00.{tenth}"), hr=text, b=text) for tenth, text in series]
+        return fold(convert(mapping, group_of(*measurements)).drafts)
+
+    stored = stored_of(drafted(then, first), **changes)
+    draft = drafted(now, second)
+    merged = merged_once(stored, draft)
+    had, has = read_effective(stored, "stored"), read_effective(merged, "merged")
+    assert has.end == max(had.end or 0, draft.end)
+    assert ("effectivePeriod" in merged) or ("effectiveDateTime" in stored)
+    assert not {"effectivePeriod", "effectiveDateTime"} <= merged.keys()
 
 
 @given(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medtech.dotnet.decimals import NotANumber
 from medtech.errors import PeriodTooLong
-from medtech.transform.sampled_data import MAX_TEXT, Layout, build, lay_out_anew, reckon, splice
+from medtech.transform.sampled_data import MAX_TEXT, Layout, build, lay_out_anew, splice, true_values
 
 
 def test_one_sample_a_slot_from_the_start_and_the_latest_of_a_slot_stands() -> None:
@@ -25,7 +25,7 @@ def test_the_last_slot_may_be_cut_by_the_end() -> None:
     assert build([(100, "1")], Layout(100, 119, 10)) == "1 E"
 
 
-def test_new_samples_lie_over_old_ones_and_the_rest_stands() -> None:
+def test_new_samples_replace_old_ones_and_the_rest_stays() -> None:
     assert splice("1 E 3", [(110, "2"), (120, "E")], Layout(100, 149, 10)) == ("1 2 E E E", True)
 
 
@@ -48,12 +48,12 @@ def test_another_period_keeps_each_samples_time_and_the_latest_of_a_slot() -> No
     assert lay_out_anew("1 E 3", 1, 100, 20, Layout(100, 159, 10)) == "1 E E E 3 E"
 
 
-def test_the_numbers_of_one_moment_stay_together() -> None:
+def test_the_numbers_of_one_time_stay_together() -> None:
     assert lay_out_anew("1 2 E E 5 E", 2, 100, 10, Layout(90, 129, 10)) == "E E 1 2 E E 5 E"
 
 
-def test_factor_and_origin_are_reckoned_in_exactly() -> None:
-    assert reckon("1 E 2.5 U -3", Decimal("0.1"), Decimal("32")) == "32.1 E 32.25 U 31.7"
+def test_factor_and_origin_are_applied_exactly() -> None:
+    assert true_values("1 E 2.5 U -3", Decimal("0.1"), Decimal("32")) == "32.1 E 32.25 U 31.7"
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_factor_and_origin_are_reckoned_in_exactly() -> None:
         ("0.1234567890123456789012345678", "0.1", "0"),
     ],
 )
-def test_what_a_decimal_cannot_hold_is_not_reckoned(data: str, factor: str, origin: str) -> None:
+def test_what_a_decimal_cannot_hold_is_refused(data: str, factor: str, origin: str) -> None:
     with pytest.raises(NotANumber):
-        reckon(data, Decimal(factor), Decimal(origin))
+        true_values(data, Decimal(factor), Decimal(origin))
 
 
 def test_too_many_samples_are_counted_before_they_are_built() -> None:
@@ -102,7 +102,7 @@ points = st.lists(st.sampled_from(["E", "E", "E", "1", "2.5", "U", "1E"]), max_s
     st.dictionaries(st.integers(0, 14), st.sampled_from(["E", "7"]), min_size=1),
     st.sampled_from([" ", "  ", "\n"]),
 )
-def test_samples_behind_the_last_one_are_spliced_as_any_others(old: list[str], new: dict[int, str], blank: str) -> None:
+def test_samples_after_the_last_one_are_spliced_as_any_others(old: list[str], new: dict[int, str], blank: str) -> None:
     layout = Layout(0, 149, 10)
     expected = [*old, *["E"] * (15 - len(old))]
     for slot, text in new.items():

@@ -1,6 +1,7 @@
-"""`POST /api/validate`: what is asked, what is refused, what comes back."""
+"""`POST /api/validate`: what is accepted, what is refused, what is answered."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import azure.functions as func
 import pytest
 
 from medtech.mapping.device import load_device_mapping
-from medtech.mapping.fhir import load_fhir_mapping
+from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
 from medtech.storage.connection import Storage
 from medtech.validation.http import answer
@@ -35,7 +36,13 @@ def nested(depth: int) -> dict[str, Any]:
     return value
 
 
-def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json") -> tuple[int, Any]:
+def ask(
+    storage: Storage,
+    body: Any,
+    device: str = "mappings/deviceMapping.json",
+    fhir: str = "mappings/fhirDestinationMapping.json",
+    options: FhirOptions = DEFAULT_OPTIONS,
+) -> tuple[int, Any]:
     request = func.HttpRequest(
         method="POST", url="/api/validate", body=body if isinstance(body, bytes) else json.dumps(body).encode()
     )
@@ -43,7 +50,8 @@ def ask(storage: Storage, body: Any, device: str = "mappings/deviceMapping.json"
         request,
         MAX_BYTES,
         MappingStore("device", device, load_device_mapping, storage),
-        MappingStore("fhir", "mappings/fhirDestinationMapping.json", load_fhir_mapping, storage),
+        MappingStore("fhir", fhir, partial(load_fhir_mapping, options=options), storage),
+        options,
     )
     return response.status_code, json.loads(response.get_body())
 
@@ -114,7 +122,7 @@ def test_equal_findings_are_folded_with_their_count(storage: Storage) -> None:
     assert folded["deviceMessage"]["Body"] == '{"x": 0}'
 
 
-def test_without_mappings_the_apps_own_are_tried_and_their_state_is_told(storage: Storage) -> None:
+def test_without_mappings_those_in_force_are_tried_and_their_state_is_shown(storage: Storage) -> None:
     _, document = ask(storage, {"deviceMessages": MESSAGES[:1]})
     states = document["mappingsInForce"]
     assert [state["kind"] for state in states] == ["device", "fhir"]
@@ -132,7 +140,99 @@ def test_a_newer_mapping_that_was_refused_is_named_with_its_faults(storage: Stor
     assert document["deviceResults"][0]["measurements"]
 
 
-def test_storage_that_is_away_is_told_and_not_a_failure() -> None:
+TEMPERATURE = json.dumps(
+    {
+        "templateType": "CollectionFhir",
+        "template": [
+            {
+                "templateType": "CodeValueFhir",
+                "template": {
+                    "typeName": "bodyTemperature",
+                    "periodInterval": 60,
+                    "codes": [{"code": "8310-5", "system": "http://loinc.org"}],
+                    "value": {"valueType": "Quantity", "valueName": "bodyTemperature", "unit": "Cel"},
+                },
+            }
+        ],
+    }
+)
+"""A single value in an interval of an hour."""
+
+TEMPERATURES = [
+    {"deviceId": "d", "endDate": f"2026-03-02T08:{minute}:00Z", "bodyTemperature": value}
+    for minute, value in (("05", 36.6), ("20", 36.9), ("45", 37.4))
+]
+
+
+@pytest.mark.parametrize("from_store", [True, False], ids=["in force", "in the request"])
+@pytest.mark.parametrize(
+    ("options", "effective", "ids", "warned"),
+    [
+        (FhirOptions(), "effectivePeriod", 3, True),
+        (FhirOptions(effective_date_time=True), "effectiveDateTime", 3, True),
+        (FhirOptions(group_single_values=True), "effectivePeriod", 1, False),
+    ],
+    ids=["default", "dateTime", "group"],
+)
+def test_three_temperatures_of_an_hour_are_what_the_settings_make_of_them(
+    storage: Storage, tmp_path: Path, from_store: bool, options: FhirOptions, effective: str, ids: int, warned: bool
+) -> None:
+    (tmp_path / "fhir.json").write_text(TEMPERATURE)
+    asked = {} if from_store else {"deviceMapping": DEVICE, "fhirMapping": TEMPERATURE}
+    _, document = ask(
+        storage, {**asked, "deviceMessages": TEMPERATURES}, fhir=str(tmp_path / "fhir.json"), options=options
+    )
+    shown = [result["observations"] for result in document["deviceResults"]]
+    assert [len(observations) for observations in shown] == [1, 1, 1]
+    observations = [observation for [observation] in shown]
+    assert [each["valueQuantity"]["value"] for each in observations] == [36.6, 36.9, 37.4]
+    assert len({each["id"] for each in observations}) == ids
+    assert all(effective in each for each in observations)
+    warnings = [each["message"] for each in document["templateResult"]["findings"] if each["level"] == "warning"]
+    assert any("'periodInterval' of the type 'bodyTemperature' has no effect" in each for each in warnings) is warned
+
+
+def _resource(name: str, mapping: str) -> dict[str, Any]:
+    return {"type": "Microsoft.HealthcareApis/workspaces", "properties": {name: {"content": json.loads(mapping)}}}
+
+
+def test_mappings_may_be_what_the_resource_manager_hands_out(storage: Storage, tmp_path: Path) -> None:
+    resources = _resource("deviceMapping", DEVICE), _resource("fhirMapping", FHIR)
+    paths = tmp_path / "iotconnector.json", tmp_path / "fhirdestination.json"
+    for path, resource in zip(paths, resources, strict=True):
+        path.write_text(json.dumps(resource))
+    asked = {"deviceMapping": resources[0], "fhirMapping": json.dumps(resources[1]), "deviceMessages": MESSAGES}
+    _, of_request = ask(storage, asked)
+    _, of_stores = ask(storage, {"deviceMessages": MESSAGES}, *map(str, paths))
+    _, plain = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    for document in (of_request, of_stores):
+        assert document["templateResult"] == {"findings": []}
+        assert _observations(document) == _observations(plain)
+
+
+def _observations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**observation, "issued": ""} for result in document["deviceResults"] for observation in result["observations"]
+    ]
+
+
+def test_a_fault_in_a_resource_is_named_at_its_line(storage: Storage) -> None:
+    text = json.dumps(_resource("deviceMapping", DEVICE), indent=2).replace('"timestampExpression"', '"timeExpression"')
+    _, document = ask(storage, {"deviceMapping": text})
+    lines = text.splitlines()
+    places = [each["line"] for each in document["templateResult"]["findings"]]
+    assert any('"timeExpression"' in lines[line - 1] for line in places)
+
+
+def test_resources_in_the_wrong_place_are_one_error_each(storage: Storage) -> None:
+    swapped = {"deviceMapping": _resource("fhirMapping", FHIR), "fhirMapping": _resource("deviceMapping", DEVICE)}
+    _, document = ask(storage, swapped)
+    findings = document["templateResult"]["findings"]
+    assert [each["stage"] for each in findings] == ["Normalization", "FHIRConversion"]
+    assert all("is the other mapping" in each["message"] and each["line"] > 0 for each in findings)
+
+
+def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
     [port] = free_ports(1)
     nowhere = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:{port}/a;"
     away = Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": nowhere})
@@ -149,29 +249,29 @@ def test_storage_that_is_away_is_told_and_not_a_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "words"),
     [
-        (b"", 400, "no JSON"),
-        (b"{", 400, "no JSON"),
-        (b"\xff\xfe\x00", 400, "no JSON"),
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b"\xff\xfe\x00", 400, "not JSON"),
         (b"[" * 100_000, 413, "VALIDATE_MAX_BYTES"),
-        (b"[" * 60_000, 400, "no JSON"),
-        (b"[]", 400, "no JSON object"),
+        (b"[" * 60_000, 400, "not JSON"),
+        (b"[]", 400, "not a JSON object"),
         ({"deviceMaping": ""}, 400, "deviceMaping"),
         ({"deviceMapping": 1}, 400, "deviceMapping"),
         ({"deviceMessages": {}}, 400, "deviceMessages"),
         ({"deviceMessages": [{"Body": 1, "Properties": []}]}, 400, "Message 0"),
-        ({"deviceMessages": [{"Body": 1, "Properties": {"n": 10**30}}]}, 400, "'Properties' holds what no event does"),
+        ({"deviceMessages": [{"Body": 1, "Properties": {"n": 10**30}}]}, 400, "'Properties' holds what no event can"),
         ({"deviceMessages": [{"Body": 1, "SystemProperties": {"n": "\ud800"}}]}, 400, "'SystemProperties' holds"),
         ({"deviceMessages": [{"Body": 1, "Properties": nested(250)}]}, 400, "'Properties' holds"),
-        ({"\ud800": 1}, 400, "'\\ud800' is no property"),
+        ({"\ud800": 1}, 400, "'\\ud800' is not a property"),
         ({"aggregate": "yes"}, 400, "aggregate"),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong(storage: Storage, body: Any, status: int, told: str) -> None:
+def test_a_bad_request_is_answered_with_what_is_wrong(storage: Storage, body: Any, status: int, words: str) -> None:
     answered, document = ask(storage, body)
     assert answered == status
-    assert told in document["error"]
+    assert words in document["error"]
 
 
 @pytest.mark.parametrize("body", ["", " ", "{", "\ud800", "[" * 50_000, "\x00", "1 2", "NaN"])

@@ -1,10 +1,9 @@
 """One measurement group to its Observations."""
 
 from medtech.errors import MappingInvalid
-from medtech.mapping.fhir import load_fhir_mapping
 from medtech.transform.observation import convert
 from tests.conformance.compare import difference
-from tests.conformance.observations import described, group_of, mapping_text
+from tests.conformance.observations import described, fhir_mapping_of, group_of
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error"})
@@ -13,7 +12,7 @@ NOT_COMPARED = frozenset({"error"})
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     try:
-        mapping = load_fhir_mapping(mapping_text(vector["mapping"]))
+        mapping = fhir_mapping_of(vector["mapping"])
     except MappingInvalid as error:
         return None if "error" in expected else f"mapping refused: {error}"
     drafts, failures = convert(mapping, group_of(vector["group"]))

@@ -1,4 +1,4 @@
-"""JMESPath on a document: the tokens it selects, and what it gives where one value is needed."""
+"""JMESPath on a document: the tokens it selects, and its result where one value is needed."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def check(vector: Vector) -> str | None:
     except (ExpressionInvalid, ExpressionFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
-        return "answered where an error is expected"
+        return "a result where an error is expected"
     found = difference([parse_exact(text) for text in expected["tokens"]], [_exact(token) for token in tokens])
     return found or _single_difference(expected, expression, document)
 
@@ -32,10 +32,11 @@ def _single_difference(expected: dict[str, Any], expression: Expression, documen
     except ExpressionFailed as error:
         return None if "singleError" in expected else f"as one value failed: {error}"
     if "singleError" in expected:
-        return "as one value answered where an error is expected"
+        return "as one value a result where an error is expected"
     wanted = expected["single"]
     return difference(None if wanted is None else parse_exact(wanted), _exact(single), "$.single")
 
 
 def _exact(token: Any) -> Any:
-    return parse_exact(json_text(token))
+    """Half a surrogate pair is U+FFFD once it is written, as the vectors are."""
+    return parse_exact(json_text(token).encode("utf-16", "surrogatepass").decode("utf-16", "replace"))

@@ -8,6 +8,7 @@ from tests.conformance.compare import difference, parse_exact
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error"})
+JSON_TEXTS = frozenset({"tokens"})
 
 
 def check(vector: Vector) -> str | None:
@@ -17,6 +18,6 @@ def check(vector: Vector) -> str | None:
     except (PathInvalid, PathFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
-        return f"answered where {expected['error']['chain'][-1]} is expected"
+        return f"tokens where {expected['error']['chain'][-1]} is expected"
     wanted = [parse_exact(text) for text in expected["tokens"]]
     return difference(wanted, [parse_exact(json_text(token)) for token in tokens], "$.tokens")

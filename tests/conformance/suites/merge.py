@@ -3,12 +3,11 @@
 from typing import Any
 
 from medtech.errors import MedTechError
-from medtech.mapping.fhir import load_fhir_mapping
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.merge import merge
 from medtech.transform.observation import ObservationDraft, convert, create
 from tests.conformance.compare import difference
-from tests.conformance.observations import IDENTITY, group_of, mapping_text, written
+from tests.conformance.observations import IDENTITY, fhir_mapping_of, group_of, written
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"error"})
@@ -36,7 +35,7 @@ def _merge(vector: Vector) -> dict[str, Any]:
 
 def _drafts(mapping: dict[str, Any], group: dict[str, Any]) -> list[ObservationDraft]:
     """Raises the first error of the mapping or of the group."""
-    drafts, failures = convert(load_fhir_mapping(mapping_text(mapping)), group_of(group))
+    drafts, failures = convert(fhir_mapping_of(mapping), group_of(group))
     if failures:
         raise failures[0].error
     return drafts

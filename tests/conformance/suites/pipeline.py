@@ -5,11 +5,10 @@ from typing import Any
 from medtech.errors import MedTechError
 from medtech.group.groups import group_measurements
 from medtech.mapping.device import load_device_mapping
-from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup
 from medtech.transform.observation import convert
 from tests.conformance.compare import difference
-from tests.conformance.observations import described, described_measurement, mapping_text, ticks_of
+from tests.conformance.observations import described, described_measurement, fhir_mapping_of, mapping_text, ticks_of
 from tests.conformance.vectors import Vector
 
 NOT_ORDERED = frozenset({"observations"})
@@ -18,7 +17,7 @@ NOT_ORDERED = frozenset({"observations"})
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     device = load_device_mapping(mapping_text(vector["device"]))
-    fhir = load_fhir_mapping(mapping_text(vector["fhir"]))
+    fhir = fhir_mapping_of(vector["fhir"])
     measurements: list[Measurement] = []
     failures: list[int] = []
     for index, event in enumerate(vector["events"]):

@@ -9,21 +9,19 @@ from medtech.model import DeviceEvent
 from medtech.validation.finding import Finding, Level
 from medtech.validation.validator import DeviceResult, read_mappings, try_messages
 from tests.conformance.compare import difference
-from tests.conformance.observations import described_measurement, written
+from tests.conformance.observations import OPTIONS, described_measurement, written
 from tests.conformance.vectors import Vector
 
 NOT_COMPARED = frozenset({"message", "position"})
 
-_LEVELS = {"WARN": Level.WARNING, "ERROR": Level.ERROR}
-_STAGES = {"NORMALIZATION": Stage.NORMALIZATION, "FHIRTRANSFORMATION": Stage.FHIR_CONVERSION}
-
-Noted = tuple[Level, Stage, int]
+_LEVELS = {Level.WARNING: "WARN", Level.ERROR: "ERROR"}
+_CATEGORIES = {Stage.NORMALIZATION: "NORMALIZATION", Stage.FHIR_CONVERSION: "FHIRTRANSFORMATION"}
 
 
 def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     events = [_event(event, number) for number, event in enumerate(vector["events"] or [])]
-    mappings = read_mappings(vector["device"], vector["fhir"])
+    mappings = read_mappings(vector["device"], vector["fhir"], OPTIONS)
     results = try_messages(mappings, events, aggregate=vector["aggregate"], issued=0)
     if found := _unlike(expected["template"], mappings.findings, "$.template"):
         return found
@@ -41,9 +39,9 @@ def check(vector: Vector) -> str | None:
 
 def _unlike(expected: list[dict[str, Any]], findings: Iterable[Finding], path: str) -> str | None:
     """Every finding of the reference is among ours; what we find beyond them are warnings."""
-    wanted = Counter((_LEVELS[each["level"]], _STAGES[each["category"]], each["line"]) for each in expected)
-    ours: Counter[Noted] = Counter((each.level, each.stage, each.line) for each in findings)
-    beyond = [noted for noted in (ours - wanted) if noted[0] is Level.ERROR]
+    wanted = Counter((each["level"], each["category"], each["line"]) for each in expected)
+    ours = Counter((_LEVELS[each.level], _CATEGORIES[each.stage], each.line) for each in findings)
+    beyond = [noted for noted in (ours - wanted) if noted[0] == "ERROR"]
     missing = wanted - ours
     return f"{path}: missing {list(missing)}, not expected {beyond}" if missing or beyond else None
 

@@ -1,7 +1,7 @@
 """An app that the tests of the local host drive.
 
-What a function was given goes to files of the folder in the setting OBSERVED, one JSON line each; what it does is
-said by files there that a test makes: `fail` (raise while the file is there), `hold` (wait until it is gone).
+Each function records what it was given, one JSON line a call, in a file of the folder in the setting OBSERVED. Files
+that a test creates there say what it does: `fail` (raise while the file is there), `hold` (wait until it is gone).
 """
 
 import json
