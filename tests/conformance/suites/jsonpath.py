@@ -1,4 +1,4 @@
-"""JSONPath on a document: the tokens it selects, in order, or that it is refused."""
+"""JSONPath on a document: the tokens that it selects, in order, or that it is refused."""
 
 from medtech.dotnet.json_body import parse_body
 from medtech.dotnet.tokens import json_text
@@ -17,6 +17,6 @@ def check(vector: Vector) -> str | None:
     except (PathInvalid, PathFailed) as error:
         return None if "error" in expected else f"failed: {error}"
     if "error" in expected:
-        return f"answered where {expected['error']['chain'][-1]} is expected"
+        return f"found tokens where {expected['error']['chain'][-1]} is expected"
     wanted = [parse_exact(text) for text in expected["tokens"]]
     return difference(wanted, [parse_exact(json_text(token)) for token in tokens], "$.tokens")
