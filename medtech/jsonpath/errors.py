@@ -14,4 +14,4 @@ class PathInvalid(ValueError):
 
 
 class PathFailed(ValueError):
-    """A path that a document made fail. The message never holds a value of the document: it goes to logs."""
+    """A path that fails on a document. The message never holds a value of the document, because it goes to logs."""

@@ -1,10 +1,10 @@
 """JSONPath in Json.NET's dialect, compiled to closures.
 
-A path is parsed once, when its mapping is loaded (`compile_path`), and then only run. Its tree stays readable
+A path is parsed once, when its mapping is loaded (`compile_path`), and then only run. Its tree can still be read
 (`Path.steps`), so that a caller can turn paths of plain names into look-ups (`Path.names`) and let all templates
 whose match is `$..[?(condition)]` share one walk of the document (`Path.deep_condition`, `walk`).
 
-Order of results is the document's: a token before what is below it, properties as they stand in the text.
+Results are in the order of the document: a token before what is below it, properties as they stand in the text.
 """
 
 from collections import Counter
@@ -43,8 +43,8 @@ Predicate = Callable[[Any, Any], bool]
 class Path:
     """A compiled path.
 
-    `names` are its property names from the root when it is nothing but names (`$.Body.deviceId`), else None.
-    `deep_condition` is its condition when it is exactly `$..[?(condition)]`, else None.
+    `names` are its property names from the root if it has only names (`$.Body.deviceId`), else None.
+    `deep_condition` is its condition if it is exactly `$..[?(condition)]`, else None.
     """
 
     __slots__ = ("_further_name", "_hides_properties", "_run", "deep_condition", "names", "steps")
@@ -65,7 +65,7 @@ class Path:
 
         `further` is the value of the further name, if the path was compiled with one; `document` is then an object.
         """
-        # The document itself is shared, not copied: only its few outermost entries are.
+        # Only the few outermost entries are copied; what is below them is shared.
         root = document if self._further_name is None else {**document, self._further_name: further}
         found = self._run([root], root)
         if self._hides_properties:
@@ -82,7 +82,7 @@ class Path:
 def compile_path(text: str, further_name: str | None = None) -> Path:
     """A path; raises PathInvalid with the position of what is wrong.
 
-    `further_name` is one that the root has after those of the document; each `find` gives its value.
+    `further_name` is a name that the root has after those of the document; each `find` is given its value.
     """
     return Path(parse_path(text), further_name)
 

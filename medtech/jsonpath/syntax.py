@@ -1,10 +1,10 @@
 """The syntax of Json.NET's JSONPath: text to tree, and tree to text.
 
-The dialect is what Json.NET's hand-written parser takes, so this is one too: which odd texts are paths and which are
-refused follows from how that parser goes through them, character by character, and no grammar says it as shortly.
-Where it is lenient (`(0)` for `[0]`, a name in quotes that starts with any character after a comma, a slice with more
-than two colons, two comparisons with nothing between them, of which the second counts) a mapping that worked in the
-service has to go on working.
+The dialect is whatever Json.NET's hand-written parser takes, so this parser is hand-written too: which odd texts are
+paths and which are refused follows from how that one goes through them, character by character, and no grammar would
+say it more briefly. Where it is lenient (`(0)` for `[0]`, any character as the opening quote of a name after a comma,
+a slice with more than two colons, two comparisons with nothing between them, of which the second counts) this one is
+lenient too: a mapping that worked in the service has to keep working.
 
     path       = ["$"] *step
     step       = ".name" / "['name']" / "['a','b']" / ".*" / "[*]" / "[0]" / "[0,2]" / "[1:5:2]" / "[?(condition)]"
@@ -45,7 +45,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Several properties: of one object in the order named here, with `deep` in the order of the document."""
+    """Several properties: of one object in the order of `names`, with `deep` in the order of the document."""
 
     names: tuple[str, ...]
     deep: bool
@@ -103,7 +103,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Children that meet a condition, or with `deep` the token itself and everything below it that does."""
+    """The children that meet a condition, or with `deep` the token itself and everything below it that does."""
 
     condition: "Condition"
     deep: bool
@@ -196,11 +196,11 @@ class _Parser:
         if self._at == len(text) or text == "$":
             return ()
         if text[self._at] == "$" and text[self._at + 1 : self._at + 2] in (".", "["):
-            # `$Body` is a property of that name; a blank in front of a name belongs to the name.
+            # `$Body` is a property of that name; a blank before a name belongs to the name.
             self._at += 1
             start = self._at
         elif text[self._at :] == "$":
-            raise self._invalid("the path ends behind $: remove the blank in front of it")
+            raise self._invalid("the path ends after $: remove the blank before it")
         steps = self._steps(start, in_query=False)
         self._skip_blanks()
         if self._at < len(text):
@@ -208,7 +208,7 @@ class _Parser:
         return steps
 
     def _steps(self, start: int, *, in_query: bool) -> tuple[Step, ...]:
-        """Steps up to a closing bracket, a blank or (in a condition) an operator; `start` is where a name began."""
+        """Steps up to a closing bracket, a blank or (in a condition) an operator; the first name begins at `start`."""
         text = self._text
         steps: list[Step] = []
         deep = after_index = after_dot = False
@@ -243,7 +243,7 @@ class _Parser:
         if self._at > start:
             steps.append(_named(text[start : self._at].rstrip(), deep=deep))
         elif after_dot and (in_query or self._at == len(text)):
-            raise self._invalid("a name is missing behind the dot")
+            raise self._invalid("a name is missing after the dot")
         return tuple(steps)
 
     def _bracket(self, closing: str, *, deep: bool) -> Step:
@@ -262,7 +262,7 @@ class _Parser:
     def _quoted_names(self, closing: str, *, deep: bool) -> Step:
         names: list[str] = []
         while True:
-            # The service does not look at what opens a name behind a comma, and neither does this.
+            # The service does not look at what opens a name after a comma, and neither does this.
             names.append(self._string())
             self._skip_blanks()
             character = self._peek("the bracket is not closed")
@@ -318,7 +318,7 @@ class _Parser:
             return Indexes((*indexes, last)) if indexes else Index(last)
         if len(bounds) == 1:
             return Slice(bounds[0], last, None)
-        # Each number behind the second colon replaces the step.
+        # Each number after the second colon replaces the step.
         step = next((number for number in (last, *reversed(bounds[2:])) if number is not None), None)
         if step == 0:
             raise self._invalid("the step of a slice cannot be 0")
@@ -327,7 +327,7 @@ class _Parser:
     def _filter(self, closing: str, *, deep: bool) -> Filter:
         self._at += 1
         if self._peek("the bracket is not closed") != "(":
-            raise self._invalid("( is missing behind ?")
+            raise self._invalid("( is missing after ?")
         self._at += 1
         self._enter()
         condition = self._condition()
@@ -336,11 +336,11 @@ class _Parser:
         self._peek("the bracket is not closed")
         self._skip_blanks()
         if self._peek("the bracket is not closed") != closing:
-            raise self._invalid(f"{self._seen()} is not expected behind a condition")
+            raise self._invalid(f"{self._seen()} is not expected after a condition")
         return Filter(condition, deep)
 
     def _condition(self) -> Condition:
-        """Up to its closing parenthesis. A change between && and || opens a group that reaches to the end."""
+        """Up to the closing parenthesis. A change between && and || opens a group that reaches to the end."""
         groups: list[tuple[str, list[Condition]]] = []
         while True:
             condition = self._comparison()
@@ -348,10 +348,10 @@ class _Parser:
             if character == ")":
                 break
             if character != "&" and character != "|":
-                continue  # the service forgets a comparison that nothing joins to the next one
+                continue  # the service forgets a comparison that nothing joins to the next
             operator = character * 2
             if not self._text.startswith(operator, self._at):
-                raise self._invalid(f"{character} is no operator: write {operator}")
+                raise self._invalid(f"{character} is not an operator: write {operator}")
             self._at += 2
             self._peek("the condition is not closed")
             if not groups or groups[-1][0] != operator:
@@ -369,7 +369,7 @@ class _Parser:
             return Exists(left)
         operator = next((symbol for symbol in _OPERATORS if self._text.startswith(symbol, self._at)), None)
         if operator is None:
-            raise self._invalid(f"{self._seen()} is no comparison")
+            raise self._invalid(f"{self._seen()} is not a comparison")
         self._at += len(operator)
         self._skip_blanks()
         start = self._at
@@ -404,10 +404,10 @@ class _Parser:
             if text.startswith(word, self._at):
                 self._at += len(word)
                 return Literal(constant, word)
-        raise self._invalid(f"{self._seen()} is not expected in a condition: @, $, a constant or 'text' is")
+        raise self._invalid(f"{self._seen()} is not expected in a condition: write @, $, a constant or 'text'")
 
     def _number(self) -> Literal:
-        # A number ends at a blank or a parenthesis only: `1&&` is none, in the service either.
+        # Only a blank or a parenthesis ends a number: `1&&` is not one, nor is it in the service.
         start = self._at
         while self._at < len(self._text) and self._text[self._at] not in " )":
             self._at += 1
@@ -416,7 +416,7 @@ class _Parser:
         value = parse_double(written) if any(mark in written for mark in ".eE") else parse_int64(written)
         if value is None:
             self._at = start
-            raise self._invalid("a number is malformed, too long, or lacks a blank behind it")
+            raise self._invalid("a number is malformed, too long, or lacks a blank after it")
         return Literal(value, written)
 
     def _regular_expression(self) -> Literal:
@@ -441,7 +441,7 @@ class _Parser:
             raise self._invalid(error.message) from None
 
     def _string(self) -> str:
-        """From an opening quote to behind the closing one; with backslash escapes."""
+        """The text from an opening quote to the closing one, which is passed; with backslash escapes."""
         text = self._text
         start = self._at
         self._at += 1
@@ -466,7 +466,7 @@ class _Parser:
         number = parse_int64(written)
         if number is None or number not in _INT32:
             self._at = start
-            raise self._invalid("an index is no integer of 32 bits")
+            raise self._invalid("an index is not an integer of 32 bits")
         return number
 
     def _enter(self) -> None:
@@ -479,7 +479,7 @@ class _Parser:
             self._at += 1
 
     def _peek(self, otherwise: str) -> str:
-        """The character here; at the end of the text an error that says `otherwise`."""
+        """The character here; raises PathInvalid, which says `otherwise`, at the end of the text."""
         if self._at >= len(self._text):
             raise self._invalid(otherwise)
         return self._text[self._at]
@@ -500,5 +500,5 @@ def _named(name: str, *, deep: bool) -> Step:
 
 
 def steps_text(steps: tuple[Step, ...]) -> str:
-    """The path that these steps are parsed from."""
+    """The text of a path with these steps."""
     return "$" + "".join(map(str, steps))

@@ -55,16 +55,16 @@ class DeviceMapping:
             document = message_document(parsed, properties, system_properties)
         else:
             document = {"Body": parsed, "Properties": _UNREAD, "SystemProperties": _UNREAD}
-        tokens, failed = matcher.find(document)
-        found = tokens.keys() | failed.keys() if failed else tokens
-        for index in sorted(found) if len(found) > 1 else found:
-            if index in failed:
+        matches = matcher.find(document)
+        for index in sorted(matches) if len(matches) > 1 else matches:
+            found = matches[index]
+            if isinstance(found, list):
+                self._extracts[index](
+                    document, found, ingestion_time, partition, sequence_number, measurements, failures
+                )
+            else:
                 template = self.templates[index]
-                failures.append(template.failure(template.type_match, failed[index], -1))
-                continue
-            self._extracts[index](
-                document, tokens[index], ingestion_time, partition, sequence_number, measurements, failures
-            )
+                failures.append(template.failure(template.type_match, found, -1))
         # The same as the NamedTuple's constructor, in half the time.
         return tuple.__new__(Normalized, (measurements, failures))
 

@@ -7,7 +7,7 @@ from medtech.dotnet.tokens import Text
 
 
 def message_document(body: Any, properties: Mapping[str, Any], system_properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The document that device templates match: the parsed body and the metadata, whose strings stay texts."""
+    """The parsed body and the metadata; strings of the metadata are Texts, which never become dates."""
     return {
         "Body": body,
         "Properties": {name: Text(value) if type(value) is str else value for name, value in properties.items()},

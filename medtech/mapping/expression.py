@@ -1,4 +1,4 @@
-"""The two languages as a mapping uses them: what an expression sees beside the message, and how it fails on one."""
+"""The two languages as a mapping uses them: what an expression sees besides the message, and how it fails."""
 
 from typing import Final
 
@@ -17,8 +17,8 @@ class SeveralTokens(ValueError):
 
 
 INVALID: Final = (PathInvalid, ExpressionInvalid)
-"""What an expression raises that does not parse; each has a `message` and a `position`."""
+"""What is raised for an expression that does not parse; each has a `message` and a `position`."""
 
 EvaluationFailed = PathFailed | ExpressionFailed | SeveralTokens
 FAILED: Final = (PathFailed, ExpressionFailed, SeveralTokens)
-"""What an expression raises that fails on a message; none tells a value."""
+"""What is raised when an expression fails on a message; none of them names a value of it."""

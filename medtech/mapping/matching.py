@@ -10,28 +10,19 @@ below, with names and conditions bound as constants.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from medtech.jsonpath.path import Path
 from medtech.mapping.expression import FAILED, EvaluationFailed
 
+Matches = dict[int, list[Any] | EvaluationFailed]
+"""By template: the tokens found, in the order of the document, or why its type match expression fails on the message.
 
-class Matches(NamedTuple):
-    """What the templates find in a message.
-
-    `tokens` are those found, by template, in the order of the document; `failures` has the templates whose type match
-    expression fails on the message. A template that finds nothing is in neither.
-    """
-
-    tokens: dict[int, list[Any]]
-    failures: dict[int, EvaluationFailed]
-
+A template that finds nothing is left out.
+"""
 
 Condition = Callable[[Any, Any], bool]
 """(candidate, document): whether the filter takes it; raises what FAILED names."""
-
-_Tokens = dict[int, list[Any]]
-_Failures = dict[int, EvaluationFailed]
 
 _MOST_IN_A_ROW = 8
 """Up to this number, sets of names are tried one by one; more are looked up by the properties that an object has."""
@@ -95,26 +86,24 @@ class Matcher:
         return False
 
     def _find_all(self, document: dict[str, Any]) -> Matches:
-        matches = self._walk(document) if self._names else Matches({}, {})
+        matches = self._walk(document) if self._names else {}
         for search in self._searches:
             try:
                 tokens = search.find(document)
             except FAILED as error:
-                matches.failures[search.template] = error
+                matches[search.template] = error
             else:
                 if tokens:
-                    matches.tokens[search.template] = tokens
+                    matches[search.template] = tokens
         return matches
 
 
 _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 
 # Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
-# `new` makes the tuple in half the time of its own constructor.
 _WALK = """
 def walk(document):
-    tokens = {{}}
-    failures = {{}}
+    matches = {{}}
 {prepare}
     container = document
 {ask_document}
@@ -138,21 +127,19 @@ def walk(document):
             if kind is dict or kind is list:
                 put(child)
 {finish}
-    for template in failures:
-        tokens.pop(template, None)
-    return new(Matches, (tokens, failures))
+    return matches
 """
 
 
 def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[str, Any]], Matches]:
     """One walk for all `scans`, which ask for `names`."""
-    constants: dict[str, Any] = {"Matches": Matches, "new": tuple.__new__}
+    constants: dict[str, Any] = {}
     if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
         prepare, ask, finish = _ask_in_a_row(scans, constants)
     else:
         constants |= {"ask": _asker(scans), "names": names}
         prepare = ["has_none = names.isdisjoint"]
-        ask = ["if not has_none(container):", "    ask(container, document, tokens, failures)"]
+        ask = ["if not has_none(container):", "    ask(container, document, matches)"]
         finish = []
     source = _WALK.format(
         prepare=_indented(prepare, 1),
@@ -179,53 +166,54 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
             constants |= names
             alternatives.append(" and ".join(f"{constant} in container" for constant in names))
         test = " or ".join(f"({each})" for each in alternatives)
+        found = f"found_{number}"
         if scan.condition is not None:
             constants[f"holds_{number}"] = _holds(scan.template, scan.condition)
-            test = f"({test}) and holds_{number}(container, document, failures)"
+            # Only failures are in `matches` until the walk is done.
+            test = f"({test}) and TEMPLATE_{number} not in matches and holds_{number}(container, document, matches)"
+            found = f"found_{number} and TEMPLATE_{number} not in matches"
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
-        finish += [f"if found_{number}:", f"    tokens[TEMPLATE_{number}] = found_{number}"]
+        finish += [f"if {found}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
     return prepare, ask, finish
 
 
-def _holds(template: int, condition: Condition) -> Callable[[Any, Any, _Failures], bool]:
-    """The condition, false for the rest of a message on which it failed once: failing may have taken long."""
+def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Matches], bool]:
+    """The condition, with a failure put into the matches. It is then not asked again: failing may have taken long."""
 
-    def holds(candidate: Any, document: Any, failures: _Failures) -> bool:
-        if template in failures:
-            return False
+    def holds(candidate: Any, document: Any, matches: Matches) -> bool:
         try:
             return condition(candidate, document)
         except FAILED as error:
-            failures[template] = error
+            matches[template] = error
             return False
 
     return holds
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], _Tokens, _Failures], None]:
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], Matches], None]:
     """Asks only the scans that want one of the object's properties."""
-    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, _Failures], bool] | None]]] = {}
+    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, Matches], bool] | None]]] = {}
     for scan in scans:
         holds = None if scan.condition is None else _holds(scan.template, scan.condition)
         for required in scan.required:
             first = min(required)
             asked.setdefault(first, []).append((scan.template, required - {first}, holds))
 
-    def ask(candidate: dict[str, Any], document: dict[str, Any], tokens: _Tokens, failures: _Failures) -> None:
+    def ask(candidate: dict[str, Any], document: dict[str, Any], matches: Matches) -> None:
         for name in candidate:
             if name not in asked:
                 continue
             for template, others, holds in asked[name]:
                 if others and not others <= candidate.keys():
                     continue
-                found = tokens.get(template)
-                if found is not None and found[-1] is candidate:
-                    continue  # taken already, because of another of its properties
-                if holds is not None and not holds(candidate, document, failures):
+                found = matches.get(template)
+                if found is not None and (not isinstance(found, list) or found[-1] is candidate):
+                    continue  # failed, or taken already because of another of its properties
+                if holds is not None and not holds(candidate, document, matches):
                     continue
                 if found is None:
-                    tokens[template] = [candidate]
+                    matches[template] = [candidate]
                 else:
                     found.append(candidate)
 

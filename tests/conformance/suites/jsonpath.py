@@ -1,4 +1,4 @@
-"""JSONPath on a document: the tokens it selects, in order, or that it is refused."""
+"""JSONPath on a document: the tokens that it selects, in order, or that it is refused."""
 
 from medtech.dotnet.json_body import parse_body
 from medtech.dotnet.tokens import json_text

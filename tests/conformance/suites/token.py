@@ -9,7 +9,7 @@ from medtech.dotnet.tokens import NoReading, is_date, text_reading, time_reading
 from tests.conformance.compare import difference
 from tests.conformance.vectors import Vector
 
-# The reference's exceptions have no counterpart here; their presence is compared: it means that there is no reading.
+# The reference's exceptions have no counterpart here. That there is no reading is compared: the name is then absent.
 NOT_COMPARED = frozenset({"stringError", "timeError"})
 
 _TYPES = {
