@@ -10,7 +10,7 @@ from medtech.model import NormalizationFailure
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class PropertyLookup:
     """An expression that only follows property names, from the matched token or from the message document."""
 
     from_match: bool
@@ -42,7 +42,7 @@ class Field:
     """One part of a measurement."""
 
     origin: Origin
-    source: Lookup | Evaluation
+    source: PropertyLookup | Evaluation
     required: bool
 
 

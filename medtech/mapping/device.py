@@ -13,7 +13,7 @@ from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
 from medtech.mapping.matching import Matcher, Scan, Search
-from medtech.mapping.schema import DEVICE, Issues, Reading, read_collection
+from medtech.mapping.schema import DEVICE, Issues, PartialMapping, read_collection
 from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
 
@@ -77,9 +77,9 @@ def load_device_mapping(text: str) -> DeviceMapping:
     return DeviceMapping(templates)
 
 
-def read_device_templates(text: str) -> Reading[LoadedTemplate]:
+def read_device_templates(text: str) -> PartialMapping[LoadedTemplate]:
     """The templates of a device mapping that have no fault, and all faults of the mapping."""
     issues = Issues()
     containers = read_collection(text, DEVICE, issues)
     templates = [found for container in containers if (found := read_template(container, issues)) is not None]
-    return Reading(templates, issues.in_order())
+    return PartialMapping(templates, issues.in_order())

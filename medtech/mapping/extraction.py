@@ -13,7 +13,7 @@ from typing import Any
 from medtech.dotnet.text import is_blank, well_formed
 from medtech.dotnet.times import utc_ticks
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
-from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, NoValue
+from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, NoValue, PropertyLookup
 from medtech.mapping.expression import FAILED
 from medtech.model import Measurement, NormalizationFailure
 
@@ -136,7 +136,7 @@ class _Writer:
             self._each.append(f"{'' if field.required else '    '}properties.append({pairs[number]})")
         return "tuple(properties)"
 
-    def _before_or_each(self, source: Lookup | Evaluation | None) -> list[str]:
+    def _before_or_each(self, source: PropertyLookup | Evaluation | None) -> list[str]:
         """What does not depend on the match is read once, before the first match."""
         return self._before if source is None or _hoisted(source) else self._each
 
@@ -144,7 +144,7 @@ class _Writer:
         self._fields.append(field)
         return len(self._fields) - 1
 
-    def _token(self, variable: str, source: Lookup | Evaluation) -> list[str]:
+    def _token(self, variable: str, source: PropertyLookup | Evaluation) -> list[str]:
         """Fragments that leave the source's token in `variable`, or None."""
         if isinstance(source, Evaluation):
             return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, token)"]
@@ -176,8 +176,8 @@ _FAIL_ALL = [
 ]
 
 
-def _hoisted(source: Lookup | Evaluation) -> bool:
-    return isinstance(source, Lookup) and not source.from_match
+def _hoisted(source: PropertyLookup | Evaluation) -> bool:
+    return isinstance(source, PropertyLookup) and not source.from_match
 
 
 def _indented(lines: list[str], depth: int) -> list[str]:

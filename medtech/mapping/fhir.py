@@ -20,7 +20,7 @@ from medtech.mapping.schema import (
     FHIR,
     Container,
     Issues,
-    Reading,
+    PartialMapping,
     Section,
     describe,
     read_collection,
@@ -159,7 +159,7 @@ def load_fhir_mapping(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Fhir
     return FhirMapping(templates)
 
 
-def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Reading[CodeValueTemplate]:
+def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> PartialMapping[CodeValueTemplate]:
     """The templates of a FHIR mapping that have no fault, and all faults of the mapping."""
     issues = Issues()
     templates: list[CodeValueTemplate] = []
@@ -178,7 +178,7 @@ def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Re
         names.add(type_name.lower())
         if template is not None and issues.count == faults_before:
             templates.append(template)
-    return Reading(templates, issues.in_order())
+    return PartialMapping(templates, issues.in_order())
 
 
 def _template_section(container: Container, issues: Issues) -> Section | None:

@@ -25,7 +25,7 @@ _SUFFIX = "template"
 Template = TypeVar("Template")
 
 
-class Reading(NamedTuple, Generic[Template]):
+class PartialMapping(NamedTuple, Generic[Template]):
     """A mapping read as far as possible: the templates without a fault, and every fault, in order of place.
 
     A mapping with any issue must not run; its templates are still good for comparing the two mappings.

@@ -12,7 +12,7 @@ from medtech.dotnet.json_reader import Node
 from medtech.dotnet.text import is_blank
 from medtech.jmespath.expression import Expression, compile_expression
 from medtech.jsonpath.path import Path, compile_path
-from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
+from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Origin, PropertyLookup
 from medtech.mapping.expression import INVALID, MATCHED_TOKEN, SeveralTokens
 from medtech.mapping.matching import Scan, Search, finder_of
 from medtech.mapping.schema import Container, Issues, Section, describe, shortened
@@ -218,18 +218,18 @@ class _TemplateReader:
             )
             return None
 
-    def _jsonpath_source(self, path: Path) -> Lookup | Evaluation:
+    def _jsonpath_source(self, path: Path) -> PropertyLookup | Evaluation:
         if path.names is not None:
-            return _document_lookup(path.names) if self._kind.on_document else Lookup(True, path.names)
+            return _document_lookup(path.names) if self._kind.on_document else PropertyLookup(True, path.names)
         find = path.find
         if self._kind.on_document:
             return Evaluation(lambda document, token: _only(find(document, token)))
         return Evaluation(lambda document, token: _only(find(token)))
 
 
-def _document_lookup(names: tuple[str, ...]) -> Lookup:
+def _document_lookup(names: tuple[str, ...]) -> PropertyLookup:
     from_match = names[:1] == (MATCHED_TOKEN,)
-    return Lookup(from_match, names[1:] if from_match else names)
+    return PropertyLookup(from_match, names[1:] if from_match else names)
 
 
 def _only(tokens: list[Any]) -> Any:
@@ -238,5 +238,5 @@ def _only(tokens: list[Any]) -> Any:
     return tokens[0] if tokens else None
 
 
-def _jmespath_source(expression: Expression) -> Lookup | Evaluation:
+def _jmespath_source(expression: Expression) -> PropertyLookup | Evaluation:
     return Evaluation(expression.single) if expression.names is None else _document_lookup(expression.names)

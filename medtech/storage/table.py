@@ -37,7 +37,7 @@ class OperationFailed(Exception):
         self.status = status
 
 
-class Outcome(NamedTuple):
+class OperationResult(NamedTuple):
     """What became of one operation: 204 with the entity's new etag, else 404, 409 or 412."""
 
     status: int
@@ -110,23 +110,25 @@ class Table:
                 raise OperationFailed(index, error.status_code) from None
         return [str(answer.get("etag", "")) for answer in answers]
 
-    def change(self, operations: Sequence[Operation]) -> list[Outcome]:
+    def change(self, operations: Sequence[Operation]) -> list[OperationResult]:
         """Does operations of one PartitionKey, in as many transactions as they need; one outcome for each.
 
         An operation that fails does not hold up its neighbours: its transaction is sent again without it.
         """
-        outcomes: dict[int, Outcome] = {}
+        results: dict[int, OperationResult] = {}
         for start in range(0, len(operations), TRANSACTION_OPERATIONS):
             pending = list(range(start, min(start + TRANSACTION_OPERATIONS, len(operations))))
             while pending:
                 try:
                     etags = self.transact([operations[index] for index in pending])
                 except OperationFailed as failed:
-                    outcomes[pending.pop(failed.index)] = Outcome(failed.status, "")
+                    results[pending.pop(failed.index)] = OperationResult(failed.status, "")
                 else:
-                    outcomes.update((index, Outcome(204, etag)) for index, etag in zip(pending, etags, strict=True))
+                    results.update(
+                        (index, OperationResult(204, etag)) for index, etag in zip(pending, etags, strict=True)
+                    )
                     break
-        return [outcomes[index] for index in range(len(operations))]
+        return [results[index] for index in range(len(operations))]
 
     def _open(self) -> TableClient:
         with self._opening:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medtech.dotnet.text import is_blank
 from medtech.dotnet.tokens import NoReading, Text, text_reading, time_reading
 from medtech.jmespath.errors import ExpressionFailed
-from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Lookup, Origin
+from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Origin, PropertyLookup
 from medtech.mapping.expression import FAILED
 from medtech.mapping.extraction import compile_extraction
 from medtech.model import Measurement, NormalizationFailure
@@ -51,10 +51,10 @@ _OBJECTS = st.dictionaries(_NAMES, _TOKENS, max_size=3)
 
 
 @st.composite
-def _sources(draw: st.DrawFn) -> Lookup | Evaluation:
+def _sources(draw: st.DrawFn) -> PropertyLookup | Evaluation:
     kind = draw(st.integers(0, 4))
     if kind < 3:
-        return Lookup(draw(st.booleans()), tuple(draw(st.lists(_NAMES, max_size=2))))
+        return PropertyLookup(draw(st.booleans()), tuple(draw(st.lists(_NAMES, max_size=2))))
     answer = draw(_TOKENS)
     return Evaluation(lambda document, token: answer) if kind == 3 else Evaluation(_fails)
 
@@ -89,7 +89,7 @@ class _Unreadable(Exception):
     pass
 
 
-def _token(source: Lookup | Evaluation, document: Any, matched: Any) -> Any:
+def _token(source: PropertyLookup | Evaluation, document: Any, matched: Any) -> Any:
     if isinstance(source, Evaluation):
         return source.evaluate(document, matched)
     token = matched if source.from_match else document
@@ -191,12 +191,12 @@ def _template(**changes: Any) -> ContentTemplate:
         "index": 3,
         "type": "heartRate",
         "type_match": Origin("typeMatchExpression", "$", 1, 1),
-        "device_id": Field(Origin("deviceIdExpression", "$.d", 4, 9), Lookup(False, ("d",)), True),
-        "time": (Field(Origin("timestampExpression", "$.t", 5, 9), Lookup(True, ("t",)), True),),
+        "device_id": Field(Origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(False, ("d",)), True),
+        "time": (Field(Origin("timestampExpression", "$.t", 5, 9), PropertyLookup(True, ("t",)), True),),
         "patient_id": None,
         "encounter_id": None,
         "correlation_id": None,
-        "values": (Field(Origin("hr", "$.v", 8, 9), Lookup(True, ("v",)), True),),
+        "values": (Field(Origin("hr", "$.v", 8, 9), PropertyLookup(True, ("v",)), True),),
     }
     return ContentTemplate(**{**fields, **changes})
 
@@ -245,8 +245,8 @@ def test_text_of_a_mapping_never_becomes_code() -> None:
     evil = "'\"\\\n__import__('os').abort()#{}%s"
     template = _template(
         type=evil,
-        device_id=Field(Origin(evil, evil, 1, 1), Lookup(False, (evil, evil)), True),
-        values=(Field(Origin(evil, evil, 1, 1), Lookup(True, (evil,)), True),),
+        device_id=Field(Origin(evil, evil, 1, 1), PropertyLookup(False, (evil, evil)), True),
+        values=(Field(Origin(evil, evil, 1, 1), PropertyLookup(True, (evil,)), True),),
     )
     tokens = [{"t": "2020-01-01T00:00:00Z", evil: "1"}]
     measurements, failures = _extracted(template, {evil: {evil: "x"}}, tokens, matches_objects=True)

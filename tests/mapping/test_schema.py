@@ -9,13 +9,13 @@ import pytest
 from medtech.errors import MappingIssue
 from medtech.mapping.device import read_device_templates
 from medtech.mapping.fhir import read_fhir_templates
-from medtech.mapping.schema import Reading
+from medtech.mapping.schema import PartialMapping
 
 
 class Kind(NamedTuple):
     """One of the two mappings, with a template that has no fault and the property whose absence is one."""
 
-    read: Callable[[str], Reading[Any]]
+    read: Callable[[str], PartialMapping[Any]]
     collection: str
     property: str
     container: dict[str, Any]
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
         template = {name: value for name, value in (self.container["template"] | changes).items() if value is not None}
         return {"templateType": self.collection, "template": [self.container | {"template": template}]}
 
-    def read_json(self, document: Any) -> Reading[Any]:
+    def read_json(self, document: Any) -> PartialMapping[Any]:
         return self.read(json.dumps(document, indent=1))
 
     def issues(self, document: Any) -> list[MappingIssue]:

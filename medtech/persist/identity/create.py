@@ -13,7 +13,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.answers import Resource, version_from
 from medtech.persist.client import FhirClient
 from medtech.persist.identity.cache import IdentityKey
-from medtech.persist.identity.lookup import Found, Lookup, encounter_of, is_absent
+from medtech.persist.identity.lookup import Found, IdentityLookup, encounter_of, is_absent
 from medtech.persist.references import Identifier, referred_id
 from medtech.persist.settle import Attempt, Failed, Stored, settle
 
@@ -27,7 +27,7 @@ class Creation:
     def __init__(
         self,
         client: FhirClient,
-        lookup: Lookup,
+        lookup: IdentityLookup,
         before_writes: Callable[[], object],
         pause: Callable[[float], object],
     ) -> None:

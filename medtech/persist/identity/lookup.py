@@ -16,7 +16,7 @@ Found = dict[Identifier, Resource | MedTechError | None]
 """What is known of each identifier: its resource, the error that stands in its place, or None: it is not there."""
 
 
-class Lookup:
+class IdentityLookup:
     """What the modes Lookup and LookupWithEncounter do, and Create begins with."""
 
     def __init__(self, client: FhirClient, device_system: str, pause: Callable[[float], object]) -> None:

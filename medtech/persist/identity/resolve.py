@@ -9,7 +9,7 @@ from medtech.persist.answers import Interaction, Verdict
 from medtech.persist.client import FhirClient
 from medtech.persist.identity.cache import IdentityCache, IdentityKey
 from medtech.persist.identity.create import Creation
-from medtech.persist.identity.lookup import Lookup, is_absent
+from medtech.persist.identity.lookup import IdentityLookup, is_absent
 from medtech.persist.patience import Patience
 from medtech.persist.references import referred_id
 from medtech.settings import ResolutionType
@@ -34,7 +34,7 @@ class IdentityResolver:
     ) -> None:
         self._client = client
         self._resolution = resolution
-        self._lookup = Lookup(client, device_system, pause)
+        self._lookup = IdentityLookup(client, device_system, pause)
         self._cache = IdentityCache(cache_seconds, clock)
         self._pause = pause
 
