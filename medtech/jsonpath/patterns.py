@@ -46,7 +46,7 @@ def compile_pattern(text: str) -> Pattern:
     flags = regex.VERSION0
     for letter, flag in (("i", regex.IGNORECASE), ("m", regex.MULTILINE), ("s", regex.DOTALL)):
         flags |= flag if letter in options else 0
-    translated = _Translator(text[:end], explicit_capture="x" in options).pattern()
+    translated = _Translator(text[:end], explicit_capture="x" in options, ignores_case="i" in options).pattern()
     try:
         # The pattern belongs to the path that holds it, not to the package's own cache.
         return regex.compile(translated, flags, cache_pattern=False)
@@ -67,6 +67,7 @@ def search(pattern: Pattern, text: str) -> bool:
 
 
 _CATEGORIES = re.compile("L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?")
+_CASED_CATEGORIES = frozenset({"Lu", "Ll", "Lt"})
 _QUANTIFIER = re.compile(r"[*+?]|\{[0-9]+(?:,[0-9]*)?\}")
 _FUZZY = re.compile(r"\{(?:,[0-9]*|[0-9]*(?:<=?[0-9]*)?[deis](?![A-Za-z])[^}]*)\}")
 _GROUP = re.compile(r"\?(?:[:=!>]|<[=!])")
@@ -92,13 +93,15 @@ _SAME_ANCHORS = frozenset("bBAG")
 class _Translator:
     """Reads a pattern by .NET's grammar and writes it for `regex`."""
 
-    def __init__(self, text: str, *, explicit_capture: bool) -> None:
+    def __init__(self, text: str, *, explicit_capture: bool, ignores_case: bool) -> None:
         self._text = text
         self._at = 1  # after the slash that opens the pattern
         self._pieces: list[str] = []
         self._explicit_capture = explicit_capture
         self._has_names = self._has_numbers = False
+        self._ignores_case = ignores_case
         self._numbered_reference: int | None = None
+        self._cased_category: int | None = None
 
     def pattern(self) -> str:
         text = self._text
@@ -117,10 +120,11 @@ class _Translator:
             else:
                 self._take(character)
         self._check_numbers()
+        self._check_categories()
         return "".join(self._pieces)
 
     def _take(self, written: str, length: int | None = None) -> None:
-        """Writes a piece and goes past what it stands for: `length` characters, or as many as it has."""
+        """Writes a piece and skips the source that it translates: `length` characters, by default its own length."""
         self._pieces.append(written)
         self._at += len(written) if length is None else length
 
@@ -142,6 +146,8 @@ class _Translator:
             if end < 0:
                 raise self._refused("the comment is not closed")
             self._at = end + 1
+            if self._would_join():
+                raise self._refused("the comment separates what would become one: write the pattern without it")
         elif text.startswith("*", inside):
             raise self._refused("(* is not .NET syntax: write (\\* if the star is meant as text")
         elif not text.startswith("?", inside):
@@ -158,17 +164,27 @@ class _Translator:
             if not _LOOK_AROUND.match(text, inside + 1):
                 raise self._refused("this condition is not supported: write (?(?=...)yes|no)")
             self._take("(?")
-        elif same := _GROUP.match(text, inside) or _OPTIONS.match(text, inside):
+        elif same := _GROUP.match(text, inside):
             self._take(f"({same[0]}")
+        elif options := _OPTIONS.match(text, inside):
+            self._ignores_case = self._ignores_case or "i" in options[0].partition("-")[0]
+            self._take(f"({options[0]}")
         else:
             raise self._unknown_group(inside)
+
+    def _would_join(self) -> bool:
+        """Whether what stands here means something else right after what is written: `a+(?#c)+`, `\\1(?#c)0`."""
+        before = self._pieces[-1] if self._pieces else ""
+        if _QUANTIFIER.match(self._text, self._at):
+            return _QUANTIFIER.fullmatch(before) is not None or before.startswith("(")
+        return before.startswith("\\") and self._text[self._at : self._at + 1].isdecimal()
 
     def _unknown_group(self, inside: int) -> PatternInvalid:
         text = self._text
         if _BALANCING_GROUP.match(text, inside):
             return self._refused("balancing groups, (?<name-other>...), are not supported: write the pattern without")
         if text[inside + 1 : inside + 2] in ("<", "'"):
-            return self._refused("a group's name must start with a letter or _")
+            return self._refused("a group's name must start with a letter or _: numbered groups are not supported")
         if _OTHER_OPTIONS.match(text, inside):
             return self._refused("of the options inside a pattern only i, m and s are supported, as (?i) or (?i-m:...)")
         return self._refused(f"({text[inside : inside + 2]} is not .NET syntax: write (?:...) or (?<name>...)")
@@ -264,6 +280,8 @@ class _Translator:
                 "write a block as a range, [\\u0370-\\u03ff]",
                 start,
             )
+        if found[1] in _CASED_CATEGORIES:
+            self._cased_category = start
         self._at = found.end()
         return f"\\{found[0]}"
 
@@ -300,6 +318,15 @@ class _Translator:
             raise self._refused(
                 "numbers of groups differ where some have names, or with the option x: refer to a group by its name",
                 self._numbered_reference,
+            )
+
+    def _check_categories(self) -> None:
+        """Without regard to case `regex` takes any letter that has a case for these; .NET goes by the category."""
+        if self._cased_category is not None and self._ignores_case:
+            raise self._refused(
+                "\\p{Lu}, \\p{Ll} and \\p{Lt} are not supported without regard to case: write \\p{L}, or the pattern "
+                "without the option i",
+                self._cased_category,
             )
 
     def _refused(self, message: str, position: int | None = None) -> PatternInvalid:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from types import MappingProxyType
+from typing import Any
 
 from medtech.dotnet.json_reader import Node
 from medtech.dotnet.text import trimmed
@@ -121,7 +122,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodeValueTemplate:
-    """What the measurements of one type become. Equal only to itself, so that it can be the key of a cache.
+    """What the measurements of one type become. Equal only to itself: the key of what is built from it.
 
     `interval` is the one applied. It is SINGLE, whatever the `written_interval` of the mapping, where single values
     have no period. `effective_date_time`: an Observation gives its time as effectiveDateTime; only if it is SINGLE.
@@ -138,9 +139,13 @@ class CodeValueTemplate:
 
 
 class FhirMapping:
-    """The templates of a mapping, found by type name without regard to case."""
+    """The templates of a mapping, found by type name without regard to case.
+
+    `patterns` is where conversion keeps what it builds from each template, so that it lives as long as the mapping.
+    """
 
     def __init__(self, templates: Iterable[CodeValueTemplate]) -> None:
+        self.patterns: dict[CodeValueTemplate, Any] = {}
         self._templates = {template.type_name.lower(): template for template in templates}
 
     @property

@@ -113,7 +113,7 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
                 stage=Stage.FHIR_CONVERSION,
             ),
         )
-    pattern = pattern_of(template)
+    pattern = pattern_of(mapping, template)
     length = pattern.length
     conversion = Conversion([], [])
     if length is None:

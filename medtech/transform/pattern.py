@@ -1,11 +1,10 @@
 """What all Observations of a FHIR template have in common, built once."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from medtech.dotnet.ticks import TICKS_PER_MINUTE
-from medtech.mapping.fhir import CodeValueTemplate, Interval
+from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Interval
 from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
 
 
@@ -49,11 +48,10 @@ class Pattern:
         self._codes: dict[str, dict[str, Any]] = {}
 
     def has_one_time(self, start: int, end: int) -> bool:
-        """Whether one time is enough for readings from `start` to `end` (ticks): only those of a single second, and not
-        if a series has samples at several times, which count from the start of a period.
+        """Whether one time is enough for single readings from `start` to `end` (ticks), which are of one second.
+
+        It is not if a series has samples at several times, because they count from the start of a period.
         """
-        if self.length != 1:
-            return False
         return all(end - start < period for _, period in self.series)
 
     def code(self, type_name: str) -> dict[str, Any]:
@@ -66,4 +64,9 @@ class Pattern:
         return code
 
 
-pattern_of = lru_cache(maxsize=4096)(Pattern)
+def pattern_of(mapping: FhirMapping, template: CodeValueTemplate) -> Pattern:
+    """The pattern of a template of the mapping: made for its first group, and gone with the mapping."""
+    pattern: Pattern | None = mapping.patterns.get(template)
+    if pattern is None:
+        pattern = mapping.patterns[template] = Pattern(template)
+    return pattern

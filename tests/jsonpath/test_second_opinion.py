@@ -23,6 +23,8 @@ from medtech.jsonpath.path import compile_path
 _NUMBERS = ("n", "m")
 _TEXTS = ("t", "two words")
 _INNER = ("a", "b", "c")
+_LISTS = ("a", "c")
+"""Which of them are arrays wherever they stand: after `[*]` a step meets the same kind of value in each element."""
 
 _integers = st.integers(-3, 3)
 _leaves = {
@@ -32,12 +34,13 @@ _leaves = {
 _objects = st.recursive(
     st.fixed_dictionaries({}, optional=_leaves),
     lambda inner: st.fixed_dictionaries(
-        {}, optional={**_leaves, **dict.fromkeys(_INNER, inner | st.lists(inner, max_size=4))}
+        {}, optional={**_leaves, "b": inner, **dict.fromkeys(_LISTS, st.lists(inner, max_size=4))}
     ),
     max_leaves=6,
 )
 _documents = st.fixed_dictionaries(
-    {"a": st.lists(_objects.filter(bool), min_size=1, max_size=4)}, optional={**_leaves, "b": _objects, "c": _objects}
+    {"a": st.lists(_objects.filter(bool), min_size=1, max_size=4)},
+    optional={**_leaves, "b": _objects, "c": st.lists(_objects)},
 )
 
 

@@ -21,7 +21,9 @@ _DOCUMENTS = st.recursive(
 @st.composite
 def _conditions(draw: st.DrawFn) -> str:
     side = draw(_NAMES).replace("'", "\\'")
-    simple = draw(st.sampled_from(["@['{}']", "@['{}'] > 0", "@['{}'].a", "@['{}','a'] == 1", "@..['{}']"]))
+    simple = draw(
+        st.sampled_from(["@['{}']", "@['{}'] > 0", "@['{}'].a", "@['{}','a'] == 1", "@['{}','a'].b", "@..['{}']"])
+    )
     first = simple.format(side)
     return f"{first} {draw(st.sampled_from(['&&', '||']))} {draw(_conditions())}" if draw(st.booleans()) else first
 
@@ -79,6 +81,12 @@ def test_more_combinations_of_names_than_are_kept(others: int) -> None:
     document = {"Body": [{"a0": 1}, {"b0": 1}, both], "Properties": {}, "SystemProperties": {}}
     matcher = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)])
     assert matcher.find(document) == {0: [both]}
+
+
+def test_names_do_not_suffice_where_more_is_asked_below_them() -> None:
+    matcher = Matcher([finder_of(0, compile_path("$..[?(@['a','b'].c)]"))])
+    found = {"b": {"c": 1}}
+    assert matcher.find({"Body": [{"a": 1}, found], "Properties": {}, "SystemProperties": {}}) == {0: [found]}
 
 
 @pytest.mark.parametrize(

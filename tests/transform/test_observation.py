@@ -300,7 +300,8 @@ def test_spellings_of_a_type_are_not_kept_without_bound() -> None:
     mapping = mapping_of(value=QUANTITY)
     template = mapping.template("heartRate")
     assert template is not None
-    pattern = pattern_of(template)
+    pattern = pattern_of(mapping, template)
+    assert pattern_of(mapping, template) is pattern
     first = pattern.code("type 0")
     assert pattern.code("type 0") is first
     for number in range(1000):
