@@ -32,7 +32,7 @@ class ObservationLookup(StrEnum):
 
 
 class SingleValuePeriod(StrEnum):
-    """Whether templates without SampledData make an Observation a reading, or one a period (`SINGLE_VALUE_PERIOD`)."""
+    """Whether templates without SampledData make one Observation per reading or per period (`SINGLE_VALUE_PERIOD`)."""
 
     INSTANT = "instant"
     GROUP = "group"

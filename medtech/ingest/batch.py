@@ -21,7 +21,7 @@ from medtech.settings import Settings
 
 
 class ErrorKind(NamedTuple):
-    """By what errors are counted."""
+    """The key under which errors are counted."""
 
     name: str
     stage: str

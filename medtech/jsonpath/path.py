@@ -4,7 +4,7 @@ A path is parsed once, when its mapping is loaded (`compile_path`), and then onl
 (`Path.steps`), so that a caller can turn paths of plain names into look-ups (`Path.names`) and let all templates
 whose match is `$..[?(condition)]` share one walk of the document (`Path.deep_condition`, `walk`).
 
-Results are in the order of the document: a token before what is below it, properties as they stand in the text.
+Results are in the order of the document: a token comes before its descendants, properties in the order of the text.
 """
 
 from collections import Counter

@@ -173,7 +173,7 @@ class Section:
         if number in members.values():
             return number
         choices = ", ".join(f"{member} ({number})" for member, number in members.items())
-        self.issues.add(node, f"'{name}' is {describe(node)}, which it cannot be. Write one of: {choices}.")
+        self.issues.add(node, f"'{name}' is {describe(node)}, which is not allowed. Write one of: {choices}.")
         return None
 
     def items(self, name: str) -> list[Node] | None:

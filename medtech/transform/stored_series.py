@@ -121,7 +121,7 @@ class StoredSeries:
     def _data(self) -> str:
         data = self._stored.get("data", "")
         if not isinstance(data, str):
-            raise self._unreadable("data that are not a text")
+            raise self._unreadable("data that is not text")
         return data
 
     def _period(self) -> int:

@@ -65,7 +65,7 @@ def compare(templates: Iterable[ContentTemplate], fhir: FhirMapping) -> list[Fin
     findings = [
         _warning(
             f"'periodInterval' of the type '{template.type_name}' has no effect: without SampledData each reading "
-            "becomes an Observation of its own. Write 0, or set SINGLE_VALUE_PERIOD=group to keep one Observation a "
+            "becomes an Observation of its own. Write 0, or set SINGLE_VALUE_PERIOD=group to keep one Observation per "
             "period with the latest reading."
         )
         for template in fhir.templates
