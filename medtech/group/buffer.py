@@ -36,12 +36,16 @@ _FIRST, _LAST = "!", "~"
 
 
 class SegmentRow(NamedTuple):
-    """A segment with the keys of the row that it goes to."""
+    """A segment with the keys of the row that it goes to; `row_prefix` is what the row keys of its batch begin with."""
 
     partition_key: str
-    row_key: str
+    row_prefix: str
     hub: str
     packed: Packed
+
+    @property
+    def row_key(self) -> str:
+        return windows.row_key(self.row_prefix, self.packed.digest)
 
 
 @dataclass(slots=True)
@@ -274,9 +278,7 @@ def segment_rows(
     for (shard, window), members in by_partition.items():
         packing = segment.pack(members, trace_context)
         key = windows.partition_key(shard, window)
-        rows.extend(
-            SegmentRow(key, windows.row_key(row_prefix, n), hub, packed) for n, packed in enumerate(packing.segments)
-        )
+        rows.extend(SegmentRow(key, row_prefix, hub, packed) for packed in packing.segments)
         too_large.extend(packing.too_large)
     return rows, too_large
 
