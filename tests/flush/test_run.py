@@ -213,6 +213,22 @@ def test_overlapping_deliveries_are_one_reading(run: Run, server: Server) -> Non
     assert run.left() == []
 
 
+@pytest.mark.parametrize("deliveries", [(4, 7), (7, 4)])
+def test_a_batch_under_two_numbers_of_shards_is_written_once(
+    run: Run, server: Server, deliveries: tuple[int, int]
+) -> None:
+    devices = [known(server) for _ in range(8)]
+    for shards in deliveries:
+        run.store([measured(of, minute, str(60 + minute)) for of in devices for minute in range(2)], shards=shards)
+    tally = run.run()
+    assert (tally.observations[SavedAs.CREATED], tally.observations[SavedAs.UPDATED]) == (len(devices), 0)
+    for of in devices:
+        [observation] = run.observations(of)
+        assert points(observation) == {0: "60", 1: "61"}
+        assert observation["meta"]["versionId"] == "1"
+    assert run.left() == []
+
+
 def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server: Server) -> None:
     of, stranger = known(server), identity()
     run.store([measured(of, 0), measured(stranger, 0)])
