@@ -156,7 +156,9 @@ def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
 def test_a_full_row_is_taken_by_the_service(buffer: Buffer) -> None:
     # Incompressible to the byte: a row right at the bound must not be refused.
     payload = b"\x01" + random.Random(1).randbytes(ROW_BYTES - 1)
-    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))])
+    buffer.store(
+        [SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))]
+    )
     [row] = _read(buffer).rows
     assert row.payload == payload
 
@@ -344,7 +346,9 @@ def test_a_row_that_an_earlier_version_wrote_is_read(buffer: Buffer, storage: St
 
 def test_a_row_that_would_fill_the_memory_is_damaged(buffer: Buffer) -> None:
     payload = b"\x01" + zlib.compress(bytes(segment.MAX_UNPACKED_BYTES + 1))
-    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))])
+    buffer.store(
+        [SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))]
+    )
     [row] = _read(buffer).rows
     assert isinstance(row.fault, BufferCorrupt)
     assert row.payload == payload

@@ -59,7 +59,7 @@ class Mapping:
                 for match, text in enumerate(body.get("values", []))
             ],
             [
-                NormalizationFailure(_ERRORS[name](f"{name}."), template, match)
+                NormalizationFailure(_ERRORS[name](f"{name}."), template, match, f"type-{template}")
                 for name, template, match in body.get("errors", [])
             ],
         )
@@ -152,9 +152,9 @@ def test_failures_of_one_event_and_error_share_a_letter(room: Room) -> None:
     assert sorted(room.letters()) == [("CorrelationIdNotDefined", 1), ("DeviceIdentityNotDefined", 1)]
     assert sum(counts.errors.values()) == 1001
     letters = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
-    assert {letter.places for letter in letters if letter} == {
-        tuple((0, match) for match in range(1000)),
-        ((1, 0),),
+    assert {letter.failures for letter in letters if letter} == {
+        (("type-0", "DeviceIdentityNotDefined."),),
+        (("type-1", "CorrelationIdNotDefined."),),
     }
 
 
@@ -203,7 +203,8 @@ def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> N
     [summary] = room.dead_letters.summaries()
     assert summary.error == "MeasurementTooLarge"
     letter = room.dead_letters.read(summary.partition_key, summary.row_key)
-    assert letter is not None and (letter.content, letter.places) == (event, ((0, 0), (0, 2)))
+    assert letter is not None and letter.content == event
+    assert [failed.type for failed in letter.failures] == ["hr"]
     assert (counts.measurements, counts.letters) == (2, 1)
 
 
