@@ -105,8 +105,9 @@ def _too_large(
         return []
     event_of = {event.sequence_number: event for event in events}
     error = MeasurementTooLarge(
-        "A measurement is larger than the buffer can hold (32 MiB, and 704 KiB when compressed; less if a gateway before "
-        "storage takes less). No FHIR server takes such an Observation; make its template extract less, then replay."
+        "A measurement is larger than the buffer can hold (32 MiB, and 704 KiB when compressed; less if a gateway "
+        "before storage takes less). No FHIR server takes such an Observation; make its template extract less, then "
+        "replay."
     )
     failures: defaultdict[int, list[NormalizationFailure]] = defaultdict(list)
     for measurement in measurements:
