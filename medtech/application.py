@@ -162,9 +162,14 @@ def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
 
 
 def flush() -> None:
-    """Writes the windows that are due to the FHIR server, then deletes the dead letters that are too old."""
-    flusher().run()
-    expiry().run(ticks.now())
+    """Writes the windows that are due to the FHIR server, then deletes the dead letters that are too old.
+
+    They go even while no flush is possible: they hold health data.
+    """
+    try:
+        flusher().run()
+    finally:
+        expiry().run(ticks.now())
 
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:

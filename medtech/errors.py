@@ -25,6 +25,7 @@
     │   └── ResourceRefused         the server refused the resource (400, 422)
     └── Unavailable *               something outside is away: the data stays where it is and is tried again
         ├── StorageUnavailable *
+        │   └── StorageRefused *    storage does not take a request as it is (400, 413)
         ├── FhirServerUnavailable *
         ├── FhirConflict            others kept changing the resource: tried again at the next flush
         └── FhirAccessDenied *      401, 403, 405, wrong address: waits until somebody fixes the setup
@@ -277,6 +278,17 @@ class Unavailable(MedTechError):
 
 class StorageUnavailable(Unavailable):
     stage = Stage.GROUPING
+
+
+class StorageRefused(StorageUnavailable):
+    """Storage refuses a request as it is, and would refuse it again: 400 or 413.
+
+    Who sent it sends less (`too_large` says that size is the reason), or leaves the data where it is.
+    """
+
+    def __init__(self, message: str, *, too_large: bool) -> None:
+        super().__init__(message)
+        self.too_large = too_large
 
 
 class FhirServerUnavailable(Unavailable):

@@ -63,11 +63,15 @@ def precedence(measurement: Measurement) -> tuple[object, ...]:
 
 
 class NormalizationFailure(NamedTuple):
-    """What gave no measurement: a message, a template on a message (`match` -1), or one match of a template."""
+    """What gave no measurement: a message, a template on a message (`match` -1), or one match of a template.
+
+    `type` is the template's; None for a message, whose `template` and `match` are -1.
+    """
 
     error: MedTechError
     template: int
     match: int
+    type: str | None = None
 
 
 class Normalized(NamedTuple):

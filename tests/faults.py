@@ -128,6 +128,11 @@ class FaultProxy:
     def rule(self, act: Act, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
         self._rules.append(Rule(act, when, times))
 
+    def refuse_over(self, limit_bytes: int, status: int, body: bytes = b"", content_type: str = "text/html") -> None:
+        """Refuse longer request bodies, as a gateway does that has a bound of its own."""
+        headers = {"Content-Type": content_type}
+        self.answer(status, body, headers, lambda request: len(request.body) > limit_bytes, times=None)
+
     def answer(
         self,
         status: int,

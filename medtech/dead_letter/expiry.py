@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from medtech.dead_letter.store import DeadLetters
-from medtech.errors import Unavailable
+from medtech.errors import Unavailable, UnexpectedFault
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Expiry:
     def run(self, now: int) -> int:
         """Returns how many letters were deleted; `now` is in ticks.
 
-        That storage is away is logged, and not raised: the next hour tries again.
+        What goes wrong is logged, and not raised: the next hour tries again.
         """
         if not self._days or self._monotonic() < self._next:
             return 0
@@ -33,6 +33,10 @@ class Expiry:
             expired = self._dead_letters.expire(now, self._days)
         except Unavailable as error:
             _log.error("Dead letters that are too old could not be deleted: %s", error.message)
+            return 0
+        except Exception as error:  # noqa: BLE001 - it must not hide what the flush before it raised
+            fault = UnexpectedFault.of(error, "deleting old dead letters", then="Report it; the next hour tries again.")
+            _log.error("%s", fault.message)
             return 0
         if expired:
             _log.warning(

@@ -1,22 +1,35 @@
 """A dead letter: what could not be processed, with its reason and origin, complete enough to be replayed.
 
-Its keys are made of the origin and the error alone. A repeated flush, or a delivery with other borders, therefore
-writes the same letter again, and no two letters share a key.
+Its keys are made of the origin, the error and, for a measurement, what it says; the order of the mapping's templates
+does not matter. A repeated flush, or a delivery with other borders, therefore writes the same letter again, and no two
+letters share a key.
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, MedTechError
-from medtech.model import DeviceEvent, Measurement
+from medtech.model import DeviceEvent, Measurement, NormalizationFailure
 from medtech.storage.payload import Codec, PayloadDamaged, PayloadTooNew
 
 # A measurement in the buffer has up to 32 MiB, which json.dumps can make three times longer; what a server said comes
 # on top.
 _CODEC = Codec(version=1, max_bytes=128 * 1024 * 1024)
+
+# A message can quote an id from the device, an outcome whatever a server says. Neither has a bound of its own.
+_MESSAGE_CHARACTERS = 2_000
+_OUTCOME_CHARACTERS = 64_000
+
+# A key takes 1 KiB. That of a row that somebody else wrote can alone be as long.
+_ROW_KEY_CHARACTERS = 200
+_DIGEST_DIGITS = 32
+# What these number changes with the order of the mapping's templates.
+_PLACE = ("template", "match")
 
 
 class Kind(StrEnum):
@@ -27,11 +40,18 @@ class Kind(StrEnum):
     ROW = "row"
 
 
+class FailedType(NamedTuple):
+    """A type of which a message gave no measurement, and why; None is the message as a whole."""
+
+    type: str | None
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """One dead letter. `message` may go to a log; `outcome` (what a server said) and `content` may not.
 
-    `places` are the (template, match) pairs that failed with this error; -1 where there is none.
+    `failures` are what failed of an event with this error, each type and message once; other letters have none.
     """
 
     kind: Kind
@@ -43,32 +63,38 @@ class Letter:
     severity: str
     message: str
     outcome: str | None
-    places: tuple[tuple[int, int], ...]
+    failures: tuple[FailedType, ...]
     hub: str
     content: DeviceEvent | Measurement | bytes
 
 
-def of_event(event: DeviceEvent, error: MedTechError, places: tuple[tuple[int, int], ...] = ((-1, -1),)) -> Letter:
-    """The letter of a message. All places of one error share it, under the key of the first: a message with a
+def of_event(event: DeviceEvent, failures: Sequence[NormalizationFailure]) -> Letter:
+    """The letter of a message; `failures` have one stage and error name. They share the letter: a message with a
     thousand bad readings is kept once, not a thousand times."""
-    partition_key, row_key = _keys(
-        event.hub, event.partition, event.sequence_number, event.enqueued_time, places[0], error
-    )
-    return _letter(Kind.EVENT, partition_key, row_key, error, places, event.hub, event)
+    error = failures[0].error
+    partition_key, row_key = _keys(event.hub, event.partition, event.sequence_number, event.enqueued_time, error)
+    failed = dict.fromkeys(FailedType(each.type, shortened(each.error.message)) for each in failures)
+    return _letter(Kind.EVENT, partition_key, row_key, error, tuple(failed), event.hub, event)
 
 
 def of_measurement(measurement: Measurement, hub: str, error: MedTechError) -> Letter:
-    """The letter of a measurement that failed after the buffer; `hub` is its row's."""
-    place = (measurement.template, measurement.match)
+    """The letter of a measurement that failed after the buffer; `hub` is its row's.
+
+    What two templates or matches of a message give alike is one letter.
+    """
     partition_key, row_key = _keys(
-        hub, measurement.partition, measurement.sequence_number, measurement.ingestion_time, place, error
+        hub, measurement.partition, measurement.sequence_number, measurement.ingestion_time, error
     )
-    return _letter(Kind.MEASUREMENT, partition_key, row_key, error, (place,), hub, measurement)
+    said = [value for name, value in zip(measurement._fields, measurement, strict=True) if name not in _PLACE]
+    return _letter(
+        Kind.MEASUREMENT, partition_key, f"{row_key}|{_digest(json.dumps(said))}", error, (), hub, measurement
+    )
 
 
 def of_row(partition_key: str, row_key: str, hub: str, window: int, payload: bytes, error: MedTechError) -> Letter:
     """The letter of a row of the buffer that cannot be unpacked, by its keys; `window` is its start in ticks."""
-    key = f"row|{partition_key}|{row_key}|{error.stage}|{error.name}"
+    name = row_key if len(row_key) <= _ROW_KEY_CHARACTERS else _digest(row_key)
+    key = f"row|{partition_key}|{name}|{error.stage}|{error.name}"
     day = ticks.format_compact(window)[:8]
     return _letter(Kind.ROW, f"{day}|{hub}|row", key, error, (), hub, payload)
 
@@ -78,7 +104,7 @@ def pack(letter: Letter) -> bytes:
 
     By the standard library's JSON, since properties of a message may hold what orjson refuses (lone surrogates).
     """
-    header: dict[str, Any] = {"outcome": letter.outcome, "places": letter.places}
+    header: dict[str, Any] = {"outcome": letter.outcome, "failures": letter.failures}
     content, raw = letter.content, b""
     if isinstance(content, DeviceEvent):
         raw = content.body
@@ -111,7 +137,7 @@ def unpack(entity: dict[str, Any], payload: bytes) -> Letter:
             severity=entity["severity"],
             message=entity["message"],
             outcome=header["outcome"],
-            places=tuple((template, match) for template, match in header["places"]),
+            failures=_failures(entity, header),
             hub=entity["hub"],
             content=_content(entity["hub"], header, raw),
         )
@@ -126,6 +152,14 @@ def unpack(entity: dict[str, Any], payload: bytes) -> Letter:
         raise BufferCorrupt("A dead letter cannot be unpacked: its content is damaged.") from None
 
 
+def _failures(entity: dict[str, Any], header: dict[str, Any]) -> tuple[FailedType, ...]:
+    if "event" not in header:
+        return ()
+    # Letters of earlier versions have template numbers instead, which today's mapping may have given to other types.
+    stored = header.get("failures", [(None, entity["message"])])
+    return tuple(FailedType(type_name, message) for type_name, message in stored)
+
+
 def _content(hub: str, header: dict[str, Any], raw: bytes) -> DeviceEvent | Measurement | bytes:
     if "event" in header:
         return DeviceEvent(body=raw, hub=hub, **header["event"])
@@ -135,13 +169,19 @@ def _content(hub: str, header: dict[str, Any], raw: bytes) -> DeviceEvent | Meas
     return raw
 
 
-def _keys(
-    hub: str, partition: str, sequence_number: int, enqueued_time: int, place: tuple[int, int], error: MedTechError
-) -> tuple[str, str]:
-    template, match = place
+def shortened(text: str, characters: int = _MESSAGE_CHARACTERS) -> str:
+    """The beginning of a text that is longer than `characters`."""
+    return text if len(text) <= characters else f"{text[:characters]}…"
+
+
+def _keys(hub: str, partition: str, sequence_number: int, enqueued_time: int, error: MedTechError) -> tuple[str, str]:
     day = ticks.format_compact(enqueued_time)[:8]
-    row_key = f"{sequence_number:019d}|{enqueued_time:019d}|{template:04d}|{match:06d}|{error.stage}|{error.name}"
+    row_key = f"{sequence_number:019d}|{enqueued_time:019d}|{error.stage}|{error.name}"
     return f"{day}|{hub}|{partition:0>4}", row_key
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def _letter(
@@ -149,7 +189,7 @@ def _letter(
     partition_key: str,
     row_key: str,
     error: MedTechError,
-    places: tuple[tuple[int, int], ...],
+    failures: tuple[FailedType, ...],
     hub: str,
     content: DeviceEvent | Measurement | bytes,
 ) -> Letter:
@@ -161,9 +201,9 @@ def _letter(
         stage=str(error.stage),
         type=str(error.type),
         severity=str(error.severity),
-        message=error.message,
-        outcome=error.outcome,
-        places=places,
+        message=shortened(error.message),
+        outcome=None if error.outcome is None else shortened(error.outcome, _OUTCOME_CHARACTERS),
+        failures=failures,
         hub=hub,
         content=content,
     )

@@ -1,7 +1,12 @@
-"""Where dead letters are kept: the table `deadletters`."""
+"""Where dead letters are kept: the table `deadletters`.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+Whatever storage answers, a letter is stored in some form: what it refuses is sent in halves, a letter that it refuses
+alone in smaller parts, and in the end without its content, so that one letter cannot hold up what comes after it.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -9,17 +14,17 @@ from typing import NamedTuple
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
 from medtech.dotnet import ticks
-from medtech.errors import BufferCorrupt, StorageUnavailable
+from medtech.errors import BufferCorrupt, StorageRefused, StorageUnavailable
 from medtech.storage.connection import Storage
-from medtech.storage.payload import ROW_BYTES, join, split
-from medtech.storage.table import TRANSACTION_OPERATIONS, Entity, Operation, OperationFailed, quoted
+from medtech.storage.payload import PROPERTY_BYTES, ROW_BYTES, join, split
+from medtech.storage.table import Entity, Operation, OperationFailed, quoted, transactions
 
 TABLE = "deadletters"
 
-# A transaction takes 4 MiB on the wire, where a payload is base64; the rest is for keys and names.
-_TRANSACTION_PAYLOAD_BYTES = 2_500_000
-# A property takes 64 KiB of UTF-16.
-_MESSAGE_CHARACTERS = 8_000
+_log = logging.getLogger(__name__)
+
+# What is left of the message of a letter that storage takes in no other form.
+_LEFT_CHARACTERS = 200
 # Two instances that write one letter at once make each other try again. More tries than this are not a coincidence.
 _TRIES = 10
 
@@ -59,15 +64,38 @@ class DeadLetters:
 
         After a failure in between, the repetition writes all of them again.
         """
+        moment = ticks.format_iso(now)
         envelopes = {
             (letter.partition_key, letter.row_key): _Envelope(letter, letters.pack(letter)) for letter in written
         }
         for _, partition in groupby(sorted(envelopes), key=itemgetter(0)):
-            for chunk in _chunks(envelopes[key] for key in partition):
-                self._store_chunk(chunk, ticks.format_iso(now))
+            of_partition = (envelopes[key] for key in partition)
+            for chunk in transactions(of_partition, lambda envelope: envelope.operation(None, moment)):
+                self._store_chunk(chunk, moment)
         return len(envelopes)
 
-    def _store_chunk(self, chunk: list["_Envelope"], now: str) -> None:
+    def _store_chunk(self, chunk: Sequence["_Envelope"], now: str) -> None:
+        try:
+            self._send(chunk, now)
+        except StorageRefused as refused:
+            if len(chunk) > 1:
+                half = len(chunk) // 2
+                self._store_chunk(chunk[:half], now)
+                self._store_chunk(chunk[half:], now)
+                return
+            smaller = chunk[0].smaller()
+            if smaller is None:
+                raise
+            if not smaller.part_bytes:
+                _log.error(
+                    "Of a dead letter (%s) of %s only the reason and the origin are kept: %s",
+                    smaller.letter.error,
+                    smaller.letter.partition_key,
+                    refused.message,
+                )
+            self._store_chunk([smaller], now)
+
+    def _send(self, chunk: Sequence["_Envelope"], now: str) -> None:
         for envelope in chunk:
             # Before the letter itself: a letter that can be seen is complete.
             for continuation in envelope.continuations():
@@ -94,27 +122,36 @@ class DeadLetters:
             yield Summary(*(entity[name] for name in _SUMMARY))
 
     def expire(self, now: int, days: int) -> int:
-        """Deletes letters last written more than `days` days before `now` (ticks); returns how many."""
+        """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
+
+        Continuations whose letter was never written, or has become shorter, go after as many days.
+        """
         oldest = now - days * ticks.TICKS_PER_DAY
         # A letter is never written before the day in its key, so later days need not be looked at.
-        condition = (
-            f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~' and last_time lt '{ticks.format_iso(oldest)}'"
-        )
-        found = list(self._table.query(condition, select=["PartitionKey", "RowKey", "entities"]))
-        return sum(map(self._delete, found))
+        condition = f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~'"
+        select = ["PartitionKey", "RowKey", "Timestamp", "last_time", "entities"]
+        deleted = 0
+        for _, partition in groupby(self._table.query(condition, select=select), key=itemgetter("PartitionKey")):
+            rows = {row["RowKey"]: row for row in partition}
+            found = {key: row for key, row in rows.items() if row.get("entities") is not None}
+            orphans = [row for key, row in rows.items() if key not in found and _is_orphan(key, found)]
+            self._table.change([_deletion(row) for row in orphans if ticks.from_datetime(row["timestamp"]) < oldest])
+            expired = [row for row in found.values() if row["last_time"] < ticks.format_iso(oldest)]
+            deleted += sum(map(self._delete, expired))
+        return deleted
 
     def _delete(self, letter: Entity) -> bool:
         """Deletes a letter with its continuations, all or none: nobody would find what is left of them."""
-        keys = {"PartitionKey": letter["PartitionKey"], "RowKey": letter["RowKey"]}
+        deletion = _deletion(letter)
         continuations = [
-            Operation("delete", keys | {"RowKey": _continuation_key(letter["RowKey"], n)})
+            Operation("delete", deletion.entity | {"RowKey": _continuation_key(letter["RowKey"], n)})
             for n in range(1, letter["entities"])
         ]
         while True:
             try:
-                self._table.transact([Operation("delete", keys, letter["etag"]), *continuations])
+                self._table.transact([deletion, *continuations])
             except OperationFailed as failed:
-                if failed.index == 0:
+                if not failed.index:
                     return False  # written again meanwhile, or deleted by another instance
                 # A continuation that is missing must not keep the rest, which is health data, for ever.
                 del continuations[failed.index - 1]
@@ -122,10 +159,16 @@ class DeadLetters:
                 return True
 
     def read(self, partition_key: str, row_key: str) -> Letter | None:
-        """A letter with its content; None if it is not there. Raises BufferCorrupt if it is damaged."""
+        """A letter with its content; None if it is not there. Raises BufferCorrupt if the content is damaged or was not
+        stored."""
         entity = self._table.get(partition_key, row_key)
         if entity is None:
             return None
+        if entity.get("entities") == 0:
+            raise BufferCorrupt(
+                "The content of a dead letter was not kept, since storage refused it. Its keys say where in the hub "
+                "the message was."
+            )
         try:
             payload = join(entity)
             for n in range(1, entity["entities"]):
@@ -137,23 +180,38 @@ class DeadLetters:
 
 
 class _Envelope(NamedTuple):
-    """A letter with its payload: as much as an entity holds goes with the letter, the rest into continuations."""
+    """A letter with its payload: the first part of it goes with the letter, the others into continuations."""
 
     letter: Letter
     payload: bytes
+    part_bytes: int = ROW_BYTES
+    """How much of the payload goes into one entity; 0: it is not kept."""
 
     @property
-    def bytes_in_letter(self) -> int:
-        return min(len(self.payload), ROW_BYTES)
+    def entities(self) -> int:
+        """How many entities the content goes into."""
+        return max(1, -(-len(self.payload) // self.part_bytes)) if self.part_bytes else 0
+
+    def smaller(self) -> "_Envelope | None":
+        """What to send when storage refuses the letter in this form; None if nothing can be left out any more."""
+        if self.part_bytes > PROPERTY_BYTES and len(self.payload) > PROPERTY_BYTES:
+            return self._replace(part_bytes=PROPERTY_BYTES)
+        if self.part_bytes:
+            # Plain characters: whatever the message quotes cannot be what storage takes offence at.
+            text = self.letter.message[:_LEFT_CHARACTERS]
+            message = "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
+            return _Envelope(replace(self.letter, message=message), b"", 0)
+        return None
 
     def continuations(self) -> Iterator[Entity]:
         """Entities without `kind`, since they are not letters of their own."""
-        for n, start in enumerate(range(ROW_BYTES, len(self.payload), ROW_BYTES), start=1):
+        for n in range(1, self.entities):
             keys = {
                 "PartitionKey": self.letter.partition_key,
                 "RowKey": _continuation_key(self.letter.row_key, n),
             }
-            yield keys | split(self.payload[start : start + ROW_BYTES])
+            start = n * self.part_bytes
+            yield keys | split(self.payload[start : start + self.part_bytes])
 
     def operation(self, stored: Entity | None, now: str) -> Operation:
         """Creates the letter, or raises the count of the one that is `stored`."""
@@ -167,31 +225,29 @@ class _Envelope(NamedTuple):
             "stage": letter.stage,
             "type": letter.type,
             "severity": letter.severity,
-            "message": letter.message[:_MESSAGE_CHARACTERS],
+            "message": letter.message,
             "count": 1,
             "last_time": now,
-            "entities": max(1, -(-len(self.payload) // ROW_BYTES)),
-            **split(self.payload[:ROW_BYTES]),
+            "entities": self.entities,
+            **split(self.payload[: self.part_bytes]),
         }
         if stored is None:
             return Operation("create", entity | {"first_time": now})
+        if not self.part_bytes:
+            # What was stored before, content and all, says more.
+            entity = {name: entity[name] for name in ("PartitionKey", "RowKey", "last_time")}
         return Operation("merge", entity | {"count": stored["count"] + 1}, stored["etag"])
 
 
-def _chunks(envelopes: Iterable[_Envelope]) -> Iterator[list[_Envelope]]:
-    """The letters, in order, in runs that one transaction takes."""
-    chunk: list[_Envelope] = []
-    size = 0
-    for envelope in envelopes:
-        if len(chunk) == TRANSACTION_OPERATIONS or (
-            chunk and size + envelope.bytes_in_letter > _TRANSACTION_PAYLOAD_BYTES
-        ):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(envelope)
-        size += envelope.bytes_in_letter
-    if chunk:
-        yield chunk
+def _deletion(row: Entity) -> Operation:
+    return Operation("delete", {name: row[name] for name in ("PartitionKey", "RowKey")}, row["etag"])
+
+
+def _is_orphan(row_key: str, found: Mapping[str, Entity]) -> bool:
+    """Whether a row is a continuation that none of the letters found would take with it."""
+    of_letter, _, n = row_key.rpartition("|")
+    letter = found.get(of_letter)
+    return n.isdigit() and (letter is None or int(n) >= letter["entities"])
 
 
 def _continuation_key(row_key: str, n: int) -> str:

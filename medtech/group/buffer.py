@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
-from medtech.errors import BufferCorrupt, MedTechError, Unavailable
+from medtech.errors import BufferCorrupt, MedTechError, StorageRefused, Unavailable
 from medtech.group import segment, windows
 from medtech.group.segment import Packed
 from medtech.model import Measurement
@@ -36,12 +36,16 @@ _FIRST, _LAST = "!", "~"
 
 
 class SegmentRow(NamedTuple):
-    """A segment with the keys of the row that it goes to."""
+    """A segment with the keys of the row that it goes to; `row_prefix` is what the row keys of its batch begin with."""
 
     partition_key: str
-    row_key: str
+    row_prefix: str
     hub: str
     packed: Packed
+
+    @property
+    def row_key(self) -> str:
+        return windows.row_key(self.row_prefix, self.packed.digest)
 
 
 @dataclass(slots=True)
@@ -90,23 +94,44 @@ class Buffer:
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="buffer")
         self._foreign_logged = False
 
-    def store(self, rows: Sequence[SegmentRow]) -> None:
+    def store(self, rows: Sequence[SegmentRow]) -> list[Measurement]:
         """Writes each row over its earlier self, side by side; returns when all are stored.
+
+        A row that storage refuses as too large is stored in halves. The measurements returned are those that it refuses
+        even alone; none, unless something before it takes less than Table storage does.
 
         When one fails, its error is raised after the others have ended: the batch comes again and writes the same rows.
         """
         if len(rows) == 1:
-            self._store_row(rows[0])
-            return
+            return self._store_row(rows[0])
         writes = [self._writers.submit(self._store_row, row) for row in rows]
         failures = [failure for write in writes if (failure := write.exception()) is not None]
         if failures:
             raise failures[0]
+        return list(chain.from_iterable(write.result() for write in writes))
 
-    def _store_row(self, row: SegmentRow) -> None:
+    def _store_row(self, row: SegmentRow) -> list[Measurement]:
         entity = _entity(row.partition_key, row.row_key, row.packed)
-        # Merged, not replaced: a redelivery must not wipe out `creates_sent`.
-        self._table.upsert({**entity, "hub": row.hub}, merge=True)
+        try:
+            # Merged, not replaced: a redelivery must not wipe out `creates_sent`.
+            self._table.upsert({**entity, "hub": row.hub}, merge=True)
+        except StorageRefused as refused:
+            if not refused.too_large:
+                raise
+            return self._store_halves(row)
+        return []
+
+    def _store_halves(self, row: SegmentRow) -> list[Measurement]:
+        trace_context, measurements = segment.unpack(row.packed.payload)
+        if len(measurements) == 1:
+            return measurements
+        half = len(measurements) // 2
+        smaller = (segment.pack(part, trace_context).segments for part in (measurements[:half], measurements[half:]))
+        return [
+            refused
+            for packed in chain.from_iterable(smaller)
+            for refused in self._store_row(row._replace(packed=packed))
+        ]
 
     def shards(self) -> list[int]:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
@@ -274,9 +299,7 @@ def segment_rows(
     for (shard, window), members in by_partition.items():
         packing = segment.pack(members, trace_context)
         key = windows.partition_key(shard, window)
-        rows.extend(
-            SegmentRow(key, windows.row_key(row_prefix, n), hub, packed) for n, packed in enumerate(packing.segments)
-        )
+        rows.extend(SegmentRow(key, row_prefix, hub, packed) for packed in packing.segments)
         too_large.extend(packing.too_large)
     return rows, too_large
 

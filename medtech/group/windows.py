@@ -1,7 +1,7 @@
 """Windows, shards and the keys of the buffer's rows.
 
-All of them are functions of the events alone: the same batch, delivered again to whatever instance, makes the same keys
-and so overwrites itself.
+All of them are functions of the events, the mapping and the number of shards: the same batch, delivered again to an
+instance that works by the same ones, makes the same keys and so overwrites itself.
 """
 
 import re
@@ -55,12 +55,15 @@ def parse_partition_key(key: str) -> tuple[int, int] | None:
 def event_row_prefix(*, hub: str, partition: str, first_sequence: int, last_sequence: int, first_enqueued: int) -> str:
     """What the row keys of a batch begin with. A recreated hub differs from the old one in the enqueued time (ticks).
 
-    The borders of the batch are part of the key: a shorter or longer redelivery is a row of its own and cannot
-    overwrite events that it does not hold.
+    The borders of the batch are part of the key: a shorter or longer redelivery is a row of its own.
     """
     return f"e|{hub}|{partition:0>4}|{first_sequence:019d}|{last_sequence:019d}|{first_enqueued:019d}"
 
 
-def row_key(prefix: str, segment: int) -> str:
-    """The key of the n-th segment that a batch has in a (window, shard)."""
-    return f"{prefix}|{segment:04d}"
+def row_key(prefix: str, digest: str) -> str:
+    """The key of a segment of a batch; `digest` is of its measurements.
+
+    Without the digest, an instance that still stores the batch under other shards or another mapping would overwrite
+    measurements that its own segment does not hold. Rows of earlier versions have the segment's number in its place.
+    """
+    return f"{prefix}|{digest}"

@@ -77,10 +77,10 @@ def process(
         shards=settings.buffer_shards,
         trace_context=trace_context,
     )
-    failed += _too_large(events, too_large)
     # The buffer first: if it fails, no letters were written whose counts the redelivery would raise.
     if rows:
-        buffer.store(rows)
+        too_large += buffer.store(rows)
+    failed += _too_large(events, too_large)
     written = [letter for event, failures in failed for letter in _letters_of(event, failures)]
     if written:
         dead_letters.store(written, clock())
@@ -105,13 +105,14 @@ def _too_large(
         return []
     event_of = {event.sequence_number: event for event in events}
     error = MeasurementTooLarge(
-        "A measurement is larger than the buffer can hold (32 MiB, and 704 KiB when compressed). No FHIR server takes "
-        "such an Observation; make its template extract less, then replay."
+        "A measurement is larger than the buffer can hold (32 MiB, and 704 KiB when compressed; less if a gateway "
+        "before storage takes less). No FHIR server takes such an Observation; make its template extract less, then "
+        "replay."
     )
     failures: defaultdict[int, list[NormalizationFailure]] = defaultdict(list)
     for measurement in measurements:
         failures[measurement.sequence_number].append(
-            NormalizationFailure(error, measurement.template, measurement.match)
+            NormalizationFailure(error, measurement.template, measurement.match, measurement.type)
         )
     return [(event_of[sequence_number], of_event) for sequence_number, of_event in failures.items()]
 
@@ -121,10 +122,7 @@ def _letters_of(event: DeviceEvent, failures: list[NormalizationFailure]) -> lis
     by_error: defaultdict[tuple[str, str], list[NormalizationFailure]] = defaultdict(list)
     for failure in failures:
         by_error[failure.error.name, failure.error.stage].append(failure)
-    return [
-        letters.of_event(event, same[0].error, tuple((failure.template, failure.match) for failure in same))
-        for same in by_error.values()
-    ]
+    return [letters.of_event(event, same) for same in by_error.values()]
 
 
 def _kind(error: MedTechError) -> ErrorKind:

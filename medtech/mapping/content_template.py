@@ -75,16 +75,17 @@ class ContentTemplate:
             if field is not None
         )
 
-    def failure(self, origin: Origin, error: Exception, match: int) -> NormalizationFailure:
+    def failure(self, origin: Origin, cause: Exception, match: int) -> NormalizationFailure:
         """The failure of a match (-1: of the template). Its text quotes the mapping, never the message."""
         text = (
-            f"Template {self.index} ('{self.type}'), '{origin.name}': {error}. It is read by "
+            f"Template {self.index} ('{self.type}'), '{origin.name}': {cause}. It is read by "
             f"{shortened(origin.expression)} (line {origin.line} of the device mapping): fix the expression, or what "
             "the device sends."
         )
-        no_device = origin is self.device_id.origin and isinstance(error, NoValue)
+        no_device = origin is self.device_id.origin and isinstance(cause, NoValue)
         kind = DeviceIdentityNotDefined if no_device else IncompatibleData
-        return NormalizationFailure(kind(text, line=origin.line, position=origin.position), self.index, match)
+        error = kind(text, line=origin.line, position=origin.position)
+        return NormalizationFailure(error, self.index, match, self.type)
 
 
 class NoValue(ValueError):

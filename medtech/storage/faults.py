@@ -6,6 +6,8 @@
 | 401, 403, or a failed sign-in                | StorageUnavailable: denied, until somebody grants the roles        |
 | `TableNotFound`, `…BeingDeleted`             | StorageUnavailable: the next call creates the table or container   |
 | 408, 429, 5xx                                | StorageUnavailable                                                 |
+| 413, or 400 with a code of `_TOO_LARGE`      | StorageRefused, too large: the caller sends less at once           |
+| any other 400                                | StorageRefused                                                     |
 | anything else (404, 409, 412 …)              | left as it is, for the caller to judge                             |
 """
 
@@ -15,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from medtech.errors import StorageUnavailable
+from medtech.errors import StorageRefused, StorageUnavailable
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
 
 _DENIED = (401, 403)
 _BUSY = (408, 429)
+# "Table Storage error codes" and "Common REST API error codes" of Azure's documentation.
+_TOO_LARGE = {"EntityTooLarge", "PropertyValueTooLarge", "RequestBodyTooLarge"}
 
 
 @contextmanager
@@ -55,6 +59,7 @@ def _code(error: AzureError) -> str:
 def _unavailable(what: str, error: AzureError) -> StorageUnavailable | None:
     """The error to raise in place of `error`; None for answers that the caller judges."""
     from azure.core.exceptions import ClientAuthenticationError, DecodeError, HttpResponseError
+    from azure.data.tables import RequestTooLargeError
 
     if not isinstance(error, HttpResponseError) or isinstance(error, DecodeError):
         return StorageUnavailable(
@@ -73,4 +78,15 @@ def _unavailable(what: str, error: AzureError) -> StorageUnavailable | None:
         )
     if status is None or status >= 500 or status in _BUSY:
         return StorageUnavailable(f"Storage ({what}) is away ({status} {code}). The app tries again.")
+    # The library raises this one for a part of a transaction, with the status of the whole.
+    if status == 413 or isinstance(error, RequestTooLargeError) or code in _TOO_LARGE:
+        return StorageRefused(
+            f"Storage ({what}) refuses a request as too large ({status} {code}). Check that no gateway or proxy before "
+            "it takes less than the 4 MiB that Table storage takes.",
+            too_large=True,
+        )
+    if status == 400:
+        return StorageRefused(
+            f"Storage ({what}) refuses a request (400 {code}). Report it; the data stays where it is.", too_large=False
+        )
     return None

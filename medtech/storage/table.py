@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from medtech.errors import StorageRefused
 from medtech.storage.faults import is_table_missing, reaching
 
 if TYPE_CHECKING:
@@ -16,7 +19,15 @@ if TYPE_CHECKING:
 TRANSACTION_OPERATIONS = 100
 """Table storage refuses a transaction of more."""
 
+TRANSACTION_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""Table storage refuses a request of more than 4 MiB; the margin is for what `wire_bytes` does not count."""
+
+# Measured: an operation's headers and address take 750 bytes without its keys.
+_PART_BYTES = 1024
+_PROPERTY_BYTES = 48
+
 Entity = dict[str, Any]
+Item = TypeVar("Item")
 
 
 class Operation(NamedTuple):
@@ -29,16 +40,20 @@ class Operation(NamedTuple):
 
 
 class OperationFailed(Exception):
-    """One operation (`index`) failed with `status` 404, 409 or 412, so the service refused the whole transaction."""
+    """One operation failed with `status` 404, 409 or 412, so the service refused the whole transaction.
 
-    def __init__(self, index: int, status: int) -> None:
+    `index` is the operation's; None if the service does not say which it was. Azure's has been seen to leave it out for
+    the first one.
+    """
+
+    def __init__(self, index: int | None, status: int) -> None:
         super().__init__(f"operation {index} failed with {status}")
         self.index = index
         self.status = status
 
 
 class OperationResult(NamedTuple):
-    """What became of one operation: 204 with the entity's new etag, else 404, 409 or 412."""
+    """What became of one operation: 204 with the entity's new etag, else 404, 409, 412, or 413 if it is too large."""
 
     status: int
     etag: str
@@ -48,6 +63,7 @@ class Table:
     """One table, created when it is missing.
 
     Whatever asks the service raises StorageUnavailable when the service is away; `query` does so while it is iterated.
+    Writes raise StorageRefused when the service would not take them at any time.
     """
 
     def __init__(self, name: str, service: Callable[[], TableServiceClient]) -> None:
@@ -78,6 +94,7 @@ class Table:
     def query(self, condition: str, *, select: Iterable[str] = (), page_size: int | None = None) -> Iterator[Entity]:
         """Entities in order of their keys, each with its etag under "etag".
 
+        If `select` is empty or names "Timestamp", the time of their last write is under "timestamp", as a datetime.
         An empty page with a continuation is not the end; the next page is asked for.
         """
         with self._reaching():
@@ -104,31 +121,36 @@ class Table:
             try:
                 answers = self._open().submit_transaction([_sdk_operation(operation) for operation in operations])
             except TableTransactionError as error:
-                index = _failed_index(error)
-                if error.status_code not in (404, 409, 412) or index is None or is_table_missing(error):
+                if error.status_code not in (404, 409, 412) or is_table_missing(error):
                     raise
+                index = 0 if len(operations) == 1 else _failed_index(error)
                 raise OperationFailed(index, error.status_code) from None
         return [str(answer.get("etag", "")) for answer in answers]
 
     def change(self, operations: Sequence[Operation]) -> list[OperationResult]:
         """Does operations of one PartitionKey, in as many transactions as they need; one outcome for each.
 
-        An operation that fails does not hold up its neighbours: its transaction is sent again without it.
+        An operation that fails does not hold up its neighbours: its transaction is sent again without it, or in halves
+        if it is too large or the service does not say which operation failed.
         """
-        results: dict[int, OperationResult] = {}
-        for start in range(0, len(operations), TRANSACTION_OPERATIONS):
-            pending = list(range(start, min(start + TRANSACTION_OPERATIONS, len(operations))))
-            while pending:
-                try:
-                    etags = self.transact([operations[index] for index in pending])
-                except OperationFailed as failed:
-                    results[pending.pop(failed.index)] = OperationResult(failed.status, "")
-                else:
-                    results.update(
-                        (index, OperationResult(204, etag)) for index, etag in zip(pending, etags, strict=True)
-                    )
-                    break
-        return [results[index] for index in range(len(operations))]
+        return list(chain.from_iterable(self._change(run) for run in transactions(operations, lambda each: each)))
+
+    def _change(self, operations: Sequence[Operation]) -> list[OperationResult]:
+        if not operations:
+            return []
+        try:
+            return [OperationResult(204, etag) for etag in self.transact(operations)]
+        except OperationFailed as failed:
+            if (index := failed.index) is not None:
+                rest = self._change([*operations[:index], *operations[index + 1 :]])
+                return [*rest[:index], OperationResult(failed.status, ""), *rest[index:]]
+        except StorageRefused as refused:
+            if not refused.too_large:
+                raise
+            if len(operations) == 1:
+                return [OperationResult(413, "")]
+        half = len(operations) // 2
+        return self._change(operations[:half]) + self._change(operations[half:])
 
     def _open(self) -> TableClient:
         with self._opening:
@@ -151,13 +173,45 @@ class Table:
                 raise
 
 
+def transactions(items: Iterable[Item], operation: Callable[[Item], Operation]) -> Iterator[list[Item]]:
+    """The items, in order, in runs whose operations one transaction takes."""
+    run: list[Item] = []
+    size = 0
+    for item in items:
+        more = wire_bytes(operation(item))
+        if len(run) == TRANSACTION_OPERATIONS or (run and size + more > TRANSACTION_BYTES):
+            yield run
+            run, size = [], 0
+        run.append(item)
+        size += more
+    if run:
+        yield run
+
+
+def wire_bytes(operation: Operation) -> int:
+    """What an operation takes of a transaction's request at most.
+
+    On the wire an entity is JSON in ASCII: a binary is base64, a character takes up to twelve bytes. The keys are in
+    the address once more, where a byte takes up to three.
+    """
+    entity = operation.entity
+    address = 3 * (len(entity["PartitionKey"].encode()) + len(entity["RowKey"].encode()))
+    return _PART_BYTES + address + sum(2 * len(name) + _value_bytes(value) for name, value in entity.items())
+
+
+def _value_bytes(value: Any) -> int:
+    if isinstance(value, bytes):
+        return _PROPERTY_BYTES + 4 * -(-len(value) // 3)
+    return _PROPERTY_BYTES + len(json.dumps(value))
+
+
 def quoted(text: str) -> str:
     """A text as a literal of a query's condition."""
     return "'{}'".format(text.replace("'", "''"))
 
 
 def _with_etag(entity: Any) -> Entity:
-    return {**entity, "etag": entity.metadata["etag"]}
+    return {**entity, "etag": entity.metadata["etag"], "timestamp": entity.metadata["timestamp"]}
 
 
 def _sdk_operation(operation: Operation) -> tuple[Any, ...]:

@@ -213,6 +213,22 @@ def test_overlapping_deliveries_are_one_reading(run: Run, server: Server) -> Non
     assert run.left() == []
 
 
+@pytest.mark.parametrize("deliveries", [(4, 7), (7, 4)])
+def test_a_batch_under_two_numbers_of_shards_is_written_once(
+    run: Run, server: Server, deliveries: tuple[int, int]
+) -> None:
+    devices = [known(server) for _ in range(8)]
+    for shards in deliveries:
+        run.store([measured(of, minute, str(60 + minute)) for of in devices for minute in range(2)], shards=shards)
+    tally = run.run()
+    assert (tally.observations[SavedAs.CREATED], tally.observations[SavedAs.UPDATED]) == (len(devices), 0)
+    for of in devices:
+        [observation] = run.observations(of)
+        assert points(observation) == {0: "60", 1: "61"}
+        assert observation["meta"]["versionId"] == "1"
+    assert run.left() == []
+
+
 def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server: Server) -> None:
     of, stranger = known(server), identity()
     run.store([measured(of, 0), measured(stranger, 0)])
@@ -221,6 +237,25 @@ def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server:
     assert tally.observations == {SavedAs.CREATED: 1}
     assert tally.errors == {("DeviceNotFound", "Normalization"): 1}
     assert run.left() == []
+
+
+def test_unknown_devices_with_endless_ids_are_buried(run: Run, server: Server) -> None:
+    """Their letters quote them, each character in six bytes: more than a transaction takes."""
+    stranger = identity()._replace(device="\u00e9" * 8_000)
+    run.store([measured(stranger, minute) for minute in range(100)])
+    tally = run.run()
+    assert (tally.letters, tally.outages) == (100, [])
+    assert run.letters() == ["DeviceNotFound"] * 100
+    assert run.left() == []
+
+
+def test_a_letter_of_a_measurement_is_the_same_under_another_order_of_templates(run: Run, server: Server) -> None:
+    stranger = identity()
+    readings = [measured(stranger, 0, type_name=name) for name in ("series", "blood pressure")]
+    for templates in ((0, 1), (1, 0)):
+        run.store([each._replace(template=index) for each, index in zip(readings, templates, strict=True)])
+        run.run()
+    assert [summary.count for summary in run.dead_letters.summaries()] == [2, 2]
 
 
 def test_a_bad_reading_is_buried_and_the_good_ones_written(run: Run, server: Server) -> None:

@@ -100,6 +100,49 @@ def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> No
     assert sorted(map(len, _read(buffer).of_row.values())) == [3, 3, 5]
 
 
+def _due(buffer: Buffer) -> set[Measurement]:
+    """What a flush would find, in whatever shard it is."""
+    return {
+        measurement
+        for shard in buffer.shards()
+        for window in buffer.due_windows(shard, _NOON + 3600 * _SECOND, 300, 15)
+        for measurement in _read(buffer, shard, window).measurements()
+    }
+
+
+@pytest.mark.parametrize(("early", "late"), [(4, 7), (7, 4)])
+@pytest.mark.parametrize("before", range(5))
+@pytest.mark.parametrize("finishes", [True, False])
+def test_an_instance_with_other_shards_takes_nothing_from_a_batch(
+    buffer: Buffer, early: int, late: int, before: int, finishes: bool
+) -> None:
+    """One is still storing a batch, or dies at it, while another stores the same batch under other shards."""
+    batch = [_measurement(n, f"device-{n}") for n in range(60)]
+    first, second = _rows(batch, shards=early), _rows(batch, shards=late)
+    buffer.store(first[:before])
+    buffer.store(second)
+    buffer.store(first[before : None if finishes else before + 1])
+    assert _due(buffer) == set(batch)
+
+
+@pytest.mark.parametrize("late", ["the older mapping", "the newer mapping"])
+def test_an_instance_with_another_mapping_takes_nothing_from_a_batch(buffer: Buffer, late: str) -> None:
+    older = [_measurement(n, f"device-{n}") for n in range(60)]
+    newer = older[:5] + [each._replace(type="pulse", template=1) for each in older]
+    deliveries = [older, newer] if late == "the newer mapping" else [newer, older]
+    for delivery in deliveries:
+        buffer.store(_rows(delivery, shards=4))
+    assert _due(buffer) == {*older, *newer}
+
+
+def test_a_batch_under_other_shards_is_stored_once_under_each(buffer: Buffer) -> None:
+    batch = [_measurement(n, f"device-{n}") for n in range(60)]
+    for shards in (4, 7, 4, 7):
+        buffer.store(_rows(batch, shards=shards))
+    rows = [row for shard in range(7) for row in _read(buffer, shard).rows]
+    assert len(rows) == 11
+
+
 def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
     noise = random.Random(1)
     batch = [_measurement(number, text=noise.randbytes(300_000).hex()) for number in range(6)]
@@ -107,13 +150,15 @@ def test_a_batch_too_large_for_a_row_goes_over_several(buffer: Buffer) -> None:
     assert len(rows) > 1
     assert max(len(row.packed.payload) for row in rows) <= ROW_BYTES
     buffer.store(rows)
-    assert _read(buffer).measurements() == batch
+    assert Counter(_read(buffer).measurements()) == Counter(batch)
 
 
 def test_a_full_row_is_taken_by_the_service(buffer: Buffer) -> None:
     # Incompressible to the byte: a row right at the bound must not be refused.
     payload = b"\x01" + random.Random(1).randbytes(ROW_BYTES - 1)
-    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1))])
+    buffer.store(
+        [SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))]
+    )
     [row] = _read(buffer).rows
     assert row.payload == payload
 
@@ -286,14 +331,24 @@ def test_a_row_that_an_earlier_version_wrote_is_read(buffer: Buffer, storage: St
             "p01": payload[40:],
         }
     )
+    measurement = Measurement("hr", 5, "d", None, None, None, (("v", "1"),), 6, "0", 7, 0, 0)
     portion = _read(buffer)
-    assert portion.measurements() == [Measurement("hr", 5, "d", None, None, None, (("v", "1"),), 6, "0", 7, 0, 0)]
-    assert portion.rows[0].trace_context == "00-trace-01"
+    [row] = portion.rows
+    assert portion.measurements() == [measurement]
+    assert row.trace_context == "00-trace-01"
+    assert buffer.mark_creates_sent([row]) == []
+    assert buffer.replace(row, [measurement])
+    # Still under its own key: there is one row, and it is gone when it is settled.
+    assert [(each.row_key, each.creates_sent) for each in _read(buffer).rows] == [(row.row_key, True)]
+    assert buffer.delete([row]) == 1
+    assert buffer.shards() == []
 
 
 def test_a_row_that_would_fill_the_memory_is_damaged(buffer: Buffer) -> None:
     payload = b"\x01" + zlib.compress(bytes(segment.MAX_UNPACKED_BYTES + 1))
-    buffer.store([SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1))])
+    buffer.store(
+        [SegmentRow(windows.partition_key(0, _NOON), _prefix(0, 1), "0a1b2c3d", segment.Packed(payload, 1, "00ff"))]
+    )
     [row] = _read(buffer).rows
     assert isinstance(row.fault, BufferCorrupt)
     assert row.payload == payload

@@ -11,6 +11,7 @@ from medtech.errors import NotSupported, StorageUnavailable
 from medtech.group import windows
 from medtech.group.buffer import Buffer, Row, segment_rows
 from medtech.model import DeviceEvent, Measurement
+from medtech.normalize.batch import failure_of_event
 from tests.azurite import Wire
 from tests.faults import ProxiedRequest
 
@@ -115,7 +116,7 @@ def test_a_reading_that_is_cut_off_is_not_the_end_of_the_window(wire: Wire) -> N
 def test_letters_whose_answer_is_lost_are_the_same_letters(wire: Wire) -> None:
     dead_letters = DeadLetters(wire.storage)
     events = [DeviceEvent(b"{", {}, {}, _NOON, "0a1b2c3d", "0", number) for number in range(3)]
-    written = [letters.of_event(event, NotSupported("No JSON.")) for event in events]
+    written = [letters.of_event(event, [failure_of_event(NotSupported("No JSON."))]) for event in events]
     wire.tables.cut_after(when=_transaction)
     _until_stored(lambda: dead_letters.store(written, _NOON + ticks.TICKS_PER_SECOND))
     assert sum(map(_transaction, wire.tables.requests)) == 2

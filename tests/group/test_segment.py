@@ -56,6 +56,27 @@ def test_the_unpacked_size_is_told() -> None:
     assert packed.unpacked_bytes == len(zlib.decompress(packed.payload[1:]))
 
 
+def test_the_digest_is_of_the_measurements_alone() -> None:
+    measurements = [_measurement(number) for number in range(9)]
+    [first], [again], [other] = (
+        segment.pack(*arguments).segments
+        for arguments in [(measurements, "00-trace-01"), (measurements, "00-trace-02"), (measurements[1:], "")]
+    )
+    assert first.payload != again.payload and first.digest == again.digest != other.digest
+
+
+def test_the_digest_is_pinned() -> None:
+    # Two instances of different versions store the same batch as one row only if they agree on it.
+    [packed] = segment.pack([Measurement("hr", 5, "d", None, None, None, (("v", "1"),), 6, "0", 7, 0, 0)]).segments
+    assert packed.digest == "d4b0332a0cdebd42705c6c08c67da225"
+
+
+@pytest.mark.parametrize("change", [{"template": 9}, {"match": 9}, {"properties": (("hr", "62"),)}, {"device_id": "d"}])
+def test_whatever_differs_has_another_digest(change: dict[str, Any]) -> None:
+    [one], [other] = (segment.pack([each]).segments for each in (_measurement(1), _measurement(1, **change)))
+    assert one.digest != other.digest
+
+
 def test_nothing_makes_no_segment() -> None:
     assert segment.pack([]) == ([], [])
 

@@ -55,6 +55,6 @@ def test_a_row_key_has_numbers_of_fixed_width() -> None:
     prefix = windows.event_row_prefix(
         hub="0a1b2c3d", partition="3", first_sequence=12, last_sequence=511, first_enqueued=_NOON
     )
-    assert windows.row_key(prefix, 2) == (
-        "e|0a1b2c3d|0003|0000000000000000012|0000000000000000511|0637826832000000000|0002"
+    assert windows.row_key(prefix, "00ff") == (
+        "e|0a1b2c3d|0003|0000000000000000012|0000000000000000511|0637826832000000000|00ff"
     )

@@ -1,6 +1,7 @@
 """What becomes of a batch, against a real Azurite; the mapping is a double where only its answers matter."""
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from medtech.errors import (
 )
 from medtech.group.buffer import Buffer
 from medtech.ingest.batch import BatchCounts, ErrorKind, process
+from medtech.mapping.device import load_device_mapping
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
 from medtech.normalize.batch import Normalizer
 from medtech.settings import Settings
@@ -59,7 +61,7 @@ class Mapping:
                 for match, text in enumerate(body.get("values", []))
             ],
             [
-                NormalizationFailure(_ERRORS[name](f"{name}."), template, match)
+                NormalizationFailure(_ERRORS[name](f"{name}."), template, match, f"type-{template}")
                 for name, template, match in body.get("errors", [])
             ],
         )
@@ -152,9 +154,9 @@ def test_failures_of_one_event_and_error_share_a_letter(room: Room) -> None:
     assert sorted(room.letters()) == [("CorrelationIdNotDefined", 1), ("DeviceIdentityNotDefined", 1)]
     assert sum(counts.errors.values()) == 1001
     letters = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
-    assert {letter.places for letter in letters if letter} == {
-        tuple((0, match) for match in range(1000)),
-        ((1, 0),),
+    assert {letter.failures for letter in letters if letter} == {
+        (("type-0", "DeviceIdentityNotDefined."),),
+        (("type-1", "CorrelationIdNotDefined."),),
     }
 
 
@@ -194,8 +196,6 @@ def test_a_fault_of_the_app_is_kept_without_what_it_says(room: Room) -> None:
 
 
 def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> None:
-    import random
-
     noise = [random.Random(seed).randbytes(800_000).hex() for seed in range(2)]
     event = _event(2, values=[noise[0], "62", noise[1]])
     counts = room.process([_event(1, values=["61"]), event], Mapping())
@@ -203,8 +203,69 @@ def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> N
     [summary] = room.dead_letters.summaries()
     assert summary.error == "MeasurementTooLarge"
     letter = room.dead_letters.read(summary.partition_key, summary.row_key)
-    assert letter is not None and (letter.content, letter.places) == (event, ((0, 0), (0, 2)))
+    assert letter is not None and letter.content == event
+    assert [failed.type for failed in letter.failures] == ["hr"]
     assert (counts.measurements, counts.letters) == (2, 1)
+
+
+def test_what_storage_takes_only_in_small_rows_is_stored_and_the_rest_is_kept(wire: Wire) -> None:
+    """A gateway before it has a bound of its own."""
+    wire.tables.refuse_over(20_000, 413)
+    noise = random.Random(1)
+    small = [noise.randbytes(500).hex() for _ in range(60)]
+    large = _event(61, values=[noise.randbytes(20_000).hex()])
+    events = [_event(n, device=f"device-{n}", values=[text]) for n, text in enumerate(small)] + [large]
+    room = Room(wire.storage)
+    for deliveries in (1, 2):
+        counts = room.process(events, Mapping())
+        assert room.buffered() == sorted(small)
+        assert room.letters() == [("MeasurementTooLarge", deliveries)]
+        assert (counts.measurements, counts.letters) == (60, 1)
+
+
+def test_a_refusal_that_is_not_about_size_leaves_the_batch_in_the_hub(wire: Wire) -> None:
+    room = Room(wire.storage)
+    wire.tables.answer(400, b"{}", when=lambda request: request.method in _WRITING, times=None)
+    with pytest.raises(StorageUnavailable, match="refuses"):
+        room.process([_event(1, values=["61"])], Mapping())
+    assert room.letters() == []
+
+
+_TEMPLATES = [
+    {
+        "templateType": "CalculatedContent",
+        "template": {
+            "typeName": name,
+            "typeMatchExpression": f"$..[?(@{name})]",
+            "deviceIdExpression": "$.matchedToken.device",
+            "timestampExpression": "$.matchedToken.time",
+            "values": [
+                {"valueName": name, "valueExpression": f"$.matchedToken.{name}", "required": True},
+                {"valueName": "unit", "valueExpression": f"$.matchedToken.{name}Unit", "required": True},
+            ],
+        },
+    }
+    for name in ("pulse", "glucose", "weight")
+]
+
+
+def test_the_order_of_the_templates_doubles_no_letter(room: Room) -> None:
+    """An event's letters; those of measurements are told apart by what they say."""
+    reading = {"device": "d", "time": "2022-03-12T12:00:00Z", "pulse": 61, "glucose": 5, "weight": 70}
+    events = [_event(1, **reading, weightUnit="kg"), _event(2, **reading)]
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        templates = [_TEMPLATES[index] for index in order]
+        mapping = load_device_mapping(json.dumps({"templateType": "CollectionContent", "template": templates}))
+        room.process(events, mapping)
+    assert room.letters() == [("IncompatibleData", 3)] * 2
+    read = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
+    assert [sorted(failed.type or "" for failed in letter.failures) for letter in read if letter] == [
+        ["glucose", "pulse"],
+        ["glucose", "pulse", "weight"],
+    ]
+    for letter in read:
+        assert letter is not None
+        assert all(f"('{failed.type}'), 'unit': no value" in failed.message for failed in letter.failures)
 
 
 def test_storage_that_is_away_raises_so_that_the_hub_delivers_again(room: Room) -> None:

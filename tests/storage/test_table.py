@@ -3,14 +3,24 @@
 import logging
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medtech.errors import StorageUnavailable
+from medtech.errors import StorageRefused, StorageUnavailable
 from medtech.storage.connection import Storage, Timeouts
-from medtech.storage.table import Operation, OperationFailed, quoted
+from medtech.storage.table import (
+    TRANSACTION_BYTES,
+    Operation,
+    OperationFailed,
+    quoted,
+    transactions,
+    wire_bytes,
+)
 from tests.azurite import ACCOUNT_KEY, Azurite, Wire, nobody
+from tests.faults import Answer, Forward, ProxiedRequest
 
 
 def _entity(row: str, **properties: object) -> dict[str, object]:
@@ -87,6 +97,99 @@ def test_change_does_all_that_can_be_done(storage: Storage) -> None:
 
     assert statuses == [412 if n == 7 else 404 if n == 120 else 204 for n in range(250)]
     assert [row["RowKey"] for row in table.query("PartitionKey eq 'p'")] == ["007"]
+
+
+ODATA = "application/json;odata=minimalmetadata"
+
+TOO_LARGE = {
+    "a gateway's page": (413, b"<html>Request Entity Too Large</html>", "text/html"),
+    "the service's 413": (413, b'{"odata.error": {"code": "RequestBodyTooLarge", "message": {"value": "-"}}}', ODATA),
+    "an entity too large": (400, b'{"odata.error": {"code": "EntityTooLarge", "message": {"value": "0:-"}}}', ODATA),
+}
+
+
+def test_a_transaction_that_is_too_large_is_refused(storage: Storage) -> None:
+    """By Azurite itself, as by the service."""
+    operations = [Operation("create", _entity(str(n), value="\u20ac" * 30_000)) for n in range(40)]
+    with pytest.raises(StorageRefused) as refused:
+        storage.table("made").transact(operations)
+    assert refused.value.too_large
+    assert {outcome.status for outcome in storage.table("made").change(operations)} == {204}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_property_that_is_too_large_is_refused(storage: Storage, together: bool) -> None:
+    large, table = _entity("a", value="x" * 40_000), storage.table("made")
+    with pytest.raises(StorageRefused) as refused:
+        if together:
+            table.transact([Operation("create", _entity("b")), Operation("create", large)])
+        else:
+            table.upsert(large)
+    assert refused.value.too_large
+    assert table.get("p", "b") is None
+    neighbours = [Operation("create", entity) for entity in (_entity("b"), large, _entity("c"))]
+    assert [outcome.status for outcome in table.change(neighbours)] == [204, 413, 204]
+
+
+@pytest.mark.parametrize("answer", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_what_a_gateway_takes_only_in_parts_is_sent_in_parts(wire: Wire, answer: tuple[int, bytes, str]) -> None:
+    wire.tables.refuse_over(20_000, *answer)
+    table = wire.storage.table("made")
+    sizes = {3: 30_000}
+    operations = [Operation("create", _entity(f"{n:03d}", value="x" * sizes.get(n, 2_000))) for n in range(50)]
+    statuses = [outcome.status for outcome in table.change(operations)]
+    assert statuses == [413 if n == 3 else 204 for n in range(50)]
+    assert len(list(table.query("PartitionKey eq 'p'"))) == 49
+    with pytest.raises(StorageRefused) as refused:
+        table.upsert(operations[3].entity)
+    assert refused.value.too_large
+
+
+def test_another_refusal_is_not_a_matter_of_size(storage: Storage) -> None:
+    for write in (
+        lambda table: table.upsert({"PartitionKey": "p", "RowKey": "k" * 2_000}),
+        lambda table: table.transact([Operation("create", {"PartitionKey": "p", "RowKey": "k" * 2_000})]),
+        lambda table: table.change([Operation("create", {"PartitionKey": "p", "RowKey": "k" * 2_000})]),
+    ):
+        with pytest.raises(StorageRefused) as refused:
+            write(storage.table("made"))
+        assert not refused.value.too_large
+
+
+@pytest.mark.parametrize("text", ["x", "\u00e9", "\U0001f600", '"', "\n"])
+@pytest.mark.parametrize("kind", ["create", "upsert", "merge", "delete"])
+def test_a_transaction_takes_no_more_on_the_wire_than_is_counted(wire: Wire, kind: Any, text: str) -> None:
+    table = wire.storage.table("a" * 63)
+    keys = [{"PartitionKey": "p|'" * 20, "RowKey": f"{n:03d}" + "|\u20ac" * 60} for n in range(100)]
+    for start in () if kind == "create" else (0, 50):
+        table.transact([Operation("create", each) for each in keys[start : start + 50]])
+    more = {"text": text * 3_000, "p00": bytes(range(256)) * 40, "count": 7, "parts": 1, "flag": True}
+    etag = "*" if kind in ("merge", "delete") else None
+    operations = [Operation(kind, each if kind == "delete" else each | more, etag) for each in keys]
+    run = next(transactions(operations, lambda operation: operation))
+    table.transact(run)
+    on_the_wire = len(wire.tables.requests[-1].body)
+    counted = sum(map(wire_bytes, run))
+    assert on_the_wire <= counted <= TRANSACTION_BYTES < 4 * 1024 * 1024
+    # Not much more either: transactions are for putting many together.
+    assert counted < on_the_wire + 2_500 * len(run)
+
+
+def test_a_failure_that_names_no_operation_is_found(wire: Wire) -> None:
+    """Azure has been seen to leave the index out for the first operation of a transaction."""
+    table = wire.storage.table("made")
+    table.upsert(_entity("a"))
+
+    def forget_the_index(request: ProxiedRequest, forward: Forward) -> Answer:
+        answer = forward()
+        return replace(answer, body=answer.body.replace(b'"0:', b'"'))
+
+    wire.tables.rule(forget_the_index, lambda request: request.path.partition("?")[0].endswith("/$batch"), times=None)
+    with pytest.raises(OperationFailed) as failed:
+        table.transact([Operation("create", _entity(row)) for row in "ab"])
+    assert failed.value.index is None
+    outcomes = table.change([Operation("create", _entity(row)) for row in "abc"])
+    assert [outcome.status for outcome in outcomes] == [409, 204, 204]
 
 
 def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key() -> None:

@@ -1,0 +1,42 @@
+"""What the triggers run, put together from real parts."""
+
+from collections.abc import Callable
+
+import pytest
+
+from medtech import application
+from medtech.dead_letter import letter as letters
+from medtech.dead_letter.expiry import Expiry
+from medtech.dead_letter.store import DeadLetters
+from medtech.dotnet import ticks
+from medtech.errors import NotSupported, SettingInvalid
+from medtech.model import DeviceEvent
+from medtech.normalize.batch import failure_of_event
+from medtech.storage.connection import Storage
+
+
+class Fails:
+    """A flush that cannot be run."""
+
+    def run(self) -> None:
+        raise SettingInvalid("while it ran")
+
+
+def _cannot_be_made() -> Fails:
+    raise SettingInvalid("while it was made")
+
+
+@pytest.mark.parametrize(("flusher", "reported"), [(_cannot_be_made, "while it was made"), (Fails, "while it ran")])
+@pytest.mark.parametrize("days", [1, 0])
+def test_old_letters_go_even_if_no_flush_is_possible(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, flusher: Callable[[], Fails], reported: str, days: int
+) -> None:
+    dead_letters = DeadLetters(storage)
+    old = ticks.now() - 2 * ticks.TICKS_PER_DAY
+    event = DeviceEvent(b"{", {}, {}, old, "0a1b2c3d", "0", 1)
+    dead_letters.store([letters.of_event(event, [failure_of_event(NotSupported("No JSON."))])], old)
+    monkeypatch.setattr(application, "flusher", flusher)
+    monkeypatch.setattr(application, "expiry", lambda: Expiry(dead_letters, days))
+    with pytest.raises(SettingInvalid, match=reported):
+        application.flush()
+    assert len(list(dead_letters.summaries())) == (0 if days else 1)
