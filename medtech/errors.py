@@ -28,6 +28,7 @@
         │   └── StorageRefused *    storage does not take a request as it is (400, 413)
         ├── FhirServerUnavailable *
         ├── FhirConflict            others kept changing the resource: tried again at the next flush
+        ├── OutOfTime               the flush's time is over: the next one goes on
         └── FhirAccessDenied *      401, 403, 405, wrong address: waits until somebody fixes the setup
 
 What they do to the data: under Unavailable it stays in the hub or the buffer; MappingInvalid and SettingInvalid do not
@@ -307,6 +308,19 @@ class FhirConflict(Unavailable):
     type = ErrorType.FHIR_SERVER
     severity = Severity.WARNING
     blocks = False
+
+
+class OutOfTime(Unavailable):
+    """The time of the flush is over; `before` says what was not done any more, or not answered in time."""
+
+    severity = Severity.WARNING
+    blocks = False
+
+    def __init__(self, before: str) -> None:
+        super().__init__(
+            f"The time of the flush was over before {before}. The next flush goes on with what is left; if this goes "
+            "on, look into how fast the FHIR server and storage answer."
+        )
 
 
 class FhirAccessDenied(Unavailable):

@@ -61,9 +61,12 @@ def anything(request: ProxiedRequest) -> bool:
 
 @dataclass(slots=True)
 class Answer:
+    """`seconds_a_byte`: the body comes slowly, so that a client's time limit for each read is never reached."""
+
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    seconds_a_byte: float = 0.0
 
 
 class Cut(Exception):
@@ -101,6 +104,7 @@ class FaultProxy:
         self._target = (address.hostname or "", address.port or 80)
         self._rules: list[Rule] = []
         self.requests: list[ProxiedRequest] = []
+        self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -116,6 +120,7 @@ class FaultProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -148,6 +153,15 @@ class FaultProxy:
         def act(request: ProxiedRequest, forward: Forward) -> Answer:
             time.sleep(seconds)
             return forward()
+
+        self.rule(act, when, times)
+
+    def drip(self, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
+        """The server carries the request out, and its answer comes a byte a second, until the proxy is closed."""
+
+        def act(request: ProxiedRequest, forward: Forward) -> Answer:
+            answer = forward()
+            return Answer(answer.status, answer.headers, answer.body, seconds_a_byte=1.0)
 
         self.rule(act, when, times)
 
@@ -276,8 +290,19 @@ class FaultProxy:
                     self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(answer.body[:length])
+                    self._send_body(answer.body[:length], answer.seconds_a_byte)
                 self.wfile.flush()
+
+            def _send_body(self, body: bytes, seconds_a_byte: float) -> None:
+                if not seconds_a_byte:
+                    self.wfile.write(body)
+                    return
+                for n in range(len(body)):
+                    if proxy._closed.wait(seconds_a_byte):
+                        self.close_connection = True
+                        return
+                    self.wfile.write(body[n : n + 1])
+                    self.wfile.flush()
 
             do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_MERGE = do_OPTIONS = do_any  # noqa: N815
 

@@ -1,4 +1,4 @@
-"""The flush: every shard with due windows, under a lease, until the time is over.
+"""The flush: every shard with due windows, under a lease, until its time is over.
 
 Shards are flushed side by side, the windows of a shard oldest first, so that the later of two single values wins. The
 lease on a shard spares two instances the same work; what keeps them from harming each other are ids, ETags and merges
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from medtech.dead_letter.store import DeadLetters
+from medtech.deadline import within
 from medtech.dotnet import ticks
-from medtech.errors import Unavailable, UnexpectedFault
+from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
+from medtech.flush.budget import Budget
 from medtech.flush.tally import Tally
 from medtech.flush.window import ShardContested, WindowFlush
 from medtech.group.buffer import Buffer
@@ -34,7 +36,8 @@ from medtech.storage.lease import Lease
 _log = logging.getLogger(__name__)
 
 BUDGET_SECONDS = 240
-"""A flush starts no further window after this long, so that it ends well within `functionTimeout`."""
+"""A flush has ended by then, whatever the FHIR server and storage do: `functionTimeout`, which kills the worker with
+the batches in its hands, is more than twice as long."""
 
 _SHARDS_AT_ONCE = 8
 _BYTES_PER_MB = 1024 * 1024
@@ -42,7 +45,10 @@ _BYTES_PER_MB = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Flush:
-    """What a flush needs; one per process. `clock` gives ticks, `monotonic` seconds."""
+    """What a flush needs; one per process. `clock` gives ticks, `monotonic` seconds.
+
+    It ends within `budget_seconds`, but for what an answer takes to be given up (`LATE_SECONDS` of the FHIR client).
+    """
 
     storage: Storage
     buffer: Buffer
@@ -53,41 +59,45 @@ class Flush:
     settings: Settings
     clock: Callable[[], int] = ticks.now
     monotonic: Callable[[], float] = time.monotonic
+    budget_seconds: float = BUDGET_SECONDS
 
     def run(self) -> Tally:
         """Flushes what is due, and logs it. An outage ends the shard that meets it, and leaves its rows in place."""
         started = self.monotonic()
+        budget = Budget.of(self.budget_seconds, self.monotonic)
         tally = Tally()
         try:
-            if shards := self.buffer.shards():
-                mapping = self.fhir_mapping()
-                if mapping is None:
-                    _log.error(
-                        "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the mapping "
-                        "that FHIR_MAPPING names (POST /api/validate lists its errors)."
-                    )
-                else:
-                    self._flush_shards(shards, mapping, started + BUDGET_SECONDS, tally)
+            with within(budget.work):
+                if shards := self.buffer.shards():
+                    mapping = self.fhir_mapping()
+                    if mapping is None:
+                        _log.error(
+                            "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the "
+                            "mapping that FHIR_MAPPING names (POST /api/validate lists its errors)."
+                        )
+                    else:
+                        self._flush_shards(shards, mapping, budget, tally)
         except Unavailable as error:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
 
-    def _flush_shards(self, shards: Sequence[int], mapping: FhirMapping, deadline: float, tally: Tally) -> None:
+    def _flush_shards(self, shards: Sequence[int], mapping: FhirMapping, budget: Budget, tally: Tally) -> None:
         with ThreadPoolExecutor(min(len(shards), _SHARDS_AT_ONCE), thread_name_prefix="flush") as pool:
-            # Each in a copy of this context: by it the worker knows which invocation a log line belongs to.
-            flushes = [pool.submit(copy_context().run, self._flush_shard, shard, mapping, deadline) for shard in shards]
+            # Each in a copy of this context: it holds the deadline, and by it the worker knows which invocation a log
+            # line belongs to.
+            flushes = [pool.submit(copy_context().run, self._flush_shard, shard, mapping, budget) for shard in shards]
             for of_shard in flushes:
                 tally.add(of_shard.result())
 
-    def _flush_shard(self, shard: int, mapping: FhirMapping, deadline: float) -> Tally:
+    def _flush_shard(self, shard: int, mapping: FhirMapping, budget: Budget) -> Tally:
         """Whatever ends the shard, what it did until then is counted, and the other shards go on."""
         tally = Tally()
         due = self.buffer.due_windows(
             shard, self.clock(), self.settings.window_seconds, self.settings.flush_grace_seconds
         )
         try:
-            self._flush_windows(shard, due, mapping, deadline, tally)
+            self._flush_windows(shard, due, mapping, budget, tally)
         except Unavailable as error:
             tally.outages.append(error)
         except ShardContested as contested:
@@ -99,30 +109,37 @@ class Flush:
         return tally
 
     def _flush_windows(
-        self, shard: int, due: Iterator[int], mapping: FhirMapping, deadline: float, tally: Tally
+        self, shard: int, due: Iterator[int], mapping: FhirMapping, budget: Budget, tally: Tally
     ) -> None:
         # The lease is asked for with the first due window: an idle shard costs one query a tick, and no lease.
         first = next(due, None)
-        if first is None or self.monotonic() > deadline:
+        if first is None:
             return
         lease = leases.acquire(self.storage, shard_name(shard), monotonic=self.monotonic)
         if lease is None:
             return
-        with lease:
-            flush = self._window_flush(shard, mapping, lease, tally)
+        # The lease is given back even when the time for work is over: else the next flush would find it held.
+        with within(budget.rows), lease, within(budget.work):
+            flush = self._window_flush(shard, mapping, lease, budget, tally)
             for window in chain([first], due):
-                if self.monotonic() > deadline or not lease.held:
+                if not lease.held:
+                    return
+                if budget.work.over:
+                    tally.outages.append(OutOfTime("every window that is due was begun"))
                     return
                 tally.windows += 1
                 flush.run(window)
                 if tally.outages:
                     return
 
-    def _window_flush(self, shard: int, mapping: FhirMapping, lease: Lease, tally: Tally) -> WindowFlush:
+    def _window_flush(
+        self, shard: int, mapping: FhirMapping, lease: Lease, budget: Budget, tally: Tally
+    ) -> WindowFlush:
         return WindowFlush(
             shard=shard,
             mapping=mapping,
             lease=lease,
+            budget=budget,
             tally=tally,
             buffer=self.buffer,
             dead_letters=self.dead_letters,

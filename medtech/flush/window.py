@@ -3,22 +3,32 @@
     buffer.read()           a portion: measurements of some devices, and the rows that hold them
       → _plan(portion)      group, convert, resolve identities, fold: one write for each Observation id
       → _write(plan)        send the writes; what can never be written becomes dead letters
-      → _settle(remainders) after the last portion: delete the rows that are done, shrink those that wait in part
+      → _settle(flushed)    after the last portion: delete the rows that are done, shrink those that wait in part
 
 What a step could not do travels on in its value as `Unsaved`, up to the end of `_write`, which decides: it waits in the
 buffer for the next flush, or it is stored as a dead letter.
+
+An outage, or the end of the time for work, ends the window: portions after it are not tried. What was done until then
+is settled all the same, so that a window for which one flush is too short gets done in several. An unexpected fault
+ends its portion, or the settling, and nothing else: its rows stay, and a window that always fails does not stop those
+after it.
 """
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
-from medtech.errors import MedTechError, Unavailable, UnexpectedFault
+from medtech.deadline import within
+from medtech.dotnet import ticks
+from medtech.errors import MedTechError, OutOfTime, Unavailable, UnexpectedFault
+from medtech.flush.budget import Budget
 from medtech.flush.tally import Tally
 from medtech.group.buffer import Buffer, Portion, Row
 from medtech.group.groups import group_measurements
@@ -28,6 +38,14 @@ from medtech.persist.identity import IdentityKey, IdentityResolver
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
+
+Buried = TypeVar("Buried")
+
+_log = logging.getLogger(__name__)
+
+_LETTERS_AT_ONCE = 1000
+"""Letters that are stored before the next ones are tried: when the time ends, those that are stored count, so that a
+window of nothing but letters gets done as well. Fewer would fill fewer of the transactions."""
 
 
 class ShardContested(Exception):
@@ -61,9 +79,37 @@ class Plan(NamedTuple):
 class Remainder(NamedTuple):
     """What a portion leaves of the window's rows: by row key, how many measurements it had, and those that wait."""
 
-    rows: Sequence[Row]
-    sizes: dict[str, int]
+    portion: Portion
     waiting: dict[str, list[Measurement]]
+
+
+@dataclass(slots=True)
+class Flushed:
+    """The portions of a window that were worked off: their devices, and what they leave of each row, by row key.
+
+    `complete`: these are all portions of the window.
+    """
+
+    rows: Sequence[Row] = ()
+    devices: set[str] = field(default_factory=set)
+    sizes: Counter[str] = field(default_factory=Counter)
+    waiting: defaultdict[str, list[Measurement]] = field(default_factory=lambda: defaultdict(list))
+    complete: bool = False
+
+    def add(self, remainder: Remainder) -> None:
+        self.rows = remainder.portion.rows
+        for row_key, measurements in remainder.portion.of_row.items():
+            self.devices.update(each.device_id for each in measurements)
+            self.sizes[row_key] += len(measurements)
+            self.waiting[row_key] += remainder.waiting[row_key]
+
+
+class Left(NamedTuple):
+    """What is left of a row that had `size` measurements."""
+
+    row: Row
+    size: int
+    measurements: list[Measurement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +119,7 @@ class WindowFlush:
     shard: int
     mapping: FhirMapping
     lease: Lease
+    budget: Budget
     tally: Tally
     buffer: Buffer
     dead_letters: DeadLetters
@@ -82,13 +129,48 @@ class WindowFlush:
     clock: Callable[[], int]
 
     def run(self, window: int) -> None:
-        """Flushes the window that starts at `window` (ticks).
+        """Flushes the window that starts at `window` (ticks). Called within the deadline `budget.work`.
 
-        Raises StorageUnavailable, and ShardContested before anything is sent that another instance may be sending.
+        What ends it before its end is in the tally. Raises StorageUnavailable or OutOfTime when rows cannot be settled,
+        and ShardContested before anything is sent that another instance may be sending.
         """
+        flushed = Flushed()
+        self._goes_well(window, lambda: self._flush_portions(window, flushed))
+        if flushed.rows:
+            self._goes_well(window, lambda: self._settle(window, flushed))
+
+    def _flush_portions(self, window: int, flushed: Flushed) -> None:
+        faultless = True
         # Lazy from end to end: each portion is let go before the next is read.
         portions = self.buffer.read(self.shard, window, self.portion_bytes)
-        self._settle(window, map(self._write, map(self._plan, portions)))
+        try:
+            for went_well in map(partial(self._flush_portion, window, flushed), portions):
+                faultless = faultless and went_well
+                if self.tally.outages:
+                    return
+                if self.budget.work.over:
+                    self.tally.outages.append(OutOfTime("all portions of a window were written"))
+                    return
+        except Unavailable as outage:
+            self.tally.outages.append(outage)
+        else:
+            flushed.complete = faultless
+
+    def _flush_portion(self, window: int, flushed: Flushed, portion: Portion) -> bool:
+        return self._goes_well(window, lambda: flushed.add(self._write(self._plan(portion))))
+
+    def _goes_well(self, window: int, step: Callable[[], None]) -> bool:
+        """Whether the step ends without an unexpected fault, which is counted, logged, and goes no further."""
+        try:
+            step()
+        except (Unavailable, ShardContested):
+            raise
+        except Exception as error:  # noqa: BLE001 - the oldest window comes first: it would stop the shard for ever
+            fault = UnexpectedFault.of(error, "flushing a window", then="Report it; its rows stay in the buffer.")
+            self.tally.errors[fault.name, fault.stage] += 1
+            _log.error("Shard %d, window %s: %s", self.shard, ticks.format_iso(window), fault.message)
+            return False
+        return True
 
     def _plan(self, portion: Portion) -> Plan:
         rows_of: dict[Measurement, list[Row]] = {}
@@ -146,10 +228,16 @@ class WindowFlush:
 
     def _write(self, plan: Plan) -> Remainder:
         unsaved = list(plan.unsaved)
-        for outcome in self.writer.write(plan.writes, lambda creates: self._before_writes(plan, creates)):
-            unsaved.extend(self._take(outcome, plan))
+        unsettled = dict.fromkeys(plan.writes)
+        try:
+            for outcome in self.writer.write(plan.writes, lambda creates: self._before_writes(plan, creates)):
+                unsaved.extend(self._take(outcome, plan))
+                del unsettled[outcome.write]
+        except Unavailable as outage:
+            self.tally.outages.append(outage)
+            unsaved += [Unsaved(write.draft.measurements, outage) for write in unsettled]
         waiting: set[Measurement] = set()
-        written: list[Letter] = []
+        burials: list[tuple[Measurement, Letter]] = []
         for measurements, error in unsaved:
             if error is None:
                 waiting.update(measurements)
@@ -157,14 +245,14 @@ class WindowFlush:
                 waiting.update(measurements)
                 self.tally.held_up_by.append(error)
             else:
-                written += (letters.of_measurement(each, plan.rows_of[each][0].hub, error) for each in measurements)
-                self.tally.errors[error.name, error.stage] += len(measurements)
+                burials += (
+                    (each, letters.of_measurement(each, plan.rows_of[each][0].hub, error)) for each in measurements
+                )
         # Only now, and before the rows go: a flush that is cut short writes the same letters again.
-        self._store(written)
+        waiting.update(self._bury(burials))
         of_row = plan.portion.of_row
         return Remainder(
-            plan.portion.rows,
-            {key: len(measurements) for key, measurements in of_row.items()},
+            plan.portion,
             {key: [each for each in measurements if each in waiting] for key, measurements in of_row.items()},
         )
 
@@ -208,23 +296,21 @@ class WindowFlush:
         found = self.identities.resolve(keys, self._check_lease)
         return any(found[key] != plan.identities[key] for key in keys)
 
-    def _settle(self, window: int, remainders: Iterable[Remainder]) -> None:
-        """Takes what is done out of the buffer. A row is complete only after the last portion."""
-        rows: Sequence[Row] = []
-        sizes: Counter[str] = Counter()
-        waiting: defaultdict[str, list[Measurement]] = defaultdict(list)
-        for remainder in remainders:
-            rows = remainder.rows
-            sizes.update(remainder.sizes)
-            for row_key, measurements in remainder.waiting.items():
-                waiting[row_key] += measurements
-        self._bury_corrupt(window, rows)
+    def _settle(self, window: int, flushed: Flushed) -> None:
+        """Takes what is done out of the buffer; unless the window is complete, most rows are left in part."""
+        with within(self.budget.rows):
+            self._settle_rows(window, _left(flushed) if flushed.complete else self._read_left(flushed))
+
+    def _settle_rows(self, window: int, lefts: Iterable[Left]) -> None:
         settled: list[Row] = []
-        for row in rows:
+        corrupt: list[Row] = []
+        for row, size, remaining in lefts:
             if isinstance(row.fault, Unavailable):
                 self.tally.outages.append(row.fault)
                 continue
-            size, remaining = sizes[row.row_key], waiting[row.row_key]
+            if row.fault:
+                corrupt.append(row)
+                continue
             self.tally.measurements += size - len(remaining)
             self.tally.waiting += len(remaining)
             if not remaining:
@@ -232,20 +318,42 @@ class WindowFlush:
             elif len(remaining) < size:
                 self.buffer.replace(row, remaining)
         self.buffer.delete(settled)
+        self.buffer.delete(self._bury_corrupt(window, corrupt))
 
-    def _bury_corrupt(self, window: int, rows: Iterable[Row]) -> None:
-        corrupt = [(row, row.fault) for row in rows if row.fault and not isinstance(row.fault, Unavailable)]
-        self.tally.errors.update((fault.name, str(fault.stage)) for _, fault in corrupt)
-        self._store(
-            [
-                letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, fault)
-                for row, fault in corrupt
-            ]
-        )
+    def _read_left(self, flushed: Flushed) -> Iterator[Left]:
+        """The rows are read once more: what portions that were not worked off hold of them was not kept in memory."""
+        for row, measurements in self.buffer.read_rows(flushed.rows):
+            waiting = set(flushed.waiting[row.row_key])
+            left = [each for each in measurements if each in waiting or each.device_id not in flushed.devices]
+            yield Left(row, len(measurements), left)
 
-    def _store(self, written: Sequence[Letter]) -> None:
-        if written:
-            self.tally.letters += self.dead_letters.store(written, self.clock())
+    def _bury_corrupt(self, window: int, rows: Iterable[Row]) -> list[Row]:
+        """Returns the rows that are in letters now."""
+        burials = [
+            (row, letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, row.fault))
+            for row in rows
+            if row.fault
+        ]
+        kept = {row.row_key for row in self._bury(burials)}
+        return [row for row, _ in burials if row.row_key not in kept]
+
+    def _bury(self, burials: Sequence[tuple[Buried, Letter]]) -> list[Buried]:
+        """Stores the letters, as far as storage takes them in time; returns those whose letters are not stored."""
+        burials = sorted(burials, key=lambda burial: burial[1].partition_key)
+        for start in range(0, len(burials), _LETTERS_AT_ONCE):
+            written = [letter for _, letter in burials[start : start + _LETTERS_AT_ONCE]]
+            try:
+                with within(self.budget.letters):
+                    self.tally.letters += self.dead_letters.store(written, self.clock())
+            except Unavailable as error:
+                self.tally.outages.append(error)
+                return [buried for buried, _ in burials[start:]]
+            self.tally.errors.update((letter.error, letter.stage) for letter in written)
+        return []
+
+
+def _left(flushed: Flushed) -> Iterator[Left]:
+    return (Left(row, flushed.sizes[row.row_key], flushed.waiting[row.row_key]) for row in flushed.rows)
 
 
 def _rows_with(draft: ObservationDraft, rows_of: dict[Measurement, list[Row]]) -> Iterable[Row]:

@@ -199,22 +199,27 @@ class Buffer:
         portions = max(1, -(-memory_bytes // portion_bytes))
         for number in range(portions):
             # Made in a call, so that nothing here still holds a portion while the next one is read.
-            yield self._read_portion(partition_key, rows, number, portions)
+            yield self._read_portion(rows, number, portions)
 
-    def _read_portion(self, partition_key: str, rows: list[Row], number: int, portions: int) -> Portion:
+    def _read_portion(self, rows: list[Row], number: int, portions: int) -> Portion:
         portion = Portion(rows, {row.row_key: [] for row in rows})
+        for row, measurements in self.read_rows(rows):
+            portion.of_row[row.row_key] = (
+                [each for each in measurements if _portion_of(each.device_id, portions) == number]
+                if portions > 1
+                else measurements
+            )
+        return portion
+
+    def read_rows(self, rows: Sequence[Row]) -> Iterator[tuple[Row, list[Measurement]]]:
+        """The measurements of rows of one window, page by page; rows that somebody changed meanwhile are left out."""
         known = {row.row_key: row for row in rows}
         largest = max(row.stored_bytes for row in rows)
         page_size = max(1, min(_PAGE_ROWS, _PAGE_BYTES // max(largest, 1)))
-        for entity in self._table.query(f"PartitionKey eq '{partition_key}'", page_size=page_size):
+        for entity in self._table.query(f"PartitionKey eq '{rows[0].partition_key}'", page_size=page_size):
             row = known.get(entity["RowKey"])
-            if row is None or row.etag != entity["etag"]:
-                continue
-            measurements = _unpack(row, entity)
-            if portions > 1:
-                measurements = [each for each in measurements if _portion_of(each.device_id, portions) == number]
-            portion.of_row[row.row_key] = measurements
-        return portion
+            if row is not None and row.etag == entity["etag"]:
+                yield row, _unpack(row, entity)
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
         select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes"]

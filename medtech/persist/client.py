@@ -6,21 +6,22 @@ as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirSer
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
 from uuid import uuid4
 
 import httpx
 import orjson
 
-from medtech import __version__
-from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
+from medtech import __version__, deadline
+from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.persist.answers import (
     Interaction,
     Reply,
@@ -46,6 +47,13 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=130.0, write=60.0, pool=130.0)
 """Azure works for up to 100 s on a bundle: with a shorter wait, a bundle that is about to be answered would count as
 unanswered."""
 
+SHORTEST_SECONDS = 2.0
+"""With less time than this until the deadline nothing is sent: a create whose answer is not awaited has its history
+read at the next flush."""
+
+LATE_SECONDS = 1.0
+"""How long after the deadline a request may end by its own timeout, before nobody waits for it any more."""
+
 OUTAGE_SECONDS = 0.5
 """The first wait for a server that did not answer; it doubles."""
 
@@ -57,6 +65,9 @@ MAX_PAGES = 1000
 """Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
 
 FHIR_JSON = "application/fhir+json"
+
+Part = TypeVar("Part")
+Answered = TypeVar("Answered")
 
 
 def quiet_http_logs() -> None:
@@ -94,6 +105,9 @@ class FhirClient:
             headers={"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON},
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
+        # A server that sends a byte now and then, or a token service that hangs, keeps a request's thread for as long
+        # as it likes: these are threads that nobody has to wait for.
+        self._requests = ThreadPoolExecutor(2 * CONCURRENT_BUNDLES, thread_name_prefix="fhir-request")
         self._capabilities: Capabilities | None = None
         self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
@@ -108,6 +122,7 @@ class FhirClient:
 
     def close(self) -> None:
         self._pool.shutdown()
+        self._requests.shutdown()
         self._http.close()
 
     def capabilities(self) -> Capabilities:
@@ -155,7 +170,16 @@ class FhirClient:
         if not interactions:
             return []
         send = self._batch if self.capabilities().batch else self._one_by_one
-        return [reply for replies in self._pool.map(send, self._bundles(interactions)) for reply in replies]
+        return [reply for replies in self._side_by_side(send, self._bundles(interactions)) for reply in replies]
+
+    def _side_by_side(self, send: Callable[[Part], Answered], parts: Iterable[Part]) -> list[Answered]:
+        """What `send` returns for each part, in order. Each runs in a copy of this context: it holds the deadline."""
+        tasks = [self._pool.submit(copy_context().run, send, part) for part in parts]
+        try:
+            return [task.result() for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
 
     def read(self, interactions: Sequence[Interaction], patience: Patience) -> list[Reply]:
         """Replies to GETs; those without an answer that settles them are sent again, as long as `patience` lasts.
@@ -234,12 +258,14 @@ class FhirClient:
                 raise self.unavailable(reply)
             return [resource for page in self.follow(reply.resource) for resource in matches(page)]
 
-        return [resource for found in self._pool.map(search_one, parameters) for resource in found]
+        return [resource for found in self._side_by_side(search_one, parameters) for resource in found]
 
-    def unavailable(self, reply: Reply) -> FhirAccessDenied | FhirServerUnavailable:
+    def unavailable(self, reply: Reply) -> FhirAccessDenied | FhirServerUnavailable | OutOfTime:
         """The error for a reply that settles nothing."""
         if reply.verdict is Verdict.DENIED:
             return self._denied(reply.status)
+        if not reply.status and deadline.seconds_left() < SHORTEST_SECONDS:
+            return OutOfTime("the FHIR server had answered everything")
         if reply.status:
             what = f"answered {reply.status}. It is tried again at the next flush; if this goes on, look into its state"
         else:
@@ -323,7 +349,20 @@ class FhirClient:
         form: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
-        """The answer, None when none was received. `url` is relative to the base, or absolute on its host."""
+        """The answer, None when none was received before the deadline.
+
+        `url` is relative to the base, or absolute on its host.
+        """
+        request = self._requests.submit(copy_context().run, self._request, method, url, content, form, headers)
+        try:
+            return request.result(min(deadline.seconds_left() + LATE_SECONDS, TIMEOUT_MAX))
+        except TimeoutError:
+            request.cancel()
+            return None
+
+    def _request(
+        self, method: str, url: str, content: bytes | None, form: dict[str, str] | None, headers: dict[str, str] | None
+    ) -> httpx.Response | None:
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
@@ -331,8 +370,14 @@ class FhirClient:
         if authorization := self.credentials.authorization():
             headers["Authorization"] = authorization
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        left = deadline.seconds_left()
+        if left < SHORTEST_SECONDS:
+            return None
+        timeout = {name: min(seconds or left, left) for name, seconds in self._http.timeout.as_dict().items()}
         try:
-            return self._http.request(method, address, content=content, data=form, headers=headers)
+            return self._http.request(
+                method, address, content=content, data=form, headers=headers, timeout=httpx.Timeout(**timeout)
+            )
         except httpx.RequestError:
             return None
 

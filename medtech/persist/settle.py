@@ -25,6 +25,7 @@ from medtech.errors import (
     FhirConflict,
     FhirServerUnavailable,
     MedTechError,
+    OutOfTime,
     ResourceRefused,
     UnexpectedFault,
 )
@@ -112,8 +113,8 @@ def settle(
     each time before bundles that write are sent, with the attempts among them that create (there may be none): the
     place to see whether a lease still holds. What it raises ends the iteration, and nothing is sent after that.
     `locate` is called once for each portion; it may set another `resource_id`, and returns an error for what cannot be
-    attempted. When the server is away as a whole, or denies access, the attempts that are left get that error and are
-    not tried.
+    attempted. When the server is away as a whole or denies access, or the deadline is over, the attempts that are left
+    get that error and are not tried.
     """
     away: MedTechError | None = None
     remaining = iter(attempts)
@@ -186,11 +187,11 @@ class _Portion(Generic[A]):
         self._reading, self._writing = Patience(pause=pause), Patience(pause=pause)
 
     def run(self, locate: Callable[[Sequence[A]], Mapping[A, MedTechError]]) -> MedTechError | None:
-        """Fills `results`; returns the error of a server that is away as a whole."""
+        """Fills `results`; returns the error of a server that is away as a whole, or of a deadline that is over."""
         try:
             self.results.update({attempt: Failed(error) for attempt, error in locate(self._attempts).items()})
             return self._settle([_Progress(attempt) for attempt in self._attempts if attempt not in self.results])
-        except (FhirServerUnavailable, FhirAccessDenied) as error:
+        except (FhirServerUnavailable, FhirAccessDenied, OutOfTime) as error:
             for attempt in self._attempts:
                 self.results.setdefault(attempt, Failed(error, server_away=True))
             return error

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
 
+    from medtech.storage.transport import BoundedTransport
+
 # At INFO and DEBUG these print each address they call, and an address can hold a shared access signature.
 _TALKATIVE_LOGGERS = {
     "azure.core": logging.WARNING,
@@ -79,6 +81,7 @@ class Storage:
             if key.startswith(f"{name}__")
         }
         self._connection_string = environment.get(name, "")
+        self._timeouts = timeouts
         self._table_options = {**timeouts.options(), "retry_backoff_factor": 0.5, "retry_backoff_max": 5}
         self._blob_options = {
             **timeouts.options(),
@@ -106,14 +109,15 @@ class Storage:
         """A blob anywhere: by its shared access signature, the connection string's key, or the app's identity."""
         from azure.storage.blob import BlobClient
 
-        anonymous: BlobClient = BlobClient.from_blob_url(address, **self._blob_options)
+        options = self._blob_options | {"transport": self._transport()}
+        anonymous: BlobClient = BlobClient.from_blob_url(address, **options)
         if "sig=" in address.partition("?")[2]:
             return anonymous
         if self._connection_string:
             account = self.blob_service()
             if address.startswith(f"{account.url.rstrip('/')}/"):
                 return account.get_blob_client(anonymous.container_name, anonymous.blob_name)
-        return BlobClient.from_blob_url(address, credential=self.credential(), **self._blob_options)
+        return BlobClient.from_blob_url(address, credential=self.credential(), **options)
 
     def table_service(self) -> TableServiceClient:
         """Raises SettingInvalid when the connection does not say where the account's tables are."""
@@ -153,7 +157,14 @@ class Storage:
                 if service is not None:
                     service.close()
 
+    def _transport(self) -> BoundedTransport:
+        from medtech.storage.transport import BoundedTransport
+
+        connect_seconds, read_seconds, _ = self._timeouts
+        return BoundedTransport(connection_timeout=connect_seconds, read_timeout=read_seconds)
+
     def _opened(self, kind: str, client: Any, address_argument: str, options: dict[str, Any]) -> Any:
+        options = options | {"transport": self._transport()}
         if self._connection_string:
             try:
                 return client.from_connection_string(self._connection_string, **options)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from medtech.errors import StorageUnavailable
+from medtech.errors import OutOfTime, StorageUnavailable
 from medtech.storage.connection import Storage, Timeouts
 from medtech.storage.faults import reaching
 
@@ -101,7 +101,7 @@ class Lease:
         self._released.set()
         # A renewal still on its way does no harm: once the lease is released, the server refuses it.
         self._renewer.join(_JOIN_SECONDS)
-        with suppress(AzureError):
+        with suppress(AzureError, OutOfTime):
             self._client.release(**_TIMEOUTS.options())
 
     def _renew(self) -> None:

@@ -5,38 +5,29 @@ import json
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from medtech.dead_letter.store import DeadLetters
-from medtech.dotnet import ticks
 from medtech.errors import FhirServerUnavailable
-from medtech.flush.run import BUDGET_SECONDS, Flush
-from medtech.flush.tally import Tally
 from medtech.group import windows
-from medtech.group.buffer import TABLE, Buffer, segment_rows
+from medtech.group.buffer import TABLE
 from medtech.group.segment import MAX_UNPACKED_BYTES
-from medtech.mapping.fhir import FhirMapping, load_fhir_mapping
-from medtech.model import Measurement, ResourceIdentity
-from medtech.persist.client import FhirClient
+from medtech.mapping.fhir import load_fhir_mapping
+from medtech.model import ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver
-from medtech.persist.observations import ObservationWriter
 from medtech.persist.references import Identifier
 from medtech.persist.settle import SavedAs
-from medtech.settings import ResolutionType, Settings
+from medtech.settings import ResolutionType
 from medtech.storage import lease
-from medtech.storage.connection import Storage
 from medtech.storage.payload import split
 from medtech.transform.fhir_json import dump_resource
 from tests.faults import Answer, Cut, FaultProxy, ProxiedRequest, reads, writes
+from tests.flush.samples import HUB, NOW, MakeRun, Run, known, measured
 from tests.persist.samples import HOUR, MAPPING, MINUTE, Server, identity, points, series, unique, write_all
-
-HUB = "0a1b2c3d"
 
 TWO_BLANKS = """
 {"templateType": "CollectionFhir", "template": [
@@ -47,130 +38,6 @@ TWO_BLANKS = """
 ]}
 """
 """Two blanks in a row make no FHIR code: the server refuses what the second template makes."""
-
-NOW = HOUR + 3600 * ticks.TICKS_PER_SECOND
-
-
-class Run:
-    """A buffer, a flush over it, and the server that it writes to."""
-
-    def __init__(
-        self,
-        storage: Storage,
-        server: Server,
-        url: str,
-        resolution: ResolutionType = ResolutionType.LOOKUP,
-        **settings: Any,
-    ) -> None:
-        self.storage = storage
-        self.server = server
-        self.settings = Settings(**settings)
-        self.buffer = Buffer(storage)
-        self.dead_letters = DeadLetters(storage)
-        self.mapping: FhirMapping | None = MAPPING
-        self.client = FhirClient(url)
-        self._batches = 0
-        self.flush = Flush(
-            storage=storage,
-            buffer=self.buffer,
-            dead_letters=self.dead_letters,
-            fhir_mapping=lambda: self.mapping,
-            identities=IdentityResolver(self.client, resolution, "", 3600, pause=lambda seconds: None),
-            writer=ObservationWriter(self.client, pause=lambda seconds: None),
-            settings=self.settings,
-            clock=lambda: NOW,
-        )
-
-    def store(self, measurements: Sequence[Measurement], shards: int = 1) -> None:
-        """One batch into the buffer."""
-        self._batches += 1
-        prefix = windows.event_row_prefix(
-            hub=HUB, partition="0", first_sequence=self._batches, last_sequence=self._batches, first_enqueued=HOUR
-        )
-        rows, too_large = segment_rows(measurements, window_seconds=300, shards=shards, row_prefix=prefix, hub=HUB)
-        assert not too_large
-        self.buffer.store(rows)
-
-    def run(self) -> Tally:
-        return self.flush.run()
-
-    def left(self) -> list[Measurement]:
-        return [
-            measurement
-            for shard in self.buffer.shards()
-            for window in self.buffer.due_windows(shard, NOW, 300, 15)
-            for portion in self.buffer.read(shard, window, 1 << 30)
-            for measurement in portion.measurements()
-        ]
-
-    def letters(self) -> list[str]:
-        return [summary.error for summary in self.dead_letters.summaries()]
-
-    def observations(self, of: ResourceIdentity) -> list[dict[str, Any]]:
-        bundle = self.server.get(f"Observation?subject=Patient/{of.patient}&_count=200")
-        return [entry["resource"] for entry in bundle.get("entry", [])]
-
-
-@pytest.fixture
-def server(fhir: str) -> Iterator[Server]:
-    server = Server(fhir)
-    yield server
-    server.close()
-
-
-MakeRun = Callable[..., Run]
-
-
-@pytest.fixture
-def make_run(storage: Storage, server: Server) -> Iterator[MakeRun]:
-    """A run that writes to the given address, closed at the end of the test."""
-    with ExitStack() as opened:
-
-        def make(url: str, **settings: Any) -> Run:
-            run = Run(storage, server, url, **settings)
-            opened.enter_context(run.client)
-            return run
-
-        yield make
-
-
-@pytest.fixture
-def run(make_run: MakeRun, fhir: str) -> Run:
-    return make_run(fhir)
-
-
-def measured(
-    of: ResourceIdentity, minute: int, value: str = "60", type_name: str = "series", enqueued: int = HOUR, **ids: Any
-) -> Measurement:
-    """A reading of the device whose identifier is its id."""
-    fields = {"patient_id": None, "encounter_id": None, "correlation_id": None} | ids
-    return Measurement(
-        type=type_name,
-        occurrence_time=HOUR + minute * MINUTE,
-        device_id=of.device,
-        properties=(("value", value),),
-        ingestion_time=enqueued,
-        partition="0",
-        sequence_number=minute,
-        template=0,
-        match=0,
-        **fields,
-    )
-
-
-def known(server: Server) -> ResourceIdentity:
-    """A device with its patient, known to the server by its identifier."""
-    of = identity()
-    server.put({"resourceType": "Patient", "id": of.patient})
-    server.put(
-        {
-            "resourceType": "Device",
-            "id": of.device,
-            "identifier": [{"value": of.device}],
-            "patient": {"reference": f"Patient/{of.patient}"},
-        }
-    )
-    return of
 
 
 def test_a_due_window_becomes_observations_and_leaves_the_buffer(run: Run, server: Server) -> None:
@@ -500,7 +367,7 @@ def test_a_fault_of_the_app_in_one_shard_leaves_the_others_theirs(
         tally = run.run()
     assert tally.observations == {SavedAs.CREATED: len(unhurt)}
     assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
-    assert f"Shard {unlucky}: KeyError at test_run.py:" in caplog.text
+    assert f"Shard {unlucky}, window 2025-" in caplog.text and ": KeyError at test_run.py:" in caplog.text
     assert "secret" not in caplog.text
     assert run.letters() == []
     run.flush = whole
@@ -576,21 +443,6 @@ def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, 
         assert run.run().observations == {}
     assert run.observations(of) == []
     assert len(run.left()) == 1
-
-
-def test_a_flush_begins_no_window_after_its_time(make_run: MakeRun, server: Server, fhir: str) -> None:
-    of, address = known(server), urlsplit(fhir)
-    seconds = [0.0]
-    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
-        run = make_run(f"{proxy.url}{address.path}")
-        run.flush = replace(run.flush, monotonic=lambda: seconds[-1])
-        run.store([measured(of, 0)])
-        run.store([measured(of, 1, enqueued=HOUR + 10 * MINUTE)])
-        proxy.before_forwarding(lambda request: seconds.append(BUDGET_SECONDS + 1), when=writes)
-        assert run.run().windows == 1
-        assert len(run.left()) == 1
-        assert run.run().windows == 1
-        assert run.left() == []
 
 
 def test_a_device_that_was_replaced_is_found_anew(make_run: MakeRun, fhir_profile: Callable[[str], str]) -> None:

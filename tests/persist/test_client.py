@@ -14,7 +14,8 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
-from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
+from medtech.deadline import Deadline, within
+from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.persist import client as client_module
 from medtech.persist.answers import (
     MAX_OUTCOME_CHARACTERS,
@@ -26,7 +27,7 @@ from medtech.persist.answers import (
     retry_after_seconds,
     version_from,
 )
-from medtech.persist.client import FhirClient, matches
+from medtech.persist.client import SHORTEST_SECONDS, FhirClient, matches
 from medtech.persist.credentials import EntraCredentials
 from medtech.persist.patience import Patience
 from medtech.persist.settle import SavedAs
@@ -391,6 +392,45 @@ def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: st
     with FhirClient(proxied) as client:
         (reply,) = client.exchange([Interaction("GET", "Patient/1")])
     assert reply.verdict is Verdict.UNKNOWN
+
+
+class TestDeadline:
+    def test_with_too_little_time_for_an_answer_nothing_is_sent(self, proxy: FaultProxy, proxied: str) -> None:
+        with FhirClient(proxied) as client:
+            client.capabilities()
+            proxy.clear()
+            with within(Deadline(SHORTEST_SECONDS - 1, lambda: 0.0)):
+                (reply,) = client.exchange([Interaction("GET", "Patient/1")])
+                assert reply.verdict is Verdict.UNKNOWN
+                assert isinstance(client.unavailable(reply), OutOfTime)
+                with pytest.raises(OutOfTime):
+                    client.read([Interaction("GET", "Patient/1")], patience())
+                with pytest.raises(OutOfTime):
+                    client.search("Patient", [{"identifier": "1"}])
+        assert proxy.requests == []
+
+    def test_a_request_waits_for_its_answer_no_longer_than_the_time_that_is_left(
+        self, proxy: FaultProxy, proxied: str
+    ) -> None:
+        ended = threading.Event()
+        proxy.before_forwarding(lambda request: ended.wait(60), when=reads)
+        with FhirClient(proxied) as client:
+            client.capabilities()
+            started = time.monotonic()
+            with within(Deadline(SHORTEST_SECONDS + 1)):
+                (reply,) = client.exchange([Interaction("GET", "Patient/1")])
+            assert time.monotonic() - started < 30
+            ended.set()
+        assert reply.verdict is Verdict.UNKNOWN
+
+    def test_no_wait_is_longer_than_the_time_that_is_left(self) -> None:
+        waits: list[float] = []
+        patience = Patience(seconds=60, pause=waits.append)
+        with within(Deadline(3, lambda: 0.0)):
+            assert not patience.waits(0.1, asked_seconds=5)
+            assert patience.waits(0.1)
+        assert patience.waits(0.1, asked_seconds=5)
+        assert len(waits) == 2
 
 
 def test_waits_grow_and_end() -> None:

@@ -1,0 +1,32 @@
+"""How the storage packages send requests: no longer than the deadline in force allows, whatever their retries say.
+
+Imported late, as the packages themselves are.
+"""
+
+import math
+from typing import Any
+
+from azure.core.pipeline.transport import RequestsTransport
+
+from medtech import deadline
+
+_WAITS = ("Retry-After", "retry-after-ms", "x-ms-retry-after-ms")
+
+
+class BoundedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core's types are lazy imports
+    """Every attempt of every call comes through here.
+
+    Past the deadline it raises OutOfTime, which the packages do not know and therefore do not retry.
+    """
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        left = deadline.ask("all was read from storage and written to it")
+        connect = min(kwargs.pop("connection_timeout", self.connection_config.timeout), left / 2)
+        # Together at most what is left: a connection may take all of its time, and the answer then all of its own.
+        read = min(kwargs.pop("read_timeout", self.connection_config.read_timeout), left - connect)
+        response = super().send(request, connection_timeout=connect, read_timeout=read, **kwargs)
+        if left < math.inf:
+            # The packages wait for as long as the service asks; without its word, for a second or two.
+            for name in _WAITS:
+                response.headers.pop(name, None)
+        return response
