@@ -184,10 +184,34 @@ class TestTime:
             proxy.before_forwarding(hang, when=when, times=None)
             proxy.cut_before(when=when, times=None)
             tally = run.run()
-            # After it nothing is asked any more, of storage neither.
             assert sum(map(when, proxy.requests)) == 1
             assert OutOfTime.__name__ in names(tally)
             assert len(run.left()) == 2
+
+    def test_that_ends_between_letters_leaves_what_the_others_are_about(self, wire: Wire, server: Server) -> None:
+        stranger = identity()
+        run = Run(wire.storage, server, server.url)
+        clock = limited(run)
+        run.store([measured(stranger, n) for n in range(1100)])
+        transactions: list[ProxiedRequest] = []
+
+        def writes_letters(request: ProxiedRequest) -> bool:
+            return request.path.endswith("$batch") and b"deadletters" in request.body
+
+        def count(request: ProxiedRequest) -> None:
+            transactions.append(request)
+            if len(transactions) == 10:
+                clock.seconds = 23
+
+        wire.tables.after_forwarding(count, when=writes_letters, times=None)
+        tally = run.run()
+        assert (tally.letters, tally.measurements, tally.waiting) == (1000, 1000, 100)
+        assert (names(tally), len(run.left())) == ({OutOfTime.__name__}, 100)
+        assert run.run().letters == 100
+        assert run.left() == []
+        assert [summary.count for summary in run.dead_letters.summaries()] == [1] * 1100
+        assert len(transactions) == 11
+        run.client.close()
 
     def test_is_kept_to_whatever_the_server_does(self, make_run: MakeRun, server: Server, fhir: str) -> None:
         """In real time: each byte of an answer comes well within what a read may take, and there is no end of them."""
