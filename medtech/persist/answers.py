@@ -3,12 +3,15 @@
 An `Interaction` is sent as an entry of a batch or, to a server without batch, on its own. Either way there is a `Reply`
 to it, whose `verdict` says what becomes of the data (DESIGN "Answers"):
 
-    DONE      2xx
+    DONE      2xx, and to a read what was asked for
     ABSENT    404 or 410 of something that was read
     CONFLICT  304, 409, 412, 400 that asks for If-Match, 404 or 410 of an update: read again, merge again
-    REFUSED   400, 413, 422: this resource will never be taken; a dead letter with the OperationOutcome
+    REFUSED   400, 413, 422 of a write: this resource will never be taken; a dead letter with the OperationOutcome
     DENIED    401, 403, 405, 404 of a create: somebody has to fix a setting; data stays
     UNKNOWN   everything else, and no answer at all; carried out or not: wait, read again, never resend blindly
+
+Only an entry of a batch response is certainly about its interaction. A 400, 413 or 422 to a request as a whole may come
+from a gateway: to a read it is an outage, and so it is to a write unless something proves otherwise (`unproven`).
 """
 
 import re
@@ -24,6 +27,8 @@ Resource = dict[str, Any]
 
 MAX_OUTCOME_CHARACTERS = 8_000
 """A dead letter shares its table entity (64 KiB a property) with the message."""
+
+REFUSALS = (400, 413, 422)
 
 
 class Verdict(Enum):
@@ -46,6 +51,10 @@ class Interaction(NamedTuple):
     body: bytes | None = None
     if_match: str | None = None
     if_none_match: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
 
     @property
     def target(self) -> str | None:
@@ -78,7 +87,8 @@ class Reply(NamedTuple):
     """The answer to one interaction. `status` is 0 when there was none, or none that certainly belongs to it.
 
     `outcome` is what the server said about an error, as text; `retry_after_seconds` how long it asked to wait, if it
-    did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached.
+    did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached. `unproven`:
+    it is the answer to a request as a whole, and this interaction need not be what it is about.
     """
 
     interaction: Interaction
@@ -88,13 +98,14 @@ class Reply(NamedTuple):
     outcome: str | None = None
     retry_after_seconds: float | None = None
     away: bool = False
+    unproven: bool = False
 
     @property
     def verdict(self) -> Verdict:
         status = self.status
-        writes = self.interaction.method != "GET"
+        writes = self.interaction.writes
         if 200 <= status < 300:
-            return Verdict.DONE
+            return Verdict.DONE if writes or self._is_what_was_asked_for else Verdict.UNKNOWN
         if status in (404, 410):
             if not writes:
                 return Verdict.ABSENT
@@ -102,11 +113,18 @@ class Reply(NamedTuple):
             return Verdict.DENIED if creates and status == 404 else Verdict.CONFLICT
         if writes and (status in (304, 409, 412) or (status == 400 and self._asks_for_if_match)):
             return Verdict.CONFLICT
-        if status in (400, 413, 422):
-            return Verdict.REFUSED
+        if status in REFUSALS:
+            return Verdict.REFUSED if writes and not self.unproven else Verdict.UNKNOWN
         if status in (401, 403, 405):
             return Verdict.DENIED
         return Verdict.UNKNOWN
+
+    @property
+    def _is_what_was_asked_for(self) -> bool:
+        """Anything else, taken for an empty page or a history without versions, would look like data that is gone."""
+        target = self.interaction.target
+        wanted = "Bundle" if target is None or target.endswith("/_history") else target.partition("/")[0]
+        return self.resource is not None and self.resource.get("resourceType") == wanted
 
     @property
     def _asks_for_if_match(self) -> bool:

@@ -5,6 +5,7 @@ as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirSer
 """
 
 import logging
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ import orjson
 from medtech import __version__
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, SettingInvalid
 from medtech.persist.answers import (
+    REFUSALS,
     Interaction,
     Reply,
     Resource,
@@ -52,6 +54,13 @@ OUTAGE_SECONDS = 0.5
 CAPABILITIES_SECONDS = 3600.0
 CAPABILITIES_RETRY_SECONDS = 60.0
 """When capabilities that could not be read again are asked for next; until then the old ones hold."""
+
+MAX_UNPROVEN = 3
+"""Single interactions of a refused bundle that are refused in turn, with nothing answered, until the rest is not sent.
+Halving a hundred to the last one takes 199 requests, and a gateway that refuses them all would get these each time."""
+
+TAKEN_SECONDS = 240.0
+"""How long a write that was taken shows that a larger one was refused for its size. A flush takes no longer."""
 
 MAX_PAGES = 1000
 """Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
@@ -97,6 +106,7 @@ class FhirClient:
         self._capabilities: Capabilities | None = None
         self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
+        self._taken = _Taken()
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +148,7 @@ class FhirClient:
         if answer is not None and answer.status_code == 404:
             raise self._denied(404)
         statement = _fhir(answer) if answer is not None and answer.is_success else None
-        if statement is not None:
+        if statement is not None and statement["resourceType"] == "CapabilityStatement":
             return statement
         asked = retry_after_seconds(answer.headers, datetime.now(UTC)) if answer is not None else None
         status = answer.status_code if answer is not None and not answer.is_success else 0
@@ -149,8 +159,9 @@ class FhirClient:
 
         The interactions of one call may be carried out in any order. Nothing is sent twice, except after an answer that
         says that a bundle as a whole was not carried out (400, 413, 422): then its halves are sent, down to the one
-        entry that was the reason. Raises Unavailable when there is no token, or the server's capabilities cannot be
-        read or are not sufficient.
+        entry that was the reason. Only what was read before, with an answer, may be written: it is taken for granted
+        that the server can be reached when a write is refused. Raises Unavailable when there is no token, or the
+        server's capabilities cannot be read or are not sufficient.
         """
         if not interactions:
             return []
@@ -188,6 +199,11 @@ class FhirClient:
         """
         seen: set[str] = set()
         while True:
+            if not _is_page(bundle):
+                raise FhirServerUnavailable(
+                    "The FHIR server returned a page of a search or history that is not a Bundle of FHIR. Check the "
+                    "server, and what lies between it and the app."
+                )
             yield bundle
             following = next(
                 (each.get("url") for each in bundle.get("link") or [] if each.get("relation") == "next"), None
@@ -240,7 +256,12 @@ class FhirClient:
         """The error for a reply that settles nothing."""
         if reply.verdict is Verdict.DENIED:
             return self._denied(reply.status)
-        if reply.status:
+        if reply.status in REFUSALS:
+            what = (
+                f"answered {reply.status} to a request that servers take. It is tried again at the next flush; if this "
+                "goes on, check the gateway or firewall before it, which may have answered in its place, and its log"
+            )
+        elif reply.status >= 300:
             what = f"answered {reply.status}. It is tried again at the next flush; if this goes on, look into its state"
         else:
             what = (
@@ -273,6 +294,28 @@ class FhirClient:
             yield bundle
 
     def _batch(self, interactions: list[Interaction]) -> list[Reply]:
+        """The replies, in order. A bundle that is refused as a whole is halved until the one is found that is why."""
+        replies = self._bundle(interactions)
+        if not _to_be_halved(replies):
+            return replies
+        # Shuffled, so that the same few that are always refused do not stand before their neighbours each time.
+        order = random.sample(range(len(interactions)), len(interactions))
+        found: dict[int, Reply] = {}
+        parts = _halves(order)
+        while parts:
+            part = parts.pop()
+            replies = self._bundle([interactions[index] for index in part])
+            if _to_be_halved(replies):
+                parts += _halves(part)
+                continue
+            found.update(zip(part, replies, strict=True))
+            if len(found) >= MAX_UNPROVEN and all(reply.unproven for reply in found.values()):
+                rest = [index for part in parts for index in part]
+                found |= {index: replies[0]._replace(interaction=interactions[index]) for index in rest}
+                break
+        return [found[index] for index in range(len(interactions))]
+
+    def _bundle(self, interactions: Sequence[Interaction]) -> list[Reply]:
         entries = [interaction.entry() for interaction in interactions]
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
         outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
@@ -281,18 +324,37 @@ class FhirClient:
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
-            return match_entries(interactions, resource, asked)
-        if outer.status_code == 413 or (outer.status_code in (400, 422) and resource):
-            if len(interactions) == 1:
-                return [Reply(interactions[0], outer.status_code, outcome=outcome_text(resource))]
-            middle = len(interactions) // 2
-            return self._batch(interactions[:middle]) + self._batch(interactions[middle:])
+            replies = match_entries(interactions, resource, asked)
+            self._taken.remember(replies)
+            return replies
+        if outer.status_code in REFUSALS:
+            alone = len(interactions) == 1
+            return [self._refused(each, outer.status_code, resource, asked, alone=alone) for each in interactions]
         if outer.status_code in (401, 403, 404, 405):
             # The 404 of an entry is an answer; the 404 of a whole batch means a wrong address.
             status = 405 if outer.status_code == 404 else outer.status_code
             return [Reply(interaction, status) for interaction in interactions]
-        status = 0 if outer.is_success or outer.status_code in (400, 422) else outer.status_code
+        status = 0 if outer.is_success else outer.status_code
         return [Reply(interaction, status, retry_after_seconds=asked, away=True) for interaction in interactions]
+
+    def _refused(
+        self, interaction: Interaction, status: int, resource: Resource | None, asked: float | None, *, alone: bool
+    ) -> Reply:
+        """The reply to one of the interactions of a request that was answered 400, 413 or 422 as a whole.
+
+        It is a refusal if a write was `alone` and the server itself says so, or takes smaller ones and says that this
+        is too large: that much a gateway may know too.
+        """
+        by_server = resource is not None and resource["resourceType"] == "OperationOutcome"
+        too_large = status == 413 and self._taken.smaller_than(interaction)
+        return Reply(
+            interaction,
+            status,
+            outcome=outcome_text(resource),
+            retry_after_seconds=asked,
+            away=resource is None and not interaction.writes,
+            unproven=not (alone and interaction.writes and (by_server or too_large)),
+        )
 
     def _one_by_one(self, interactions: list[Interaction]) -> list[Reply]:
         return [self._single(interaction) for interaction in interactions]
@@ -307,12 +369,16 @@ class FhirClient:
             return Reply(interaction, 0, away=True)
         asked = retry_after_seconds(answer.headers, datetime.now(UTC))
         status, resource = answer.status_code, _fhir(answer)
+        if status in REFUSALS:
+            return self._refused(interaction, status, resource, asked, alone=True)
         foreign = resource is None and bool(answer.content or method == "GET")
-        if foreign and (answer.is_success or status in (400, 404, 410, 422)):
+        if foreign and (answer.is_success or status in (404, 410)):
             return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
         outcome = outcome_text(resource) if status >= 300 else None
-        return Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
+        reply = Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
+        self._taken.remember([reply])
+        return reply
 
     def _send(
         self,
@@ -337,11 +403,57 @@ class FhirClient:
             return None
 
 
+class _Taken:
+    """The smallest write that the server took lately; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._until = 0.0
+        self._lock = Lock()
+
+    def remember(self, replies: Iterable[Reply]) -> None:
+        sizes = [
+            len(reply.interaction.body)
+            for reply in replies
+            if reply.interaction.body is not None and reply.verdict is Verdict.DONE
+        ]
+        if not sizes:
+            return
+        now, smallest = time.monotonic(), min(sizes)
+        with self._lock:
+            if smallest <= self._size or now >= self._until:
+                self._size, self._until = smallest, now + TAKEN_SECONDS
+
+    def smaller_than(self, interaction: Interaction) -> bool:
+        with self._lock:
+            return time.monotonic() < self._until and self._size < len(interaction.body or b"")
+
+
+def _to_be_halved(replies: Sequence[Reply]) -> bool:
+    """Whether a bundle was refused as a whole."""
+    return len(replies) > 1 and all(reply.unproven for reply in replies)
+
+
+def _halves(part: list[int]) -> list[list[int]]:
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _is_page(resource: Resource) -> bool:
+    """Whether it can be read as a page of a search or history (of FHIR's rules for Bundles, bdl-5 among them)."""
+    entries, links = (resource.get(name) or [] for name in ("entry", "link"))
+    return (
+        resource.get("resourceType") == "Bundle"
+        and all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in (entries, links))
+        and all(each.keys() & {"resource", "request", "response"} for each in entries)
+    )
+
+
 def matches(bundle: Resource) -> list[Resource]:
     """The resources on a page that match its search, without included resources and OperationOutcomes."""
     entries: list[Any] = bundle.get("entry") or []
-    found = [each["resource"] for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
-    return [resource for resource in found if resource.get("resourceType") != "OperationOutcome"]
+    found = [each.get("resource") for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
+    return [resource for resource in found if resource and resource.get("resourceType") != "OperationOutcome"]
 
 
 def _fhir(answer: httpx.Response) -> Resource | None:

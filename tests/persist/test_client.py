@@ -305,6 +305,12 @@ class TestCapabilities:
             client.exchange([Interaction("GET", "Patient/1")])
         assert len(proxy.requests) == 1
 
+    @pytest.mark.parametrize("page", [b"<html></html>", b'{"resourceType": "OperationOutcome"}', b"{}"])
+    def test_a_page_in_their_place_is_an_outage(self, proxy: FaultProxy, proxied: str, page: bytes) -> None:
+        proxy.answer(200, page)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.capabilities()
+
     def test_a_server_of_another_release_is_refused(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
         with FhirClient(proxied) as client, pytest.raises(FhirAccessDenied, match="R4"):
