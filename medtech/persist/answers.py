@@ -57,6 +57,11 @@ class Interaction(NamedTuple):
         return self.method != "GET"
 
     @property
+    def searches(self) -> bool:
+        resource_type, question_mark, _ = self.url.partition("?")
+        return self.method == "GET" and bool(question_mark) and "/" not in resource_type
+
+    @property
     def target(self) -> str | None:
         """`Type/id` or `Type/id/_history` if the interaction is about exactly one resource."""
         return self.url if re.fullmatch(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?", self.url) else None

@@ -55,6 +55,9 @@ CAPABILITIES_SECONDS = 3600.0
 CAPABILITIES_RETRY_SECONDS = 60.0
 """When capabilities that could not be read again are asked for next; until then the old ones hold."""
 
+NO_SEARCH_IN_BATCH = (400, 405, 501)
+"""Google's Cloud Healthcare API takes "all interactions within a bundle, except search" and answers 400; others 501."""
+
 MAX_UNPROVEN = 3
 """Single interactions of a refused bundle that are refused in turn, with nothing answered, until the rest is not sent.
 Halving a hundred to the last one takes 199 requests, and a gateway that refuses them all would get these each time."""
@@ -159,14 +162,24 @@ class FhirClient:
 
         The interactions of one call may be carried out in any order. Nothing is sent twice, except after an answer that
         says that a bundle as a whole was not carried out (400, 413, 422): then its halves are sent, down to the one
-        entry that was the reason. Only what was read before, with an answer, may be written: it is taken for granted
-        that the server can be reached when a write is refused. Raises Unavailable when there is no token, or the
-        server's capabilities cannot be read or are not sufficient.
+        entry that was the reason. Searches that the server refuses in batches are sent one by one, side by side, and
+        from then on without a batch before, until its capabilities are read again.
+
+        Only what was read before, with an answer, may be written: when a write is refused, it is taken for granted that
+        the server can be reached. Raises Unavailable when there is no token, or the server's capabilities cannot be
+        read or are not sufficient.
         """
         if not interactions:
             return []
-        send = self._batch if self.capabilities().batch else self._one_by_one
-        return [reply for replies in self._pool.map(send, self._bundles(interactions)) for reply in replies]
+        can = self.capabilities()
+        in_batch = [can.batch and (can.search_in_batch or not each.searches) for each in interactions]
+        batched = iter(
+            self._in_batches([each for each, bundled in zip(interactions, in_batch, strict=True) if bundled])
+        )
+        single = iter(
+            self._one_by_one([each for each, bundled in zip(interactions, in_batch, strict=True) if not bundled])
+        )
+        return [next(batched if bundled else single) for bundled in in_batch]
 
     def read(self, interactions: Sequence[Interaction], patience: Patience) -> list[Reply]:
         """Replies to GETs; those without an answer that settles them are sent again, as long as `patience` lasts.
@@ -293,6 +306,24 @@ class FhirClient:
         if bundle:
             yield bundle
 
+    def _in_batches(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        replies = [reply for found in self._pool.map(self._batch, self._bundles(interactions)) for reply in found]
+        searches = [reply for reply in replies if reply.interaction.searches]
+        refused = [reply.interaction for reply in searches if reply.status in NO_SEARCH_IN_BATCH]
+        if not refused or any(reply.verdict is Verdict.DONE for reply in searches):
+            return replies
+        # Not the first: the same one, if it is refused alone too, would hide each time what the server can do.
+        if self._single(random.choice(refused)).verdict is not Verdict.DONE:
+            return replies
+        with self._capabilities_lock:
+            if self._capabilities is not None:
+                self._capabilities = self._capabilities._replace(search_in_batch=False)
+        alone = iter(self._one_by_one(refused))
+        return [
+            next(alone) if reply.interaction.searches and reply.status in NO_SEARCH_IN_BATCH else reply
+            for reply in replies
+        ]
+
     def _batch(self, interactions: list[Interaction]) -> list[Reply]:
         """The replies, in order. A bundle that is refused as a whole is halved until the one is found that is why."""
         replies = self._bundle(interactions)
@@ -356,13 +387,13 @@ class FhirClient:
             unproven=not (alone and interaction.writes and (by_server or too_large)),
         )
 
-    def _one_by_one(self, interactions: list[Interaction]) -> list[Reply]:
-        return [self._single(interaction) for interaction in interactions]
+    def _one_by_one(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        return list(self._pool.map(self._single, interactions))
 
     def _single(self, interaction: Interaction, form: dict[str, str] | None = None) -> Reply:
         method, url = interaction.method, interaction.url
-        resource_type, _, query = url.partition("?")
-        if method == "GET" and query and "/" not in resource_type and form is None:
+        if interaction.searches and form is None:
+            resource_type, _, query = url.partition("?")
             method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
         answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         if answer is None:

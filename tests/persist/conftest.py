@@ -18,6 +18,8 @@ WRITABLE_PROFILES = [
     "uuid-versions",
     "hapi",
     "no-batch",
+    "no-search-in-batch",
+    "no-search-in-batch-501",
 ]
 
 

@@ -40,14 +40,17 @@ Reads = Callable[[ProxiedRequest], bool]
 
 
 def reads_of(what: str) -> Reads:
-    """Picks requests that read such resources: `Device?`, `Patient/`, `/_history`."""
-    return lambda request: reads(request) and what.encode() in request.body
+    """Picks requests that read such resources: `Device?`, `Patient/`, `/_history`, in a batch or alone."""
+    alone = what.replace("?", "/_search")
+    return lambda request: reads(request) and (what.encode() in request.body or alone in request.path)
 
 
 def entries_answered(status: int, what: str) -> Callable[[ProxiedRequest, Forward], Answer]:
-    """A batch whose entries for `what` are answered with that status."""
+    """A batch whose entries for `what` are answered with that status, and so is what is sent alone."""
 
     def act(request: ProxiedRequest, forward: Forward) -> Answer:
+        if not request.bundle_methods:
+            return Answer(status, [], PAGES["OperationOutcome"])
         answer = json.loads(forward().body)
         for index, each in enumerate(json.loads(request.body)["entry"]):
             if what in each["request"]["url"]:
