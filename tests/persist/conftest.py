@@ -19,7 +19,6 @@ WRITABLE_PROFILES = [
     "hapi",
     "no-batch",
     "no-search-in-batch",
-    "no-search-in-batch-501",
 ]
 
 
