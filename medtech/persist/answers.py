@@ -93,7 +93,8 @@ class Reply(NamedTuple):
 
     `outcome` is what the server said about an error, as text; `retry_after_seconds` how long it asked to wait, if it
     did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached. `unproven`:
-    it is the answer to a request as a whole, and this interaction need not be what it is about.
+    it is the answer to a request as a whole, and this interaction need not be what it is about. `too_large`: the answer
+    was not read to its end.
     """
 
     interaction: Interaction
@@ -104,6 +105,7 @@ class Reply(NamedTuple):
     retry_after_seconds: float | None = None
     away: bool = False
     unproven: bool = False
+    too_large: bool = False
 
     @property
     def verdict(self) -> Verdict:

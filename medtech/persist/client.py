@@ -33,6 +33,7 @@ from medtech.persist.answers import (
     retry_after_seconds,
     version_from,
 )
+from medtech.persist.body import ACCEPTED_ENCODING, MAX_ANSWER_BYTES, AnswerTooLarge, read_body
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
 from medtech.persist.patience import Patience
@@ -103,7 +104,11 @@ class FhirClient:
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
-            headers={"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON},
+            headers={
+                "User-Agent": f"medtech/{__version__}",
+                "Accept": FHIR_JSON,
+                "Accept-Encoding": ACCEPTED_ENCODING,
+            },
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         self._capabilities: Capabilities | None = None
@@ -147,7 +152,11 @@ class FhirClient:
         return capabilities
 
     def _metadata(self) -> Resource:
-        answer = self._send("GET", "metadata")
+        request = Interaction("GET", "metadata")
+        try:
+            answer = self._send(request.method, request.url)
+        except AnswerTooLarge:
+            raise self.unavailable(Reply(request, 0, too_large=True)) from None
         if answer is not None and answer.status_code == 404:
             raise self._denied(404)
         statement = _fhir(answer) if answer is not None and answer.is_success else None
@@ -155,7 +164,7 @@ class FhirClient:
             return statement
         asked = retry_after_seconds(answer.headers, datetime.now(UTC)) if answer is not None else None
         status = answer.status_code if answer is not None and not answer.is_success else 0
-        raise self.unavailable(Reply(Interaction("GET", "metadata"), status, retry_after_seconds=asked))
+        raise self.unavailable(Reply(request, status, retry_after_seconds=asked))
 
     def exchange(self, interactions: Sequence[Interaction]) -> list[Reply]:
         """Sends the interactions in bundles, side by side, and returns a reply for each, in order.
@@ -269,7 +278,13 @@ class FhirClient:
         """The error for a reply that settles nothing."""
         if reply.verdict is Verdict.DENIED:
             return self._denied(reply.status)
-        if reply.status in REFUSALS:
+        if reply.too_large:
+            what = (
+                f"answered with more than {MAX_ANSWER_BYTES >> 20} MiB, unpacked, which is more than resources take; "
+                "the rest was not read. It is tried again at the next flush; if this goes on, check what the server "
+                "returns and what lies between it and the app, and set FHIR_BUNDLE_SIZE to less if it is above 100"
+            )
+        elif reply.status in REFUSALS:
             what = (
                 f"answered {reply.status} to a request that servers take. It is tried again at the next flush; if this "
                 "goes on, check the gateway or firewall before it, which may have answered in its place, and its log"
@@ -325,7 +340,10 @@ class FhirClient:
         ]
 
     def _batch(self, interactions: list[Interaction]) -> list[Reply]:
-        """The replies, in order. A bundle that is refused as a whole is halved until the one is found that is why."""
+        """The replies, in order. A bundle that is refused as a whole is halved until the one is found that is why.
+
+        So is a bundle of reads whose answer is too large; what a bundle of writes did is then read again.
+        """
         replies = self._bundle(interactions)
         if not _to_be_halved(replies):
             return replies
@@ -349,7 +367,10 @@ class FhirClient:
     def _bundle(self, interactions: Sequence[Interaction]) -> list[Reply]:
         entries = [interaction.entry() for interaction in interactions]
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
-        outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
+        try:
+            outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
+        except AnswerTooLarge:
+            return [Reply(each, 0, unproven=not each.writes, too_large=True) for each in interactions]
         if outer is None:
             return [Reply(interaction, 0, away=True) for interaction in interactions]
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
@@ -395,7 +416,10 @@ class FhirClient:
         if interaction.searches and form is None:
             resource_type, _, query = url.partition("?")
             method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
-        answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
+        try:
+            answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
+        except AnswerTooLarge:
+            return Reply(interaction, 0, too_large=True)
         if answer is None:
             return Reply(interaction, 0, away=True)
         asked = retry_after_seconds(answer.headers, datetime.now(UTC))
@@ -420,7 +444,10 @@ class FhirClient:
         form: dict[str, str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
-        """The answer, None when none was received. `url` is relative to the base, or absolute on its host."""
+        """The answer, None when none was received. `url` is relative to the base, or absolute on its host.
+
+        Raises AnswerTooLarge, and Unavailable when there is no token.
+        """
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
@@ -429,9 +456,12 @@ class FhirClient:
             headers["Authorization"] = authorization
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
         try:
-            return self._http.request(method, address, content=content, data=form, headers=headers)
+            with self._http.stream(method, address, content=content, data=form, headers=headers) as answer:
+                body = read_body(answer)
         except httpx.RequestError:
             return None
+        unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+        return httpx.Response(answer.status_code, headers=unpacked, content=body)
 
 
 class _Taken:
@@ -461,7 +491,7 @@ class _Taken:
 
 
 def _to_be_halved(replies: Sequence[Reply]) -> bool:
-    """Whether a bundle was refused as a whole."""
+    """Whether a bundle was refused as a whole, or its answer is too large."""
     return len(replies) > 1 and all(reply.unproven for reply in replies)
 
 
