@@ -154,12 +154,12 @@ def outcome_text(resource: Any) -> str | None:
 
 def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
     """The version id: from the resource, else the etag (`W/"2"`, `"2"`, `2`), else the location. It is opaque."""
-    version = ((resource or {}).get("meta") or {}).get("versionId")
+    version = _object(_object(resource).get("meta")).get("versionId")
     if version:
         return str(version)
     if etag:
-        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", etag.strip()) or None
-    found = re.search(r"/_history/([^/?]+)", location or "")
+        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", str(etag).strip()) or None
+    found = re.search(r"/_history/([^/?]+)", str(location or ""))
     return found.group(1) if found else None
 
 
@@ -186,7 +186,7 @@ def match_entries(
     They are matched by position only if the counts agree and no entry names another resource than its interaction;
     otherwise only entries that name their resource count, and the other replies are unknown.
     """
-    entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
+    entries = _objects(bundle.get("entry"))
     targets = [_entry_target(entry) for entry in entries]
     in_order = len(entries) == len(interactions) and all(
         found is None or interaction.target is None or found == interaction.target
@@ -201,26 +201,35 @@ def match_entries(
     ]
 
 
+def _object(value: Any) -> Resource:
+    """The JSON object that belongs there, an empty one in place of anything else: a gateway may have answered."""
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Resource]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _entry_target(entry: Resource) -> str | None:
-    resource = entry.get("resource") or {}
+    resource = _object(entry.get("resource"))
     suffix = ""
     if resource.get("type") == "history":
-        versions = resource.get("entry") or []
-        resource = next((each["resource"] for each in versions if each.get("resource")), {})
+        versions = (_object(each.get("resource")) for each in _objects(resource.get("entry")))
+        resource = next((version for version in versions if version), {})
         suffix = "/_history"
     if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
         return f"{resource['resourceType']}/{resource['id']}{suffix}"
-    location = (entry.get("response") or {}).get("location") or ""
-    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", location)
+    location = _object(entry.get("response")).get("location") or ""
+    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", str(location))
     return found.group(1) if found else None
 
 
 def _reply(interaction: Interaction, entry: Resource, retry_after_seconds: float | None) -> Reply:
-    response = entry.get("response") or {}
+    response = _object(entry.get("response"))
     status = re.match(r"\s*(\d{3})\b", str(response.get("status", "")))
     if not status:
         return Reply(interaction, 0, retry_after_seconds=retry_after_seconds)
-    resource = entry.get("resource")
+    resource = _object(entry.get("resource")) or None
     code = int(status.group(1))
     return Reply(
         interaction,

@@ -23,6 +23,7 @@ from medtech.persist.answers import (
     Reply,
     Verdict,
     has_predecessor,
+    match_entries,
     outcome_text,
     retry_after_seconds,
     version_from,
@@ -196,6 +197,22 @@ class TestPages:
     def test_a_link_that_is_not_an_address(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"link": [{"relation": "next", "url": "http://[::1"}]}, when=reads)
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not an address"):
+            client.search("Device", [{"identifier": unique("d")}])
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            {"resourceType": "Basic"},
+            {"resourceType": "Bundle", "entry": 5},
+            {"resourceType": "Bundle", "entry": [None]},
+            {"resourceType": "Bundle", "entry": [{}]},
+            {"resourceType": "Bundle", "link": ["next"]},
+        ],
+    )
+    def test_a_page_that_is_not_fhir_is_an_outage(self, proxy: FaultProxy, proxied: str, page: Any) -> None:
+        """Read as a page without matches, it would say that a Device is not there."""
+        proxy.rewrite(lambda answer: page, when=reads, times=None)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not a Bundle"):
             client.search("Device", [{"identifier": unique("d")}])
 
     def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
@@ -491,6 +508,32 @@ def test_a_bundle_from_a_test_server_is_an_answer(proxy: FaultProxy, proxied: st
     with FhirClient(proxied) as client:
         (reply,) = client.exchange([Interaction("GET", "Patient/1")])
     assert reply.verdict is Verdict.UNKNOWN
+
+
+NOT_FHIR: list[Any] = [None, 5, "text", [], [None], {}, {"x": 1}]
+
+
+@pytest.mark.parametrize("place", ["entries", "entry", "resource", "meta", "version", "response", "status", "location"])
+@pytest.mark.parametrize("value", NOT_FHIR, ids=str)
+def test_a_batch_response_that_is_not_fhir_settles_nothing_or_what_it_says(place: str, value: Any) -> None:
+    """Whatever stands there, there is a reply; where nothing says that it was carried out, it is unknown."""
+    version = value if place == "version" else {"resource": value} if place == "meta" else None
+    resource: Any = {"resourceType": "Bundle", "type": "history", "entry": [version]}
+    if place == "meta":
+        resource = {"resourceType": "Patient", "id": "1", "meta": value}
+    response: Any = {"status": "200", "etag": 'W/"1"', "location": "Patient/1"}
+    if place in ("status", "location"):
+        response |= {place: value}
+    entry: Any = {
+        "resource": value if place == "resource" else resource,
+        "response": value if place == "response" else response,
+    }
+    entries: Any = value if place == "entries" else [value if place == "entry" else entry]
+
+    (reply,) = match_entries([Interaction("PUT", "Patient/1", b"{}")], {"entry": entries}, None)
+
+    settles = place not in ("entries", "entry", "response", "status")
+    assert reply.verdict is (Verdict.DONE if settles else Verdict.UNKNOWN)
 
 
 def test_waits_grow_and_end() -> None:
