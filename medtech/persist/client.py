@@ -280,14 +280,15 @@ class FhirClient:
             return self._denied(reply.status)
         if reply.too_large:
             what = (
-                f"answered with more than {MAX_ANSWER_BYTES >> 20} MiB, unpacked, which is more than resources take; "
-                "the rest was not read. It is tried again at the next flush; if this goes on, check what the server "
-                "returns and what lies between it and the app, and set FHIR_BUNDLE_SIZE to less if it is above 100"
+                f"sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB (uncompressed), more than any resources "
+                "take; the rest was not read. It is tried again at the next flush; if this goes on, check what the "
+                "server returns and what lies between it and the app, and lower FHIR_BUNDLE_SIZE if it is above 100"
             )
         elif reply.status in REFUSALS:
             what = (
-                f"answered {reply.status} to a request that servers take. It is tried again at the next flush; if this "
-                "goes on, check the gateway or firewall before it, which may have answered in its place, and its log"
+                f"answered {reply.status} to a request that it should accept. It is tried again at the next flush; if "
+                "this goes on, check the gateway or firewall in front of it, which may have answered in its place, and "
+                "the server's own log"
             )
         elif reply.status >= 300:
             what = f"answered {reply.status}. It is tried again at the next flush; if this goes on, look into its state"
