@@ -8,13 +8,16 @@ MAX_ANSWER_BYTES = 128 * 1024 * 1024
 """Of one answer, unpacked. The largest that a bundle of reads can rightly bring fits: 100 Observations (the default
 FHIR_BUNDLE_SIZE), whose data points take up to 1 MiB each. Where more is read at once, what is too large is halved."""
 
+MAX_ANSWER_ELEMENTS = 4_000_000
+"""Of its JSON: `[],` takes three bytes on the wire and eighty in memory. A hundred Observations have some 5,000."""
+
 ACCEPTED_ENCODING = "gzip"
 """One layer of gzip is unpacked here, piece by piece. What comes in another encoding is not FHIR to us: nobody asked
 for it, and layer upon layer would turn every kilobyte into a gigabyte."""
 
 
 class AnswerTooLarge(Exception):
-    """It is longer than MAX_ANSWER_BYTES; the rest was not read."""
+    """It is longer than MAX_ANSWER_BYTES, and the rest was not read, or has more than MAX_ANSWER_ELEMENTS."""
 
 
 def read_body(answer: httpx.Response) -> bytes:
@@ -37,4 +40,8 @@ def read_body(answer: httpx.Response) -> bytes:
             raise AnswerTooLarge
     if decoder and not decoder.eof:
         raise httpx.DecodingError("the answer ends before its gzip does")
-    return b"".join(parts)
+    body = b"".join(parts)
+    # Each element takes at least one of these; those in texts count too, but few texts are that long.
+    if len(body) > MAX_ANSWER_ELEMENTS and sum(map(body.count, (b"{", b"[", b","))) > MAX_ANSWER_ELEMENTS:
+        raise AnswerTooLarge
+    return body

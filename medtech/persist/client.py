@@ -33,7 +33,13 @@ from medtech.persist.answers import (
     retry_after_seconds,
     version_from,
 )
-from medtech.persist.body import ACCEPTED_ENCODING, MAX_ANSWER_BYTES, AnswerTooLarge, read_body
+from medtech.persist.body import (
+    ACCEPTED_ENCODING,
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_ELEMENTS,
+    AnswerTooLarge,
+    read_body,
+)
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
 from medtech.persist.patience import Patience
@@ -280,9 +286,10 @@ class FhirClient:
             return self._denied(reply.status)
         if reply.too_large:
             what = (
-                f"sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB (uncompressed), more than any resources "
-                "take; the rest was not read. It is tried again at the next flush; if this goes on, check what the "
-                "server returns and what lies between it and the app, and lower FHIR_BUNDLE_SIZE if it is above 100"
+                f"sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB (uncompressed) or {MAX_ANSWER_ELEMENTS:,} "
+                "JSON elements, which no resource has, so it was not read. It is tried again at the next flush; if "
+                "this goes on, check what the server returns and what lies between it and the app, and lower "
+                "FHIR_BUNDLE_SIZE if it is above 100"
             )
         elif reply.status in REFUSALS:
             what = (

@@ -10,7 +10,7 @@ import pytest
 from medtech.errors import FhirServerUnavailable
 from medtech.persist import body as body_module
 from medtech.persist.answers import Interaction, Verdict
-from medtech.persist.body import MAX_ANSWER_BYTES, AnswerTooLarge, read_body
+from medtech.persist.body import MAX_ANSWER_BYTES, MAX_ANSWER_ELEMENTS, AnswerTooLarge, read_body
 from medtech.persist.client import FhirClient
 from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
@@ -83,6 +83,13 @@ class TestReading:
         with pytest.raises(AnswerTooLarge):
             read_body(httpx.Response(200, headers=GZIP, stream=Counted([spaces(200)])))
         assert sum(unpacked) == MAX_ANSWER_BYTES + 1
+
+    @pytest.mark.parametrize("element", [b"[],", b"{},", b"0,"])
+    def test_what_takes_gigabytes_once_parsed_is_refused(self, element: bytes) -> None:
+        body = b'{"resourceType":"Bundle","entry":[' + element * MAX_ANSWER_ELEMENTS + b"0]}"
+        assert len(body) < MAX_ANSWER_BYTES
+        with pytest.raises(AnswerTooLarge):
+            read_body(httpx.Response(200, stream=Counted(pieces(body, MIB))))
 
     def test_one_without_end_is_given_up(self) -> None:
         def endless() -> Iterator[bytes]:
