@@ -21,6 +21,9 @@ const PROFILES = {
   // and of versions written within a millisecond the history gives the older one first.
   hapi: { ignoresIfNoneMatch: true, refusesWholeBatch: true, givesOldestFirst: true },
   'no-batch': { noBatch: true },
+  // Google's Cloud Healthcare API takes "all interactions within a bundle, except search".
+  'no-search-in-batch': { refusesSearchInBatch: 400 },
+  'no-search-in-batch-501': { refusesSearchInBatch: 501 },
   'no-update-create': { noUpdateCreate: true },
   'no-versions': { noVersions: true },
 };

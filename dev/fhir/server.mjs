@@ -112,6 +112,17 @@ function findRefused(entries) {
   return undefined;
 }
 
+/** An entry of a batch: {status, resource}. */
+async function interactInBatch(base, method, url, headers, resource) {
+  if (profile.refusesSearchInBatch && method === 'GET' && /^[A-Za-z]+(?:\?|$)/.test(url)) {
+    return {
+      status: profile.refusesSearchInBatch,
+      resource: operationOutcome('not-supported', 'Searches are not supported in bundles'),
+    };
+  }
+  return interact(base, method, url, headers, resource);
+}
+
 async function batch(base, bundle) {
   const supported = bundle?.resourceType === 'Bundle' && bundle.type === 'batch' && !profile.noBatch;
   if (!supported) return { status: 400, resource: operationOutcome('not-supported', 'Only batch bundles are served') };
@@ -122,7 +133,7 @@ async function batch(base, bundle) {
   for (const { request, resource } of entries) {
     const headers = { 'if-match': request?.ifMatch, 'if-none-match': request?.ifNoneMatch, 'if-none-exist': request?.ifNoneExist };
     const url = String(request?.url ?? '').replace(/^\//, '');
-    const answer = await interact(base, request?.method, url, headers, resource);
+    const answer = await interactInBatch(base, request?.method, url, headers, resource);
     const isError = answer.status >= 400;
     answers.push({
       ...(!isError && answer.resource && { resource: answer.resource }),

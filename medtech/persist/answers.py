@@ -3,12 +3,15 @@
 An `Interaction` is sent as an entry of a batch or, to a server without batch, on its own. Either way there is a `Reply`
 to it, whose `verdict` says what becomes of the data (DESIGN "Answers"):
 
-    DONE      2xx
+    DONE      2xx, and to a read what was asked for
     ABSENT    404 or 410 of something that was read
     CONFLICT  304, 409, 412, 400 that asks for If-Match, 404 or 410 of an update: read again, merge again
-    REFUSED   400, 413, 422: this resource will never be taken; a dead letter with the OperationOutcome
+    REFUSED   400, 413, 422 of a write: this resource will never be taken; a dead letter with the OperationOutcome
     DENIED    401, 403, 405, 404 of a create: somebody has to fix a setting; data stays
     UNKNOWN   everything else, and no answer at all; carried out or not: wait, read again, never resend blindly
+
+Only an entry of a batch response is certainly about its interaction. A 400, 413 or 422 to a request as a whole may come
+from a gateway: to a read it is an outage, and so it is to a write unless something proves otherwise (`unproven`).
 """
 
 import re
@@ -24,6 +27,8 @@ Resource = dict[str, Any]
 
 MAX_OUTCOME_CHARACTERS = 8_000
 """A dead letter shares its table entity (64 KiB a property) with the message."""
+
+REFUSALS = (400, 413, 422)
 
 
 class Verdict(Enum):
@@ -46,6 +51,15 @@ class Interaction(NamedTuple):
     body: bytes | None = None
     if_match: str | None = None
     if_none_match: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+    @property
+    def searches(self) -> bool:
+        resource_type, question_mark, _ = self.url.partition("?")
+        return self.method == "GET" and bool(question_mark) and "/" not in resource_type
 
     @property
     def target(self) -> str | None:
@@ -78,7 +92,9 @@ class Reply(NamedTuple):
     """The answer to one interaction. `status` is 0 when there was none, or none that certainly belongs to it.
 
     `outcome` is what the server said about an error, as text; `retry_after_seconds` how long it asked to wait, if it
-    did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached.
+    did. `away`: it says nothing about this interaction, but that the server as a whole cannot be reached. `unproven`:
+    it is the answer to a request as a whole, and this interaction need not be what it is about. `too_large`: the answer
+    was not read to its end.
     """
 
     interaction: Interaction
@@ -88,13 +104,15 @@ class Reply(NamedTuple):
     outcome: str | None = None
     retry_after_seconds: float | None = None
     away: bool = False
+    unproven: bool = False
+    too_large: bool = False
 
     @property
     def verdict(self) -> Verdict:
         status = self.status
-        writes = self.interaction.method != "GET"
+        writes = self.interaction.writes
         if 200 <= status < 300:
-            return Verdict.DONE
+            return Verdict.DONE if writes or self._is_what_was_asked_for else Verdict.UNKNOWN
         if status in (404, 410):
             if not writes:
                 return Verdict.ABSENT
@@ -102,11 +120,18 @@ class Reply(NamedTuple):
             return Verdict.DENIED if creates and status == 404 else Verdict.CONFLICT
         if writes and (status in (304, 409, 412) or (status == 400 and self._asks_for_if_match)):
             return Verdict.CONFLICT
-        if status in (400, 413, 422):
-            return Verdict.REFUSED
+        if status in REFUSALS:
+            return Verdict.REFUSED if writes and not self.unproven else Verdict.UNKNOWN
         if status in (401, 403, 405):
             return Verdict.DENIED
         return Verdict.UNKNOWN
+
+    @property
+    def _is_what_was_asked_for(self) -> bool:
+        """Anything else, taken for an empty page or a history without versions, would look like data that is gone."""
+        target = self.interaction.target
+        wanted = "Bundle" if target is None or target.endswith("/_history") else target.partition("/")[0]
+        return self.resource is not None and self.resource.get("resourceType") == wanted
 
     @property
     def _asks_for_if_match(self) -> bool:
@@ -129,12 +154,12 @@ def outcome_text(resource: Any) -> str | None:
 
 def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
     """The version id: from the resource, else the etag (`W/"2"`, `"2"`, `2`), else the location. It is opaque."""
-    version = ((resource or {}).get("meta") or {}).get("versionId")
+    version = _object(_object(resource).get("meta")).get("versionId")
     if version:
         return str(version)
     if etag:
-        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", etag.strip()) or None
-    found = re.search(r"/_history/([^/?]+)", location or "")
+        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", str(etag).strip()) or None
+    found = re.search(r"/_history/([^/?]+)", str(location or ""))
     return found.group(1) if found else None
 
 
@@ -161,7 +186,7 @@ def match_entries(
     They are matched by position only if the counts agree and no entry names another resource than its interaction;
     otherwise only entries that name their resource count, and the other replies are unknown.
     """
-    entries = [entry for entry in bundle.get("entry") or [] if isinstance(entry, dict)]
+    entries = _objects(bundle.get("entry"))
     targets = [_entry_target(entry) for entry in entries]
     in_order = len(entries) == len(interactions) and all(
         found is None or interaction.target is None or found == interaction.target
@@ -176,26 +201,35 @@ def match_entries(
     ]
 
 
+def _object(value: Any) -> Resource:
+    """The JSON object that belongs there, an empty one in place of anything else: a gateway may have answered."""
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Resource]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _entry_target(entry: Resource) -> str | None:
-    resource = entry.get("resource") or {}
+    resource = _object(entry.get("resource"))
     suffix = ""
     if resource.get("type") == "history":
-        versions = resource.get("entry") or []
-        resource = next((each["resource"] for each in versions if each.get("resource")), {})
+        versions = (_object(each.get("resource")) for each in _objects(resource.get("entry")))
+        resource = next((version for version in versions if version), {})
         suffix = "/_history"
     if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
         return f"{resource['resourceType']}/{resource['id']}{suffix}"
-    location = (entry.get("response") or {}).get("location") or ""
-    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", location)
+    location = _object(entry.get("response")).get("location") or ""
+    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", str(location))
     return found.group(1) if found else None
 
 
 def _reply(interaction: Interaction, entry: Resource, retry_after_seconds: float | None) -> Reply:
-    response = entry.get("response") or {}
+    response = _object(entry.get("response"))
     status = re.match(r"\s*(\d{3})\b", str(response.get("status", "")))
     if not status:
         return Reply(interaction, 0, retry_after_seconds=retry_after_seconds)
-    resource = entry.get("resource")
+    resource = _object(entry.get("resource")) or None
     code = int(status.group(1))
     return Reply(
         interaction,

@@ -7,9 +7,13 @@ from medtech.persist.answers import Resource
 
 
 class Capabilities(NamedTuple):
-    """`batch`: the server takes bundles; otherwise each interaction is a request of its own."""
+    """`batch`: the server takes bundles; otherwise each interaction is a request of its own.
+
+    `search_in_batch`: it takes searches in them too. No statement says so; it is assumed until the server refuses them.
+    """
 
     batch: bool
+    search_in_batch: bool = True
 
 
 def read_capabilities(statement: Resource) -> Capabilities:

@@ -5,6 +5,7 @@ as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirSer
 """
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import orjson
 from medtech import __version__, deadline
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.persist.answers import (
+    REFUSALS,
     Interaction,
     Reply,
     Resource,
@@ -31,6 +33,13 @@ from medtech.persist.answers import (
     outcome_text,
     retry_after_seconds,
     version_from,
+)
+from medtech.persist.body import (
+    ACCEPTED_ENCODING,
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_ELEMENTS,
+    AnswerTooLarge,
+    read_body,
 )
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
@@ -60,6 +69,16 @@ OUTAGE_SECONDS = 0.5
 CAPABILITIES_SECONDS = 3600.0
 CAPABILITIES_RETRY_SECONDS = 60.0
 """When capabilities that could not be read again are asked for next; until then the old ones hold."""
+
+NO_SEARCH_IN_BATCH = (400, 405, 501)
+"""Google's Cloud Healthcare API takes "all interactions within a bundle, except search" and answers 400; others 501."""
+
+MAX_UNPROVEN = 3
+"""Single interactions of a refused bundle that are refused in turn, with nothing answered, until the rest is not sent.
+Halving a hundred to the last one takes 199 requests, and a gateway that refuses them all would get these each time."""
+
+TAKEN_SECONDS = 240.0
+"""How long a write that was taken shows that a larger one was refused for its size. A flush takes no longer."""
 
 MAX_PAGES = 1000
 """Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
@@ -102,7 +121,11 @@ class FhirClient:
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
-            headers={"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON},
+            headers={
+                "User-Agent": f"medtech/{__version__}",
+                "Accept": FHIR_JSON,
+                "Accept-Encoding": ACCEPTED_ENCODING,
+            },
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         # A server that sends a byte now and then, or a token service that hangs, keeps a request's thread for as long
@@ -111,6 +134,7 @@ class FhirClient:
         self._capabilities: Capabilities | None = None
         self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
+        self._taken = _Taken()
 
     def __enter__(self) -> Self:
         return self
@@ -149,28 +173,43 @@ class FhirClient:
         return capabilities
 
     def _metadata(self) -> Resource:
-        answer = self._send("GET", "metadata")
+        request = Interaction("GET", "metadata")
+        try:
+            answer = self._send(request.method, request.url)
+        except AnswerTooLarge:
+            raise self.unavailable(Reply(request, 0, too_large=True)) from None
         if answer is not None and answer.status_code == 404:
             raise self._denied(404)
         statement = _fhir(answer) if answer is not None and answer.is_success else None
-        if statement is not None:
+        if statement is not None and statement["resourceType"] == "CapabilityStatement":
             return statement
         asked = retry_after_seconds(answer.headers, datetime.now(UTC)) if answer is not None else None
         status = answer.status_code if answer is not None and not answer.is_success else 0
-        raise self.unavailable(Reply(Interaction("GET", "metadata"), status, retry_after_seconds=asked))
+        raise self.unavailable(Reply(request, status, retry_after_seconds=asked))
 
     def exchange(self, interactions: Sequence[Interaction]) -> list[Reply]:
         """Sends the interactions in bundles, side by side, and returns a reply for each, in order.
 
         The interactions of one call may be carried out in any order. Nothing is sent twice, except after an answer that
         says that a bundle as a whole was not carried out (400, 413, 422): then its halves are sent, down to the one
-        entry that was the reason. Raises Unavailable when there is no token, or the server's capabilities cannot be
+        entry that was the reason. Searches that the server refuses in batches are sent one by one, side by side, and
+        from then on without a batch before, until its capabilities are read again.
+
+        Only what was read before, with an answer, may be written: when a write is refused, it is taken for granted that
+        the server can be reached. Raises Unavailable when there is no token, or the server's capabilities cannot be
         read or are not sufficient.
         """
         if not interactions:
             return []
-        send = self._batch if self.capabilities().batch else self._one_by_one
-        return [reply for replies in self._side_by_side(send, self._bundles(interactions)) for reply in replies]
+        can = self.capabilities()
+        in_batch = [can.batch and (can.search_in_batch or not each.searches) for each in interactions]
+        batched = iter(
+            self._in_batches([each for each, bundled in zip(interactions, in_batch, strict=True) if bundled])
+        )
+        single = iter(
+            self._one_by_one([each for each, bundled in zip(interactions, in_batch, strict=True) if not bundled])
+        )
+        return [next(batched if bundled else single) for bundled in in_batch]
 
     def _side_by_side(self, send: Callable[[Part], Answered], parts: Iterable[Part]) -> list[Answered]:
         """What `send` returns for each part, in order. Each runs in a copy of this context: it holds the deadline."""
@@ -212,6 +251,11 @@ class FhirClient:
         """
         seen: set[str] = set()
         while True:
+            if not _is_page(bundle):
+                raise FhirServerUnavailable(
+                    "The FHIR server returned a page of a search or history that is not a Bundle of FHIR. Check the "
+                    "server, and what lies between it and the app."
+                )
             yield bundle
             following = next(
                 (each.get("url") for each in bundle.get("link") or [] if each.get("relation") == "next"), None
@@ -266,7 +310,20 @@ class FhirClient:
             return self._denied(reply.status)
         if not reply.status and deadline.seconds_left() < SHORTEST_SECONDS:
             return OutOfTime("the FHIR server had answered everything")
-        if reply.status:
+        if reply.too_large:
+            what = (
+                f"sent an answer of more than {MAX_ANSWER_BYTES >> 20} MiB (uncompressed) or {MAX_ANSWER_ELEMENTS:,} "
+                "JSON elements, which no resource has, so it was not read. It is tried again at the next flush; if "
+                "this goes on, check what the server returns and what lies between it and the app, and lower "
+                "FHIR_BUNDLE_SIZE if it is above 100"
+            )
+        elif reply.status in REFUSALS:
+            what = (
+                f"answered {reply.status} to a request that it should accept. It is tried again at the next flush; if "
+                "this goes on, check the gateway or firewall in front of it, which may have answered in its place, and "
+                "the server's own log"
+            )
+        elif reply.status >= 300:
             what = f"answered {reply.status}. It is tried again at the next flush; if this goes on, look into its state"
         else:
             what = (
@@ -298,47 +355,119 @@ class FhirClient:
         if bundle:
             yield bundle
 
+    def _in_batches(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        replies = [reply for found in self._side_by_side(self._batch, self._bundles(interactions)) for reply in found]
+        searches = [reply for reply in replies if reply.interaction.searches]
+        refused = [reply.interaction for reply in searches if reply.status in NO_SEARCH_IN_BATCH]
+        if not refused or any(reply.verdict is Verdict.DONE for reply in searches):
+            return replies
+        # Not the first: the same one, if it is refused alone too, would hide each time what the server can do.
+        if self._single(random.choice(refused)).verdict is not Verdict.DONE:
+            return replies
+        with self._capabilities_lock:
+            if self._capabilities is not None:
+                self._capabilities = self._capabilities._replace(search_in_batch=False)
+        alone = iter(self._one_by_one(refused))
+        return [
+            next(alone) if reply.interaction.searches and reply.status in NO_SEARCH_IN_BATCH else reply
+            for reply in replies
+        ]
+
     def _batch(self, interactions: list[Interaction]) -> list[Reply]:
+        """The replies, in order. A bundle that is refused as a whole is halved until the one is found that is why.
+
+        So is a bundle of reads whose answer is too large; what a bundle of writes did is then read again.
+        """
+        replies = self._bundle(interactions)
+        if not _to_be_halved(replies):
+            return replies
+        # Shuffled, so that the same few that are always refused do not stand before their neighbours each time.
+        order = random.sample(range(len(interactions)), len(interactions))
+        found: dict[int, Reply] = {}
+        parts = _halves(order)
+        while parts:
+            part = parts.pop()
+            replies = self._bundle([interactions[index] for index in part])
+            if _to_be_halved(replies):
+                parts += _halves(part)
+                continue
+            found.update(zip(part, replies, strict=True))
+            if len(found) >= MAX_UNPROVEN and all(reply.unproven for reply in found.values()):
+                rest = [index for part in parts for index in part]
+                found |= {index: replies[0]._replace(interaction=interactions[index]) for index in rest}
+                break
+        return [found[index] for index in range(len(interactions))]
+
+    def _bundle(self, interactions: Sequence[Interaction]) -> list[Reply]:
         entries = [interaction.entry() for interaction in interactions]
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
-        outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
+        try:
+            outer = self._send("POST", "", content=body, headers={"x-bundle-processing-logic": "parallel"})
+        except AnswerTooLarge:
+            return [Reply(each, 0, unproven=not each.writes, too_large=True) for each in interactions]
         if outer is None:
             return [Reply(interaction, 0, away=True) for interaction in interactions]
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
-            return match_entries(interactions, resource, asked)
-        if outer.status_code == 413 or (outer.status_code in (400, 422) and resource):
-            if len(interactions) == 1:
-                return [Reply(interactions[0], outer.status_code, outcome=outcome_text(resource))]
-            middle = len(interactions) // 2
-            return self._batch(interactions[:middle]) + self._batch(interactions[middle:])
+            replies = match_entries(interactions, resource, asked)
+            self._taken.remember(replies)
+            return replies
+        if outer.status_code in REFUSALS:
+            alone = len(interactions) == 1
+            return [self._refused(each, outer.status_code, resource, asked, alone=alone) for each in interactions]
         if outer.status_code in (401, 403, 404, 405):
             # The 404 of an entry is an answer; the 404 of a whole batch means a wrong address.
             status = 405 if outer.status_code == 404 else outer.status_code
             return [Reply(interaction, status) for interaction in interactions]
-        status = 0 if outer.is_success or outer.status_code in (400, 422) else outer.status_code
+        status = 0 if outer.is_success else outer.status_code
         return [Reply(interaction, status, retry_after_seconds=asked, away=True) for interaction in interactions]
 
-    def _one_by_one(self, interactions: list[Interaction]) -> list[Reply]:
-        return [self._single(interaction) for interaction in interactions]
+    def _refused(
+        self, interaction: Interaction, status: int, resource: Resource | None, asked: float | None, *, alone: bool
+    ) -> Reply:
+        """The reply to one of the interactions of a request that was answered 400, 413 or 422 as a whole.
+
+        It is a refusal if a write was `alone` and the server itself says so, or takes smaller ones and says that this
+        is too large: that much a gateway may know too.
+        """
+        by_server = resource is not None and resource["resourceType"] == "OperationOutcome"
+        too_large = status == 413 and self._taken.smaller_than(interaction)
+        return Reply(
+            interaction,
+            status,
+            outcome=outcome_text(resource),
+            retry_after_seconds=asked,
+            away=resource is None and not interaction.writes,
+            unproven=not (alone and interaction.writes and (by_server or too_large)),
+        )
+
+    def _one_by_one(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        return self._side_by_side(self._single, interactions)
 
     def _single(self, interaction: Interaction, form: dict[str, str] | None = None) -> Reply:
         method, url = interaction.method, interaction.url
-        resource_type, _, query = url.partition("?")
-        if method == "GET" and query and "/" not in resource_type and form is None:
+        if interaction.searches and form is None:
+            resource_type, _, query = url.partition("?")
             method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
-        answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
+        try:
+            answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
+        except AnswerTooLarge:
+            return Reply(interaction, 0, too_large=True)
         if answer is None:
             return Reply(interaction, 0, away=True)
         asked = retry_after_seconds(answer.headers, datetime.now(UTC))
         status, resource = answer.status_code, _fhir(answer)
+        if status in REFUSALS:
+            return self._refused(interaction, status, resource, asked, alone=True)
         foreign = resource is None and bool(answer.content or method == "GET")
-        if foreign and (answer.is_success or status in (400, 404, 410, 422)):
+        if foreign and (answer.is_success or status in (404, 410)):
             return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
         outcome = outcome_text(resource) if status >= 300 else None
-        return Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
+        reply = Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
+        self._taken.remember([reply])
+        return reply
 
     def _send(
         self,
@@ -351,7 +480,8 @@ class FhirClient:
     ) -> httpx.Response | None:
         """The answer, None when none was received before the deadline.
 
-        `url` is relative to the base, or absolute on its host.
+        `url` is relative to the base, or absolute on its host. Raises AnswerTooLarge, and Unavailable when there is no
+        token.
         """
         request = self._requests.submit(copy_context().run, self._request, method, url, content, form, headers)
         try:
@@ -375,18 +505,67 @@ class FhirClient:
             return None
         timeout = {name: min(seconds or left, left) for name, seconds in self._http.timeout.as_dict().items()}
         try:
-            return self._http.request(
+            with self._http.stream(
                 method, address, content=content, data=form, headers=headers, timeout=httpx.Timeout(**timeout)
-            )
+            ) as answer:
+                body = read_body(answer)
         except httpx.RequestError:
             return None
+        unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+        return httpx.Response(answer.status_code, headers=unpacked, content=body)
+
+
+class _Taken:
+    """The smallest write that the server took lately; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._until = 0.0
+        self._lock = Lock()
+
+    def remember(self, replies: Iterable[Reply]) -> None:
+        sizes = [
+            len(reply.interaction.body)
+            for reply in replies
+            if reply.interaction.body is not None and reply.verdict is Verdict.DONE
+        ]
+        if not sizes:
+            return
+        now, smallest = time.monotonic(), min(sizes)
+        with self._lock:
+            if smallest <= self._size or now >= self._until:
+                self._size, self._until = smallest, now + TAKEN_SECONDS
+
+    def smaller_than(self, interaction: Interaction) -> bool:
+        with self._lock:
+            return time.monotonic() < self._until and self._size < len(interaction.body or b"")
+
+
+def _to_be_halved(replies: Sequence[Reply]) -> bool:
+    """Whether a bundle was refused as a whole, or its answer is too large."""
+    return len(replies) > 1 and all(reply.unproven for reply in replies)
+
+
+def _halves(part: list[int]) -> list[list[int]]:
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _is_page(resource: Resource) -> bool:
+    """Whether it can be read as a page of a search or history (of FHIR's rules for Bundles, bdl-5 among them)."""
+    entries, links = (resource.get(name) or [] for name in ("entry", "link"))
+    return (
+        resource.get("resourceType") == "Bundle"
+        and all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in (entries, links))
+        and all(each.keys() & {"resource", "request", "response"} for each in entries)
+    )
 
 
 def matches(bundle: Resource) -> list[Resource]:
     """The resources on a page that match its search, without included resources and OperationOutcomes."""
     entries: list[Any] = bundle.get("entry") or []
-    found = [each["resource"] for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
-    return [resource for resource in found if resource.get("resourceType") != "OperationOutcome"]
+    found = [each.get("resource") for each in entries if (each.get("search") or {}).get("mode", "match") == "match"]
+    return [resource for resource in found if resource and resource.get("resourceType") != "OperationOutcome"]
 
 
 def _fhir(answer: httpx.Response) -> Resource | None:

@@ -203,6 +203,16 @@ class TestProfiles:
         assert server.post("", json={"resourceType": "Bundle", "type": "batch", "entry": entries}).status_code == 400
         assert server.get(f"/Patient/{good['id']}").status_code == 404
 
+    @pytest.mark.parametrize(("profile", "status"), [("no-search-in-batch", 400), ("no-search-in-batch-501", 501)])
+    def test_no_search_in_batch(self, http: Callable[..., httpx.Client], profile: str, status: int) -> None:
+        server, known = http(profile), patient(identifier=[{"value": unique("v")}])
+        url, search = f"Patient/{known['id']}", f"Patient?identifier={known['identifier'][0]['value']}"
+        answers = batch(server, entry("PUT", url, known), entry("GET", url), entry("GET", search))
+        history = batch(server, entry("GET", f"{url}/_history"))
+        assert [each["response"]["status"][:3] for each in answers + history] == ["201", "200", str(status), "200"]
+        assert answers[2]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+        assert server.get(f"/{search}").json()["total"] == 1
+
     @pytest.mark.parametrize(
         ("profile", "code", "updates"),
         [("strict", ["batch"], True), ("no-batch", [], True), ("no-update-create", ["batch"], False)],

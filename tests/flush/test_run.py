@@ -166,6 +166,26 @@ def test_a_server_that_is_away_leaves_every_row_where_it_is(
         assert run.left() == []
 
 
+@pytest.mark.parametrize("body", [b"<html>Request rejected.</html>", b'{"resourceType": "OperationOutcome"}'])
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_gateway_that_refuses_reads_leaves_every_row_where_it_is(
+    make_run: MakeRun, server: Server, fhir: str, status: int, body: bytes
+) -> None:
+    of = known(server)
+    address = urlsplit(fhir)
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        run.store([measured(of, 0), measured(of, 1)])
+        proxy.answer(status, body, when=reads, times=None)
+        run.run()
+        assert not any(map(writes, proxy.requests))
+        assert run.letters() == []
+        assert len(run.left()) == 2
+        proxy.clear()
+        assert run.run().observations == {SavedAs.CREATED: 1}
+        assert run.left() == []
+
+
 def test_only_what_waits_stays_of_a_row(make_run: MakeRun, server: Server, fhir: str) -> None:
     of, stuck = known(server), known(server)
     address = urlsplit(fhir)

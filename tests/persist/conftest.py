@@ -18,6 +18,7 @@ WRITABLE_PROFILES = [
     "uuid-versions",
     "hapi",
     "no-batch",
+    "no-search-in-batch",
 ]
 
 

@@ -1,5 +1,6 @@
 """The HTTP client itself: addresses, tokens, headers, paging, what a bundle may hold, and what is logged."""
 
+import json
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ from medtech.persist.answers import (
     Reply,
     Verdict,
     has_predecessor,
+    match_entries,
     outcome_text,
     retry_after_seconds,
     version_from,
@@ -31,7 +33,7 @@ from medtech.persist.client import SHORTEST_SECONDS, FhirClient, matches
 from medtech.persist.credentials import EntraCredentials
 from medtech.persist.patience import Patience
 from medtech.persist.settle import SavedAs
-from tests.faults import Answer, FaultProxy, reads, writes
+from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
 from tests.persist.samples import Server, error_of, identity, resource_id, saved_as, series, unique, write_all
 
 
@@ -198,6 +200,22 @@ class TestPages:
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not an address"):
             client.search("Device", [{"identifier": unique("d")}])
 
+    @pytest.mark.parametrize(
+        "page",
+        [
+            {"resourceType": "Basic"},
+            {"resourceType": "Bundle", "entry": 5},
+            {"resourceType": "Bundle", "entry": [None]},
+            {"resourceType": "Bundle", "entry": [{}]},
+            {"resourceType": "Bundle", "link": ["next"]},
+        ],
+    )
+    def test_a_page_that_is_not_fhir_is_an_outage(self, proxy: FaultProxy, proxied: str, page: Any) -> None:
+        """Read as a page without matches, it would say that a Device is not there."""
+        proxy.rewrite(lambda answer: page, when=reads, times=None)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable, match="not a Bundle"):
+            client.search("Device", [{"identifier": unique("d")}])
+
     def test_relative_links_are_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         name = unique("d")
         server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
@@ -245,6 +263,99 @@ class TestBundles:
         with FhirClient(proxied, bundle_size=1) as client:
             replies = client.exchange([Interaction("GET", "Patient/1"), Interaction("GET", "Patient/2")])
         assert [reply.verdict for reply in replies] == [Verdict.ABSENT] * 2
+
+
+class TestSearchesInBatches:
+    """A server, or a gateway before it, that takes bundles but no searches in them."""
+
+    @staticmethod
+    def _refusing(proxy: FaultProxy, status: int, *, envelope: bool) -> None:
+        """Every search in a batch is refused with that status, or the batch as a whole."""
+
+        def act(request: ProxiedRequest, forward: Forward) -> Answer:
+            if envelope:
+                return Answer(status, [], b"<html>refused</html>")
+            response = {"response": {"status": str(status)}}
+            bundle = {"resourceType": "Bundle", "type": "batch-response", "entry": [response] * len(_searches(request))}
+            return Answer(200, [], json.dumps(bundle).encode())
+
+        proxy.rule(act, when=lambda request: bool(_searches(request)), times=None)
+
+    @pytest.mark.parametrize("envelope", [False, True])
+    @pytest.mark.parametrize("status", [400, 405, 501])
+    def test_they_are_sent_one_by_one_from_then_on(
+        self, server: Server, proxy: FaultProxy, proxied: str, status: int, envelope: bool
+    ) -> None:
+        names = [unique("d") for _ in range(5)]
+        for name in names:
+            server.put({"resourceType": "Device", "id": name, "identifier": [{"value": name}]})
+        searches = [Interaction("GET", f"Device?identifier={name}") for name in names]
+        read = Interaction("GET", f"Device/{names[0]}")
+        self._refusing(proxy, status, envelope=envelope)
+        with FhirClient(proxied) as client:
+            for _ in range(2):
+                replies = client.exchange([*searches[:3], *searches[3:]])
+                assert [[each["id"] for each in matches(reply.resource or {})] for reply in replies] == [
+                    [name] for name in names
+                ]
+            # Once it is known, reads are still sent in a batch, and the replies are in order.
+            proxy.clear()
+            replies = client.exchange([searches[0], read, searches[1], read])
+            assert [reply.interaction for reply in replies] == [searches[0], read, searches[1], read]
+            assert all(reply.verdict is Verdict.DONE for reply in replies)
+            assert sorted(len(request.bundle_methods) for request in proxy.requests) == [0, 0, 2]
+
+    def test_they_travel_side_by_side(self, fhir_profile: Callable[[str], str]) -> None:
+        """Each waits at the proxy for the other: sent one after the other, neither would get through."""
+        url = urlsplit(fhir_profile("no-search-in-batch"))
+        searches = [Interaction("GET", f"Device?identifier={unique('d')}") for _ in range(2)]
+        with FaultProxy(f"{url.scheme}://{url.netloc}") as proxy, FhirClient(f"{proxy.url}{url.path}") as client:
+            client.exchange(searches)
+            meeting = threading.Barrier(2, timeout=30)
+            proxy.before_forwarding(lambda request: meeting.wait(), when=reads, times=2)
+            assert [reply.verdict for reply in client.exchange(searches)] == [Verdict.DONE] * 2
+
+    def test_batches_are_tried_again_with_new_capabilities(
+        self, server: Server, proxy: FaultProxy, proxied: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_module, "CAPABILITIES_SECONDS", -1.0)
+        searches = [Interaction("GET", f"Device?identifier={unique('d')}") for _ in range(3)]
+        self._refusing(proxy, 400, envelope=False)
+        with FhirClient(proxied) as client:
+            client.exchange(searches)
+            proxy.clear()
+            client.exchange(searches)
+        assert [len(request.bundle_methods) for request in proxy.requests] == [0, 3]
+
+    @pytest.mark.parametrize("envelope", [False, True])
+    def test_one_that_is_refused_alone_too_says_nothing(
+        self, server: Server, proxy: FaultProxy, proxied: str, envelope: bool
+    ) -> None:
+        """Then batches are not to blame, and it costs its neighbours nothing."""
+        proxy.answer(400, when=lambda request: request.path.endswith("/_search"), times=None)
+        self._refusing(proxy, 400, envelope=envelope)
+        search = Interaction("GET", f"Device?identifier={unique('d')}")
+        with FhirClient(proxied) as client:
+            (reply,) = client.exchange([search])
+            assert client.capabilities().search_in_batch
+        assert reply.verdict is Verdict.UNKNOWN
+
+    def test_one_that_is_refused_among_others_is_not_sent_alone(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        proxy.rewrite(
+            lambda answer: answer | {"entry": [{"response": {"status": "400"}}, *answer["entry"][1:]]}, when=reads
+        )
+        with FhirClient(proxied) as client:
+            replies = client.exchange([Interaction("GET", f"Device?identifier={unique('d')}") for _ in range(3)])
+        assert [reply.verdict for reply in replies] == [Verdict.UNKNOWN, Verdict.DONE, Verdict.DONE]
+        assert not [request for request in proxy.requests if request.path.endswith("/_search")]
+
+
+def _searches(request: ProxiedRequest) -> list[str]:
+    """The searches in a batch."""
+    entries = json.loads(request.body)["entry"] if request.bundle_methods else []
+    return [each["request"]["url"] for each in entries if "?" in each["request"]["url"]]
 
 
 class TestTimeout:
@@ -305,6 +416,12 @@ class TestCapabilities:
         with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
             client.exchange([Interaction("GET", "Patient/1")])
         assert len(proxy.requests) == 1
+
+    @pytest.mark.parametrize("page", [b"<html></html>", b'{"resourceType": "OperationOutcome"}', b"{}"])
+    def test_a_page_in_their_place_is_an_outage(self, proxy: FaultProxy, proxied: str, page: bytes) -> None:
+        proxy.answer(200, page)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.capabilities()
 
     def test_a_server_of_another_release_is_refused(self, proxy: FaultProxy, proxied: str) -> None:
         proxy.rewrite(lambda answer: answer | {"fhirVersion": "3.0.1"})
@@ -431,6 +548,32 @@ class TestDeadline:
             assert patience.waits(0.1)
         assert patience.waits(0.1, asked_seconds=5)
         assert len(waits) == 2
+
+
+NOT_FHIR: list[Any] = [None, 5, "text", [], [None], {}, {"x": 1}]
+
+
+@pytest.mark.parametrize("place", ["entries", "entry", "resource", "meta", "version", "response", "status", "location"])
+@pytest.mark.parametrize("value", NOT_FHIR, ids=str)
+def test_a_batch_response_that_is_not_fhir_settles_nothing_or_what_it_says(place: str, value: Any) -> None:
+    """Whatever stands there, there is a reply; where nothing says that it was carried out, it is unknown."""
+    version = value if place == "version" else {"resource": value} if place == "meta" else None
+    resource: Any = {"resourceType": "Bundle", "type": "history", "entry": [version]}
+    if place == "meta":
+        resource = {"resourceType": "Patient", "id": "1", "meta": value}
+    response: Any = {"status": "200", "etag": 'W/"1"', "location": "Patient/1"}
+    if place in ("status", "location"):
+        response |= {place: value}
+    entry: Any = {
+        "resource": value if place == "resource" else resource,
+        "response": value if place == "response" else response,
+    }
+    entries: Any = value if place == "entries" else [value if place == "entry" else entry]
+
+    (reply,) = match_entries([Interaction("PUT", "Patient/1", b"{}")], {"entry": entries}, None)
+
+    settles = place not in ("entries", "entry", "response", "status")
+    assert reply.verdict is (Verdict.DONE if settles else Verdict.UNKNOWN)
 
 
 def test_waits_grow_and_end() -> None:

@@ -178,7 +178,7 @@ class TestPatientOfALookup:
 
         def fail(answer: Any) -> Any:
             entries = [
-                {"response": {"status": "500"}} if each["resource"].get("id") == patient else each
+                {"response": {"status": "500"}} if each.get("resource", {}).get("id") == patient else each
                 for each in answer["entry"]
             ]
             return answer | {"entry": entries}
