@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
+EXPIRY_SECONDS = 60
+"""What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -166,10 +169,13 @@ def flush() -> None:
 
     They go even while no flush is possible: they hold health data.
     """
+    from medtech.deadline import Deadline, within
+
     try:
         flusher().run()
     finally:
-        expiry().run(ticks.now())
+        with within(Deadline(EXPIRY_SECONDS)):
+            expiry().run(ticks.now())
 
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:

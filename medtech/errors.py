@@ -22,7 +22,7 @@
     │   ├── DeviceNotFound, PatientNotFound, EncounterNotFound
     │   ├── MultipleResourceFound, PatientDeviceMismatch, IdentityConflict
     │   ├── ObservationWithdrawn, ObservationMismatch
-    │   └── ResourceRefused         the server refused the resource (400, 422)
+    │   └── ResourceRefused         the server refused the resource (400, 413, 422)
     └── Unavailable *               something outside is away: the data stays where it is and is tried again
         ├── StorageUnavailable *
         │   └── StorageRefused *    storage does not take a request as it is (400, 413)

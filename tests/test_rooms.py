@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, str] = {
     "persist": "errors deadline dotnet model settings transform",
     "flush": "errors deadline dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
-    "application": "dotnet settings storage mapping group dead_letter ingest persist flush validation",
+    "application": "deadline dotnet settings storage mapping group dead_letter ingest persist flush validation",
     "command": "errors dotnet",
     "__init__": "",
     "__main__": "command",

@@ -4,6 +4,8 @@ import zlib
 
 import httpx
 
+from medtech import deadline
+
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 """Of one answer, unpacked. The largest that a bundle of reads can rightly bring fits: 100 Observations (the default
 FHIR_BUNDLE_SIZE), whose data points take up to 1 MiB each. Where more is read at once, what is too large is halved."""
@@ -21,12 +23,18 @@ class AnswerTooLarge(Exception):
 
 
 def read_body(answer: httpx.Response) -> bytes:
-    """The body, unpacked. Raises AnswerTooLarge, and httpx.RequestError for one that was cut or is not gzip."""
+    """The body, unpacked.
+
+    Raises AnswerTooLarge, and httpx.RequestError for one that was cut, is not gzip, or is not complete when the
+    deadline is over: a server that sends a byte now and then would otherwise keep the connection for good.
+    """
     packed = answer.headers.get("content-encoding", "").strip().lower() == ACCEPTED_ENCODING
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if packed else None
     parts: list[bytes] = []
     received = size = 0
     for chunk in answer.iter_raw():
+        if not deadline.seconds_left():
+            raise httpx.ReadTimeout("the answer was not complete at the deadline")
         received += len(chunk)
         if decoder is None:
             parts.append(chunk)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import httpx
 import pytest
 
+from medtech.deadline import Deadline, within
 from medtech.errors import FhirServerUnavailable
 from medtech.persist import body as body_module
 from medtech.persist.answers import Interaction, Verdict
@@ -32,6 +33,20 @@ class Counted(httpx.SyncByteStream):
         for chunk in self._chunks:
             self.received += len(chunk)
             yield chunk
+
+
+def test_an_answer_that_drips_past_the_deadline_is_given_up() -> None:
+    seconds = [0.0]
+
+    def drip() -> Iterator[bytes]:
+        while True:
+            seconds[0] += 1
+            yield b" "
+
+    stream = Counted(drip())
+    with within(Deadline(10, lambda: seconds[0])), pytest.raises(httpx.ReadTimeout):
+        read_body(httpx.Response(200, stream=stream))
+    assert stream.received == 10
 
 
 def pieces(body: bytes, length: int = 1000) -> list[bytes]:
