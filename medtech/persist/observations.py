@@ -93,7 +93,7 @@ class ObservationWriter:
     def write(
         self, writes: Iterable[ObservationWrite], before_writes: Callable[[Sequence[ObservationWrite]], object]
     ) -> Iterator[Outcome]:
-        """One outcome for each write, in any order, portion by portion (as many as fit bundles sent side by side).
+        """One outcome for each write, in any order, round by round (as many as fit bundles sent side by side).
 
         `before_writes` is called in this thread each time before bundles that write are sent, with the writes among
         them that create (there may be none): the place to mark their rows and to see whether the lease still holds.

@@ -107,22 +107,22 @@ def settle(
     locate: Callable[[Sequence[A]], Mapping[A, MedTechError]] = lambda attempts: {},
     pause: Callable[[float], object] = time.sleep,
 ) -> Iterator[tuple[A, Stored | Failed]]:
-    """A result for each attempt, in any order, portion by portion (as many as fit bundles sent side by side).
+    """A result for each attempt, in any order, round by round (as many as fit bundles sent side by side).
 
     Two attempts at one resource conflict, and the later one is decided again. `before_writes` is called in this thread
     each time before bundles that write are sent, with the attempts among them that create (there may be none): the
     place to see whether a lease still holds. What it raises ends the iteration, and nothing is sent after that.
-    `locate` is called once for each portion; it may set another `resource_id`, and returns an error for what cannot be
+    `locate` is called once for each round; it may set another `resource_id`, and returns an error for what cannot be
     attempted. When the server is away as a whole or denies access, or the deadline is over, the attempts that are left
     get that error and are not tried.
     """
     away: MedTechError | None = None
     remaining = iter(attempts)
-    while portion := list(islice(remaining, client.bundle_size * CONCURRENT_BUNDLES)):
+    while of_round := list(islice(remaining, client.bundle_size * CONCURRENT_BUNDLES)):
         if away is not None:
-            yield from ((attempt, Failed(away, server_away=True)) for attempt in portion)
+            yield from ((attempt, Failed(away, server_away=True)) for attempt in of_round)
             continue
-        settling = _Portion(client, portion, before_writes, pause)
+        settling = _Round(client, of_round, before_writes, pause)
         away = settling.run(locate)
         yield from settling.results.items()
 
@@ -170,7 +170,7 @@ class _Write(NamedTuple, Generic[A]):
     request: Interaction
 
 
-class _Portion(Generic[A]):
+class _Round(Generic[A]):
     """The attempts whose bundles are sent side by side, until each has a result."""
 
     def __init__(

@@ -259,7 +259,7 @@ class TestOuterAnswer:
         assert isinstance(waiting.error, FhirServerUnavailable)
         assert not waiting.server_away
 
-    def test_a_server_that_stays_away_is_not_asked_for_every_portion(self, proxy: FaultProxy, proxied: str) -> None:
+    def test_a_server_that_stays_away_is_not_asked_for_every_round(self, proxy: FaultProxy, proxied: str) -> None:
         with writer_at(proxied, bundle_size=1) as writer:
             proxy.answer(503, when=reads, times=None)
             observations = [series(identity(), {0: 60}) for _ in range(20)]
@@ -268,7 +268,7 @@ class TestOuterAnswer:
         assert len(outcomes) == 20
         assert all(isinstance(error_of(outcome), FhirServerUnavailable) for outcome in outcomes)
         assert all(isinstance(outcome, Waiting) and outcome.server_away for outcome in outcomes)
-        # The first portion, eight bundles side by side, and its five further tries.
+        # The first round, eight bundles side by side, and its five further tries.
         assert len([request for request in proxy.requests if reads(request)]) == 8 * 6
 
 
