@@ -13,6 +13,10 @@ FHIR_BUNDLE_SIZE), whose data points take up to 1 MiB each. Where more is read a
 MAX_ANSWER_ELEMENTS = 4_000_000
 """Of its JSON: `[],` takes three bytes on the wire and eighty in memory. A hundred Observations have some 5,000."""
 
+LATE_PIECES = 200
+"""Of an answer that is on its way when the deadline is over, so much is still read, some megabytes: it says what was
+written. A server that sends a byte now and then would otherwise keep the connection for good."""
+
 ACCEPTED_ENCODING = "gzip"
 """One layer of gzip is unpacked here, piece by piece. What comes in another encoding is not FHIR to us: nobody asked
 for it, and layer upon layer would turn every kilobyte into a gigabyte."""
@@ -25,15 +29,16 @@ class AnswerTooLarge(Exception):
 def read_body(answer: httpx.Response) -> bytes:
     """The body, unpacked.
 
-    Raises AnswerTooLarge, and httpx.RequestError for one that was cut, is not gzip, or is not complete when the
-    deadline is over: a server that sends a byte now and then would otherwise keep the connection for good.
+    Raises AnswerTooLarge, and httpx.RequestError for one that was cut, is not gzip, or goes on and on after the
+    deadline.
     """
     packed = answer.headers.get("content-encoding", "").strip().lower() == ACCEPTED_ENCODING
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16) if packed else None
     parts: list[bytes] = []
-    received = size = 0
+    received = size = late = 0
     for chunk in answer.iter_raw():
-        if not deadline.seconds_left():
+        late += not deadline.seconds_left()
+        if late > LATE_PIECES:
             raise httpx.ReadTimeout("the answer was not complete at the deadline")
         received += len(chunk)
         if decoder is None:

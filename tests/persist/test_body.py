@@ -11,7 +11,7 @@ from medtech.deadline import Deadline, within
 from medtech.errors import FhirServerUnavailable
 from medtech.persist import body as body_module
 from medtech.persist.answers import Interaction, Verdict
-from medtech.persist.body import MAX_ANSWER_BYTES, MAX_ANSWER_ELEMENTS, AnswerTooLarge, read_body
+from medtech.persist.body import LATE_PIECES, MAX_ANSWER_BYTES, MAX_ANSWER_ELEMENTS, AnswerTooLarge, read_body
 from medtech.persist.client import FhirClient
 from medtech.persist.settle import SavedAs
 from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
@@ -46,7 +46,12 @@ def test_an_answer_that_drips_past_the_deadline_is_given_up() -> None:
     stream = Counted(drip())
     with within(Deadline(10, lambda: seconds[0])), pytest.raises(httpx.ReadTimeout):
         read_body(httpx.Response(200, stream=stream))
-    assert stream.received == 10
+    assert stream.received == 10 + LATE_PIECES
+
+
+def test_an_answer_that_is_on_its_way_at_the_deadline_is_read() -> None:
+    with within(Deadline(0)):
+        assert read_body(httpx.Response(200, stream=Counted(pieces(b"{}" * 5000)))) == b"{}" * 5000
 
 
 def pieces(body: bytes, length: int = 1000) -> list[bytes]:
