@@ -352,7 +352,7 @@ def describe(node: Node) -> str:
         return f"the text '{shortened(value)}'"
     if isinstance(value, float) and not math.isfinite(value):
         return "not a finite number"
-    return f"the number {value}"
+    return f"the number {shortened(str(value))}"
 
 
 def _without_suffix(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
+from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
@@ -288,3 +289,52 @@ def test_half_a_surrogate_pair_in_a_mapping_gets_an_answer(storage: Storage, pla
     status, document = ask(storage, {"deviceMapping": device, "fhirMapping": FHIR})
     assert status == 200
     assert any("?" in each["message"] for each in document["templateResult"]["findings"])
+
+
+DEEP_JMESPATH = [
+    "Body.left == Body.right",
+    "Body.left != Body.k",
+    "contains(Body.pair, Body.right)",
+    "contains(to_string(Body), 'n')",
+    "to_string(sort_by(Body.pair, &to_string(@))[0])",
+    "to_string(max_by(Body.pair, &length(to_string(@))))",
+    "to_string(merge(Body, {more: Body.left}))",
+    "to_string(Body.*)",
+    "to_string(Body.pair[?@ == `1`])",
+    "join('', map(&to_string(@), Body.pair))",
+    "to_string([Body, {a: Body}])",
+]
+DEEP_JSONPATH = ["$.Body..end", "$.Body..[?(@.end)].end", "$..[?(@.end == $.Body.nowhere)].k", "$.Body[?(@..end)]..end"]
+
+
+def template(number: int, expression: str, language: str) -> dict[str, Any]:
+    read = {
+        "typeName": f"type{number}",
+        "typeMatchExpression": "$..[?(@.matches)]",
+        "deviceIdExpression": "$.Body.deviceId",
+        "timestampExpression": "$.Body.time",
+        "values": [{"valueName": "v", "valueExpression": {"value": expression, "language": language}}],
+    }
+    return {"templateType": "CalculatedContent", "template": read}
+
+
+@pytest.mark.parametrize("shape", ["[{}]", '{{"n":{}}}'], ids=["arrays", "objects"])
+@pytest.mark.parametrize("depth", [3, 498, MAX_DEPTH])
+def test_every_template_of_a_message_works_however_deep_it_is(storage: Storage, shape: str, depth: int) -> None:
+    expressions = [(text, "JmesPath") for text in DEEP_JMESPATH] + [(text, "JsonPath") for text in DEEP_JSONPATH]
+    templates = [template(number, *expression) for number, expression in enumerate(expressions)]
+    deep = "1"
+    for _ in range(depth - 2):
+        deep = shape.format(deep)
+    # The element of `pair` and the object around `end` are at the deepest level.
+    body = (
+        f'{{"deviceId": "d", "time": "2026-03-02T08:00:00Z", "k": 1, "left": {shape.format(deep)}, '
+        f'"right": {shape.format(deep)}, "pair": [{deep}, 1], "matches": [], "last": [{{"end": 1}}]}}'
+    )
+    mapping = {"templateType": "CollectionContent", "template": templates}
+    asked = {"deviceMapping": mapping, "deviceMessages": [{"Body": body}, json.loads(body)]}
+    status, document = ask(storage, asked)
+    assert status == 200
+    for result in document["deviceResults"]:
+        assert [finding["message"] for finding in result["findings"]] == []
+        assert len(result["measurements"]) == len(expressions)
