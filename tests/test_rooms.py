@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, str] = {
     "flush": "errors dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "application": "dotnet settings storage mapping group dead_letter ingest persist flush validation",
-    "command": "errors dotnet",
+    "command": "errors dotnet application",
     "__init__": "",
     "__main__": "command",
 }

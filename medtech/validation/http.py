@@ -15,14 +15,14 @@ import re
 from collections.abc import Sequence
 from io import StringIO
 from itertools import accumulate, count
-from typing import Any, TypeVar
+from typing import Any
 
 import azure.functions as func
 import orjson
 
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
-from medtech.errors import Stage, Unavailable
+from medtech.errors import Stage
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
@@ -39,8 +39,6 @@ MAX_MESSAGES = 10_000
 
 _MAX_REQUEST_DEPTH = MAX_DEPTH + 3
 """The request, its list of messages and an envelope are around a body."""
-
-Mapping = TypeVar("Mapping")
 
 
 class BadRequest(Exception):
@@ -169,24 +167,19 @@ def _in_force(
     device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]
 ) -> tuple[Mappings, list[MappingState]]:
     """The mappings in force. Findings are the faults of a newer text that was refused, and what cannot be reached."""
-    states = [device_store.state(), fhir_store.state()]
-    device, fhir = _mapping(device_store), _mapping(fhir_store)
+    device, device_state, storage_away = device_store.current()
+    fhir, fhir_state, _ = fhir_store.current(storage_away)
+    states = [device_state, fhir_state]
     findings: list[Finding] = []
     for state, mapping, stage in zip(states, (device, fhir), (Stage.NORMALIZATION, Stage.FHIR_CONVERSION), strict=True):
         findings += (of_issue(issue, stage) for issue in state.issues)
+        if state.held_back is not None:
+            findings.append(Finding(state.held_back, Level.WARNING, stage))
         if state.unavailable is not None:
             findings.append(Finding(state.unavailable, Level.ERROR if mapping is None else Level.WARNING, stage))
     if device is not None and fhir is not None:
         findings += compare(device.templates, fhir)
     return Mappings(device, fhir, findings), states
-
-
-def _mapping(store: MappingStore[Mapping]) -> Mapping | None:
-    """None also if storage is away and this process has no mapping yet; the state says so."""
-    try:
-        return store.in_force()
-    except Unavailable:
-        return None
 
 
 def _state(state: MappingState) -> dict[str, Any]:
@@ -196,6 +189,7 @@ def _state(state: MappingState) -> dict[str, Any]:
         "inForce": state.in_force,
         "since": state.since,
         "newerRefused": bool(state.issues),
+        "heldBack": state.held_back,
         "unavailable": state.unavailable,
     }
 

@@ -1,10 +1,13 @@
 """`POST /api/validate`: what is accepted, what is refused, what is answered."""
 
 import json
+import os
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import azure.functions as func
 import pytest
@@ -15,9 +18,10 @@ from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
-from medtech.storage.connection import Storage
+from medtech.storage.connection import Storage, Timeouts
 from medtech.validation.http import answer
-from tests.azurite import free_ports
+from tests.azurite import free_ports, nobody
+from tests.faults import FaultProxy
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 DEVICE = (MAPPINGS / "deviceMapping.json").read_text()
@@ -26,11 +30,6 @@ MESSAGES = json.loads((MAPPINGS / "sampleMessages.json").read_text())
 MAX_BYTES = 96 * 1024
 
 BROKEN = DEVICE.replace('"$..[?(@steps)]"', '"$..[?(@steps]"').replace('"timestampExpression"', '"timeExpression"', 1)
-
-
-@pytest.fixture(scope="module")
-def storage(azurite: str) -> Storage:
-    return Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": azurite})
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -250,6 +249,31 @@ def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
         ("error", "FHIRConversion"),
     ]
     assert document["deviceResults"] == []
+
+
+def test_storage_that_is_away_is_looked_at_once() -> None:
+    with FaultProxy("http://127.0.0.1:1") as proxy:
+        proxy.answer(503, times=None)
+        away = nobody(urlsplit(proxy.url).port, timeouts=Timeouts(connect_seconds=5, read_seconds=5, retries=0))
+        status, document = ask(away, {"deviceMessages": MESSAGES})
+        away.close()
+    assert len(proxy.requests) == 1
+    assert status == 200
+    assert ["is away (503" in state["unavailable"] for state in document["mappingsInForce"]] == [True, True]
+
+
+def test_a_mapping_that_is_held_back_is_shown_and_warned_about(storage: Storage, tmp_path: Path) -> None:
+    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
+    older.write_text(DEVICE)
+    newer.write_text(DEVICE + " ")
+    os.utime(newer, (time.time() + 60,) * 2)
+    assert MappingStore("device", str(newer), load_device_mapping, storage).in_force()
+    _, document = ask(storage, {"deviceMessages": MESSAGES[:1]}, device=str(older))
+    held_back = document["mappingsInForce"][0]["heldBack"]
+    assert "mapping accept --kind device" in held_back
+    [finding] = document["templateResult"]["findings"]
+    assert (finding["level"], finding["message"]) == ("warning", held_back)
+    assert document["deviceResults"][0]["measurements"]
 
 
 @pytest.mark.parametrize(
