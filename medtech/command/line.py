@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `--help` returns at onc
 
 import typer
 
+from medtech.command import mapping
 from medtech.command.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -15,4 +16,5 @@ def main() -> None:
     """Device messages to FHIR R4 Observations."""
 
 
+app.add_typer(mapping.app, name="mapping")
 app.command()(simulate)

@@ -36,32 +36,47 @@ class LocatedSyntaxError(ValueError):
         self.position = position
 
 
+Path = tuple[()] | tuple["Path", str | int]
+"""The path of the container, and the name or number in it. Shared by all that the container holds: at 500 levels, a
+pointer written out for each value would take hundreds of times the text."""
+
+
 class Node:
     """A JSON value with its place.
 
     `line` counts from 1; `position` is how many characters of the line have been read when the value is known, as
     Json.NET's IJsonLineInfo counts: up to and with the opening bracket of an object or array, the last character of
     anything else. `name_line` and `name_position` are the place after the colon of the property that holds the value,
-    -1 if no property does. `pointer` is its JSON pointer (RFC 6901).
+    -1 if no property does. `path` is its place from the outermost value, for which it is empty.
     """
 
-    __slots__ = ("line", "name_line", "name_position", "pointer", "position", "value")
+    __slots__ = ("line", "name_line", "name_position", "path", "position", "value")
 
     def __init__(
         self,
         value: "dict[str, Node] | list[Node] | str | int | Decimal | float | bool | None",
         line: int,
         position: int,
-        pointer: str,
+        path: "Path",
         name_line: int = -1,
         name_position: int = -1,
     ) -> None:
         self.value = value
         self.line = line
         self.position = position
-        self.pointer = pointer
+        self.path = path
         self.name_line = name_line
         self.name_position = name_position
+
+    @property
+    def pointer(self) -> str:
+        """The JSON pointer (RFC 6901) of its path."""
+        keys: list[str] = []
+        path = self.path
+        while path:
+            path, key = path
+            keys.append(key.replace("~", "~0").replace("/", "~1") if isinstance(key, str) else str(key))
+        return "/".join(("", *reversed(keys)))
 
 
 _BLANK = f"{BLANKS}\0"  # Json.NET skips NUL like a blank
@@ -108,15 +123,14 @@ class Reader:
         """The value at the current place; raises LocatedSyntaxError."""
         root: Any = None
         containers: list[Any] = []
-        pointers: list[str] = []
+        paths: list[Path] = []
         name, name_at = "", -1
         self._skip()
         while True:
             value = self._opening_or_scalar(inside=bool(containers))
             held = value
             if self._located:
-                pointer = self._pointer(containers, pointers, name)
-                held = Node(value, *self._place(self._at), pointer, *self._place(name_at))
+                held = Node(value, *self._place(self._at), _path(containers, paths, name), *self._place(name_at))
             if not containers:
                 root = held
             elif type(containers[-1]) is dict:
@@ -129,8 +143,8 @@ class Reader:
                     raise self.error(f"it is nested more than {MAX_DEPTH} deep")
                 containers.append(value)
                 if self._located:
-                    pointers.append(held.pointer)
-            if not self._go_to_next_value(containers, pointers, opened):
+                    paths.append(held.path)
+            if not self._go_to_next_value(containers, paths, opened):
                 return root
             if type(containers[-1]) is dict:
                 name = self._name()
@@ -144,7 +158,7 @@ class Reader:
         self._skip()
         return self._at == len(self._text)
 
-    def _go_to_next_value(self, containers: list[Any], pointers: list[str], fresh: bool) -> bool:
+    def _go_to_next_value(self, containers: list[Any], paths: list[Path], fresh: bool) -> bool:
         """Goes past brackets and commas to the next value (or name); returns False when the outermost one is closed.
 
         After a comma a container is as `fresh` as after its opening bracket: it may be closed right away.
@@ -157,7 +171,7 @@ class Reader:
                 self._at += 1
                 containers.pop()
                 if self._located:
-                    pointers.pop()
+                    paths.pop()
                 fresh = False
             elif fresh:
                 return True
@@ -256,13 +270,6 @@ class Reader:
                 raise self.error("a comment is malformed or not closed")
             self._at = comment.end()
 
-    def _pointer(self, containers: list[Any], pointers: list[str], name: str) -> str:
-        if not containers:
-            return ""
-        container = containers[-1]
-        key = name.replace("~", "~0").replace("/", "~1") if type(container) is dict else str(len(container))
-        return f"{pointers[-1]}/{key}"
-
     def _place(self, at: int) -> tuple[int, int]:
         if at < 0:
             return -1, -1
@@ -274,6 +281,14 @@ class Reader:
     def error(self, message: str) -> LocatedSyntaxError:
         """`message`, at the current place."""
         return LocatedSyntaxError(message, *self._place(self._at))
+
+
+def _path(containers: list[Any], paths: list[Path], name: str) -> Path:
+    """The path of a value that is about to be put into the innermost container, under `name` if that is an object."""
+    if not containers:
+        return ()
+    container = containers[-1]
+    return paths[-1], name if type(container) is dict else len(container)
 
 
 def parse_located(text: str) -> Node:

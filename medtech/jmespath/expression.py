@@ -40,9 +40,10 @@ class Expression:
     """A compiled expression.
 
     `names` are the member names from the root when the expression is nothing but names (`Body.deviceId`), else None.
+    `reads_further_name` says whether the result may depend on the value of the further name.
     """
 
-    __slots__ = ("_from_further", "_from_root", "_further_name", "names", "text")
+    __slots__ = ("_from_further", "_from_root", "_further_name", "names", "reads_further_name", "text")
 
     def __init__(self, text: str, tree: Syntax, further_name: str | None = None) -> None:
         base, steps = chain(tree)
@@ -50,7 +51,8 @@ class Expression:
         self.text = text
         self.names = tuple(step.name for step in steps if isinstance(step, Member)) if is_names else None
         seen = root_names(tree)
-        self._further_name = further_name if further_name in seen or WHOLE_ROOT in seen else None
+        self.reads_further_name = further_name is not None and (further_name in seen or WHOLE_ROOT in seen)
+        self._further_name = further_name if self.reads_further_name else None
         self._from_root = _Compiler().raw(tree, at_root=True)
         # Nearly every value is read from the further name alone; evaluation then starts from the value of that name.
         starts_there = further_name is not None and seen == {further_name}

@@ -70,9 +70,13 @@ class _Lexer(Lexer):  # type: ignore[misc]
         start = self._position
         digits: str = super()._consume_number()
         significant = digits.lstrip("-0")
-        if len(significant) > _LONGEST_INT32 or (significant and int(digits) not in _INT32):
+        if not significant:
+            return digits[:2]  # zero, or the minus alone that the caller refuses
+        # Without the zeros in front: Python converts at most 4,300 digits.
+        number = digits[: digits.startswith("-")] + significant
+        if len(significant) > _LONGEST_INT32 or int(number) not in _INT32:
             raise LexerError(start, digits[:_LONGEST_INT32], "a number past 32 bits")
-        return digits
+        return number
 
     def _consume_raw_string_literal(self) -> dict[str, Any]:
         token: dict[str, Any] = super()._consume_raw_string_literal()

@@ -35,23 +35,61 @@ from medtech.jsonpath.syntax import (
 )
 
 Tokens = list[Any]
-_Run = Callable[[Tokens, Any], Tokens]
-Predicate = Callable[[Any, Any], bool]
-"""Whether a condition holds for (candidate, root); raises PathFailed."""
+
+
+_Run = Callable[[Tokens, "Root | None"], Tokens]
+
+
+class Root:
+    """The root that `$` means inside conditions, for one evaluation of a path.
+
+    What a query from the root finds does not depend on the candidate; it is looked for once, when first asked for.
+    """
+
+    __slots__ = ("_found", "_token")
+
+    def __init__(self, token: Any) -> None:
+        self._token = token
+        self._found: dict[_Run, Tokens] = {}
+
+    def tokens(self, query: _Run) -> Tokens:
+        found = self._found.get(query)
+        if found is None:
+            found = self._found[query] = query([self._token], self)
+        return found
+
+
+Predicate = Callable[[Any, Root | None], bool]
+"""Whether a condition holds for (candidate, root); raises PathFailed. The root may be None where nothing reads it."""
 
 
 class Path:
     """A compiled path.
 
     `names` are its property names from the root if it has only names (`$.Body.deviceId`), else None.
-    `deep_condition` is its condition if it is exactly `$..[?(condition)]`, else None.
+    `deep_condition` is its condition if it is exactly `$..[?(condition)]`, else None. `reads_further_name` says whether
+    what it finds may depend on the value of the further name.
     """
 
-    __slots__ = ("_further_name", "_hides_properties", "_run", "deep_condition", "names", "steps")
+    __slots__ = (
+        "_further_name",
+        "_hides_properties",
+        "_reads_root",
+        "_run",
+        "deep_condition",
+        "names",
+        "reads_further_name",
+        "steps",
+    )
 
     def __init__(self, steps: tuple[Step, ...], further_name: str | None = None) -> None:
         self.steps = steps
-        self._further_name = further_name
+        queries = list(_queries_from_root(steps))
+        self._reads_root = bool(queries)
+        self.reads_further_name = further_name is not None and any(
+            _may_read(further_name, query) for query in (steps, *queries)
+        )
+        self._further_name = further_name if self.reads_further_name else None
         names = tuple(step.name for step in steps if isinstance(step, Name) and not step.deep)
         self.names: tuple[str, ...] | None = names if len(names) == len(steps) else None
         self.deep_condition: DeepCondition | None = None
@@ -67,7 +105,7 @@ class Path:
         """
         # Only the few outermost entries are copied; what is below them is shared.
         root = document if self._further_name is None else {**document, self._further_name: further}
-        found = self._run([root], root)
+        found = self._run([root], Root(root) if self._reads_root else None)
         if self._hides_properties:
             return [token for token in found if type(token) is not Property]
         return found
@@ -90,18 +128,20 @@ def compile_path(text: str, further_name: str | None = None) -> Path:
 class DeepCondition:
     """The condition of `$..[?(condition)]`, for a caller that walks the document itself.
 
-    `holds(candidate, root)` says whether a token of `walk(root)` is selected. `required_names`, where it is not None,
-    is a necessary condition: only an object that has every name of one of the sets can be selected. Where
+    `holds(candidate, root)` says whether a token of `walk(document)` is selected. The root is one `Root(document)` for
+    all candidates; if the condition does not read it (`reads_root`), it may be None. `required_names`, where it is not
+    None, is a necessary condition: only an object that has every name of one of the sets can be selected. Where
     `names_suffice`, such an object always is, and `holds` need not be asked.
     """
 
-    __slots__ = ("holds", "names_suffice", "required_names")
+    __slots__ = ("holds", "names_suffice", "reads_root", "required_names")
 
     def __init__(self, condition: Condition) -> None:
         self.holds = _compile_condition(condition)
         required = _required_names(condition)
         self.required_names = None if required is None else required.sets
         self.names_suffice = required is not None and required.suffice
+        self.reads_root = next(_queries_of_condition(condition), None) is not None
 
 
 def walk(token: Any) -> Iterator[Any]:
@@ -175,7 +215,7 @@ def _compile_steps(steps: tuple[Step, ...]) -> _Run:
     if len(runs) == 1:
         return runs[0]
 
-    def run(tokens: Tokens, root: Any) -> Tokens:
+    def run(tokens: Tokens, root: Root | None) -> Tokens:
         for step in runs:
             tokens = step(tokens, root)
             if not tokens:
@@ -217,7 +257,7 @@ def _compile_step(step: Step) -> _Run:
 
 
 def _pick(indexes: tuple[int, ...]) -> _Run:
-    def pick(tokens: Tokens, root: Any) -> Tokens:
+    def pick(tokens: Tokens, root: Root | None) -> Tokens:
         return [
             token[index]
             for token in tokens
@@ -244,7 +284,7 @@ def _scan(names: tuple[str, ...]) -> _Run:
                 if type(element) is dict or type(element) is list:
                     collect(element, found)
 
-    def scan(tokens: Tokens, root: Any) -> Tokens:
+    def scan(tokens: Tokens, root: Root | None) -> Tokens:
         found: Tokens = []
         for token in tokens:
             collect(_below(token), found)
@@ -253,7 +293,7 @@ def _scan(names: tuple[str, ...]) -> _Run:
     return scan
 
 
-def _scan_all(tokens: Tokens, root: Any) -> Tokens:
+def _scan_all(tokens: Tokens, root: Root | None) -> Tokens:
     found: Tokens = []
     for token in tokens:
         if type(token) is Property:
@@ -271,7 +311,7 @@ def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
     holds_for_properties = _may_hold_for_properties(condition)
     if deep:
 
-        def select_deep(tokens: Tokens, root: Any) -> Tokens:
+        def select_deep(tokens: Tokens, root: Root | None) -> Tokens:
             return [
                 candidate
                 for token in tokens
@@ -281,7 +321,7 @@ def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
 
         return select_deep
 
-    def select(tokens: Tokens, root: Any) -> Tokens:
+    def select(tokens: Tokens, root: Root | None) -> Tokens:
         found: Tokens = []
         for token in tokens:
             if type(token) is not dict or holds_for_properties:
@@ -309,7 +349,7 @@ def _compile_condition(condition: Condition) -> Predicate:
 def _combined(operator: str, predicates: list[Predicate]) -> Predicate:
     if operator == "&&":
 
-        def every(candidate: Any, root: Any) -> bool:
+        def every(candidate: Any, root: Root | None) -> bool:
             for holds in predicates:  # noqa: SIM110 - half the time of all() with a generator
                 if not holds(candidate, root):
                     return False
@@ -317,7 +357,7 @@ def _combined(operator: str, predicates: list[Predicate]) -> Predicate:
 
         return every
 
-    def some(candidate: Any, root: Any) -> bool:
+    def some(candidate: Any, root: Root | None) -> bool:
         for holds in predicates:  # noqa: SIM110 - half the time of any() with a generator
             if holds(candidate, root):
                 return True
@@ -338,7 +378,7 @@ def _compile_comparison(condition: Comparison) -> Predicate:
                 )
     left_side, right_side = _compile_side(left), _compile_side(right)
 
-    def compare(candidate: Any, root: Any) -> bool:
+    def compare(candidate: Any, root: Root | None) -> bool:
         lefts = left_side(candidate, root)
         if not lefts:
             return False
@@ -382,8 +422,47 @@ def _compile_side(side: Query | Literal) -> Callable[[Any, Any], Tokens]:
         return lambda candidate, root: constant
     run = _compile_steps(side.steps)
     if side.from_root:
-        return lambda candidate, root: run([root], root)
+
+        def from_root(candidate: Any, root: Root | None) -> Tokens:
+            assert root is not None
+            return root.tokens(run)
+
+        return from_root
     return lambda candidate, root: run([candidate], root)
+
+
+def _queries_from_root(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:
+    """The steps of every query from the root in the conditions of these steps, at any depth."""
+    for step in steps:
+        if isinstance(step, Filter):
+            yield from _queries_of_condition(step.condition)
+
+
+def _queries_of_condition(condition: Condition) -> Iterator[tuple[Step, ...]]:
+    match condition:
+        case Combination(_, conditions):
+            for each in conditions:
+                yield from _queries_of_condition(each)
+            return
+        case Comparison(_, left, right):
+            sides: tuple[Query | Literal, ...] = (left, right)
+        case Exists(side):
+            sides = (side,)
+    for side in sides:
+        if isinstance(side, Query):
+            if side.from_root:
+                yield side.steps
+            yield from _queries_from_root(side.steps)
+
+
+def _may_read(name: str, steps: tuple[Step, ...]) -> bool:
+    """Whether steps from the root may find the root itself, or its property `name` or what is below it."""
+    match steps:
+        case (Name(first, deep=False), *_):
+            return first == name
+        case (Names(names, deep=False), *_):
+            return name in names
+    return True
 
 
 _MOST_ALTERNATIVES = 64

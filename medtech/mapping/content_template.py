@@ -21,9 +21,11 @@ class PropertyLookup:
 class Evaluation:
     """Any other expression: a function from (document, matched token) to the one token found, or None.
 
-    Raises one of `expression.FAILED` if it fails or finds several tokens.
+    Raises one of `expression.FAILED` if it fails or finds several tokens. If the result does not depend on the matched
+    token, it is not `from_match` and is asked for once a message.
     """
 
+    from_match: bool
     evaluate: Callable[[Any, Any], Any]
 
 

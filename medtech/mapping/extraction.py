@@ -86,10 +86,9 @@ class _Writer:
     def _text(self, variable: str, field: Field | None) -> None:
         """Fragments that leave the field's text in `variable`; None where an optional field has none."""
         if field is None:
-            self._before_or_each(None).append(f"{variable} = None")
+            self._before.append(f"{variable} = None")
             return
-        code = self._before_or_each(field.source)
-        code += [f"at = {self._number(field)}", *self._token(variable, field.source)]
+        code = [f"at = {self._number(field)}", *self._token(variable, field.source)]
         read = f"{variable} = {'required_text' if field.required else 'optional_text'}({variable})"
         if isinstance(field.source, Evaluation):
             code.append(read)
@@ -100,16 +99,17 @@ class _Writer:
             code += [f"if type({variable}) is not str or {may_be_date}:", f"    {read}"]
         if field.required:
             code += [f"if not {variable} or {variable}.isspace() and is_blank({variable}):", "    raise NoValue"]
+        self._put(code, field)
 
     def _time(self, variable: str, fields: tuple[Field, ...]) -> None:
         *alternatives, last = fields
-        hoisted = all(_hoisted(field.source) for field in fields)
         depth = 0
-        code = self._before if hoisted else self._each
+        code: list[str] = []
         for field in alternatives:
             code += _indented(["try:", *_indented(self._attempt(variable, field), 1), "except NoReading:"], depth)
             depth += 1
         code += _indented(self._attempt(variable, last), depth)
+        self._put(code, *fields)
 
     def _attempt(self, variable: str, field: Field) -> list[str]:
         # `time_reading` begins with `utc_ticks` too; asked here, it saves nearly every message that call.
@@ -136,9 +136,18 @@ class _Writer:
             self._each.append(f"{'' if field.required else '    '}properties.append({pairs[number]})")
         return "tuple(properties)"
 
-    def _before_or_each(self, source: PropertyLookup | Evaluation | None) -> list[str]:
+    def _put(self, code: list[str], *fields: Field) -> None:
         """What does not depend on the match is read once, before the first match."""
-        return self._before if source is None or _hoisted(source) else self._each
+        if any(field.source.from_match for field in fields):
+            self._each += code
+        elif all(isinstance(field.source, PropertyLookup) for field in fields):
+            self._before += code
+        else:
+            # A match fails by its first field that does, so this failure waits until those before it have been read.
+            failed = f"failed_{self._number(fields[0])}"
+            keep = f"    {failed} = at, error.with_traceback(None)"
+            self._before += [f"{failed} = None", "try:", *_indented(code, 1), "except FAILURES as error:", keep]
+            self._each += [f"if {failed}:", f"    failures.append(failure(*{failed}, match))", "    continue"]
 
     def _number(self, field: Field) -> int:
         self._fields.append(field)
@@ -147,7 +156,8 @@ class _Writer:
     def _token(self, variable: str, source: PropertyLookup | Evaluation) -> list[str]:
         """Fragments that leave the source's token in `variable`, or None."""
         if isinstance(source, Evaluation):
-            return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, token)"]
+            token = "token" if source.from_match else "None"
+            return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, {token})"]
         base = "token" if source.from_match else "document"
         is_object = not source.from_match or self._matches_objects
         code = [] if source.names else [f"{variable} = {base}"]
@@ -174,10 +184,6 @@ _FAIL_ALL = [
     "            failures.append(failure(at, error, match))",
     "        return",
 ]
-
-
-def _hoisted(source: PropertyLookup | Evaluation) -> bool:
-    return isinstance(source, PropertyLookup) and not source.from_match
 
 
 def _indented(lines: list[str], depth: int) -> list[str]:

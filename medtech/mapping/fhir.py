@@ -8,11 +8,12 @@ an issue.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
+from medtech.dotnet.decimals import MAX_DIGITS
 from medtech.dotnet.json_reader import Node
 from medtech.dotnet.text import trimmed
 from medtech.dotnet.ticks import TICKS_PER_MILLISECOND
@@ -338,17 +339,26 @@ def _default_period(section: Section) -> Decimal | None:
         period = Decimal(f"{float(value):.15g}")
     elif isinstance(value, str):
         period = _decimal(value)
-    if period is not None and period.is_finite() and 1 <= period * TICKS_PER_MILLISECOND < 2**63:
+    # Compared before it is multiplied: 1e999999 times anything is more than a Decimal holds.
+    if period is not None and period.is_finite() and _ONE_TICK_MS <= period < _INT64_TICKS_MS:
         return period
     section.fault("defaultPeriod", "'defaultPeriod' is not a positive number. Write milliseconds between samples.")
     return None
 
 
+_ONE_TICK_MS = Decimal(1) / TICKS_PER_MILLISECOND
+_INT64_TICKS_MS = Decimal(2**63) / TICKS_PER_MILLISECOND
+_DECIMALS = Context(prec=MAX_DIGITS)
+
+
 def _decimal(text: str) -> Decimal | None:
-    """None also for what only Python reads as a number: 1_000, other digits, NaN."""
+    """A number of at most 28 digits, as .NET's decimal keeps them.
+
+    None also for what only Python reads as a number: 1_000, other digits, NaN.
+    """
     if not set(text) <= _OF_NUMBERS:
         return None
     try:
-        return Decimal(text.strip())
-    except InvalidOperation:
+        return _DECIMALS.create_decimal(text.strip())
+    except ArithmeticError:
         return None

@@ -2,7 +2,17 @@
 
 Instances come and go and each function scales by itself, so the last good mapping is kept in storage, not in memory:
 table `mappings` has each accepted text under its hash, and per kind one row with the hash in force and, if a newer text
-was refused, its issues. Every instance offers the text of its source and works by that row.
+was refused, its hash and its issues. Every instance offers the text of its source and works by that row.
+
+Instances may offer different texts: during a rolling deployment, in slots, after a rollback. The row has the time of
+the offer in force (`source` says what that is), and only a newer offer displaces it, or `accept`.
+
+| what an instance offers                        | what becomes of it                                               |
+|------------------------------------------------|------------------------------------------------------------------|
+| the text in force                              | nothing; the row takes a newer time of it                        |
+| a good text, newer than the one in force       | in force                                                         |
+| a text as old as the one in force, or older    | held back: told once in the log, and in the state, until then    |
+| a broken text, newer than the one in force     | refused; of two the newer one's issues stay                      |
 """
 
 import hashlib
@@ -12,29 +22,26 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from medtech.dotnet import ticks
-from medtech.errors import ErrorType, MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
+from medtech.errors import MappingInvalid, MappingIssue, StorageUnavailable, Unavailable
+from medtech.mapping.source import SETTINGS, MappingKind, MappingSource, Offer
 from medtech.storage.connection import Storage
-from medtech.storage.faults import reaching
 from medtech.storage.payload import ROW_BYTES, Codec, join, split
-from medtech.storage.table import Entity, Operation, OperationFailed
+from medtech.storage.table import Entity, Operation, OperationFailed, quoted
 
 TABLE = "mappings"
 LOOK_SECONDS = 30.0
 """How old an instance's knowledge of the row and the source may be."""
 
-MappingKind = Literal["device", "fhir"]
 Mapping = TypeVar("Mapping")
 
-_APP_FOLDER = Path(__file__).parents[2]
 _IN_FORCE = "in-force"
 _STORED_ISSUES = 500
 _CODEC = Codec(max_bytes=32 * 1024 * 1024)
-_SETTINGS = {"device": "DEVICE_MAPPING", "fhir": "FHIR_MAPPING"}
-_ERROR_TYPES = {"device": ErrorType.DEVICE_TEMPLATE, "fhir": ErrorType.FHIR_TEMPLATE}
+_ACCEPT_ATTEMPTS = 5
+"""Another instance writes the row once per deployment; five in a row are a fault of something else."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +51,8 @@ class MappingState:
     """What health and /api/validate report of a mapping.
 
     `in_force` is the SHA-256 of the text in force, `since` the time it came into force (ISO 8601); None if none was
-    ever good. `issues` are the faults of a newer text that was refused; `unavailable` says why the store or the source
-    cannot be read.
+    ever good. `issues` are the faults of a newer text that was refused; `held_back` says that this deployment's text is
+    an older one, and what to do about it; `unavailable` says why the store or the source cannot be read.
     """
 
     kind: MappingKind
@@ -53,7 +60,25 @@ class MappingState:
     in_force: str | None
     since: str | None
     issues: list[MappingIssue]
+    held_back: str | None
     unavailable: str | None
+
+
+class Current(NamedTuple, Generic[Mapping]):
+    """The mapping in force, None if there is none, or none that this process knows; `storage_away` says why the table
+    could not be read at the last look.
+    """
+
+    mapping: Mapping | None
+    state: MappingState
+    storage_away: str | None
+
+
+class Accepted(NamedTuple):
+    """The hashes of the text that was put in force and of the one that was in force before, None if none was."""
+
+    text: str
+    before: str | None
 
 
 class MappingStore(Generic[Mapping]):
@@ -71,9 +96,8 @@ class MappingStore(Generic[Mapping]):
         folder of the app.
         """
         self._kind = kind
-        self._source = source
+        self._source = MappingSource(kind, source, storage)
         self._loader = loader
-        self._storage = storage
         self._table = storage.table(TABLE)
         self._monotonic = monotonic
         self._looking = threading.Lock()
@@ -82,7 +106,14 @@ class MappingStore(Generic[Mapping]):
         self._compiled: Mapping | None = None
         self._compiled_hash: str | None = None
         self._unavailable: str | None = None
+        self._storage_away: str | None = None
+        self._held_back: str | None = None
+        self._told: str | None = None
         self._refused: tuple[str, MappingInvalid] | None = None
+        self._own_refusal = ""
+        self._first_seen = ("", "")
+        self._read_hash: str | None = None
+        self._displaced_hash: str | None = None
 
     def in_force(self) -> Mapping | None:
         """The mapping that every instance works by; None if none was ever good.
@@ -103,84 +134,181 @@ class MappingStore(Generic[Mapping]):
                 self._look_again_at = self._monotonic() + LOOK_SECONDS
             return self._compiled
 
-    def state(self) -> MappingState:
-        unavailable = None
-        try:
-            self.in_force()
-        except Unavailable as error:
-            unavailable = error.message
+    def current(self, storage_away: str | None = None) -> Current[Mapping]:
+        """The mapping in force and its state, from one look at most.
+
+        `storage_away` is that of another store of the same storage, looked at just before: waiting for storage once is
+        enough, so this one then reports what the process knows.
+        """
+        unavailable = storage_away
+        if storage_away is None:
+            try:
+                self.in_force()
+            except Unavailable as error:
+                unavailable = error.message
         row = self._row or {}
-        return MappingState(
+        state = MappingState(
             kind=self._kind,
-            source=self._source.partition("?")[0],
+            source=self._source.name,
             in_force=row.get("in_force") or None,
             since=row.get("since") or None,
             issues=_stored_issues(row),
+            held_back=self._held_back,
             unavailable=unavailable or self._unavailable,
         )
+        return Current(self._compiled, state, storage_away or self._storage_away)
+
+    def accept(self) -> Accepted:
+        """Puts this deployment's text in force whatever its age, until a newer one is offered; for a rollback.
+
+        Raises MappingInvalid if it is broken, Unavailable if the source or storage is away. Nothing has changed then.
+        """
+        with self._looking:
+            offer = self._source.read()
+            compiled = self._load(offer)
+            for _ in range(_ACCEPT_ATTEMPTS):
+                self._row = self._table.get(self._kind, _IN_FORCE)
+                before = None if self._row is None else self._row["in_force"] or None
+                # Not before the offer that it displaces, whose clock may be ahead of this one's.
+                offered = max(ticks.format_iso(ticks.now()), _offered(self._row))
+                if self._accept(offer, offered, compiled):
+                    return Accepted(offer.hash, before)
+        raise StorageUnavailable(f"Others kept changing which {self._kind} mapping is in force. Try again.")
 
     def _look(self) -> None:
-        self._row = self._table.get(self._kind, _IN_FORCE)
+        self._storage_away = self._held_back = None
         try:
-            text = self._read_source()
-            offered = _hash(text)
-            if self._row is None or self._row["in_force"] != offered:
-                self._accept(text, offered, self._load(text, offered))
-            elif self._row["refused"]:
-                self._write_row(offered, self._row["since"], refused="", issues=[])
+            self._row = self._table.get(self._kind, _IN_FORCE)
+        except StorageUnavailable as error:
+            self._storage_away = error.message
+            raise
+        try:
+            offer = self._source.read()
         except MappingInvalid as invalid:
-            self._refuse(_hash(invalid.message), invalid)
+            key = hashlib.sha256(invalid.message.encode()).hexdigest()
+            self._refuse(key, self._time_of_first_sight(key), invalid)
         except Unavailable as error:
             # The source is away: its last good text stays in force. Only if there is none must the events wait.
             if not (self._row and self._row["in_force"]):
                 raise
             self._unavailable = error.message
+        else:
+            self._consider(offer)
         if self._row and self._row["in_force"]:
             self._take(self._row["in_force"])
 
-    def _load(self, text: str, offered: str) -> Mapping:
+    def _consider(self, offer: Offer) -> None:
+        row, text_hash = self._row, offer.hash
+        if text_hash != self._read_hash:
+            self._displaced_hash, self._read_hash = self._read_hash, text_hash
+        offered = self._time_of_first_sight(text_hash) if offer.time is None else ticks.format_iso(offer.time)
+        if row is not None and row["in_force"] == text_hash:
+            self._confirm(row, offered)
+        elif row is not None and row["in_force"] and not self._is_newer(row, offered):
+            self._hold_back(row, text_hash, offered)
+        else:
+            try:
+                compiled = self._load(offer)
+            except MappingInvalid as invalid:
+                self._refuse(text_hash, offered, invalid)
+            else:
+                self._accept(offer, offered, compiled)
+
+    def _is_newer(self, row: Entity, offered: str) -> bool:
+        # Times of blobs are whole seconds. What this process has seen change in its own source needs no clock.
+        in_force = _offered(row)
+        return offered > in_force or (offered == in_force and row["in_force"] == self._displaced_hash)
+
+    def _confirm(self, row: Entity, offered: str) -> None:
+        """The text in force is offered. It takes a refusal back that is older, or that this process wrote."""
+        is_taken_back = bool(row["refused"]) and (
+            row["refused"] == self._own_refusal or offered >= _refused_offered(row)
+        )
+        if is_taken_back or offered > _offered(row):
+            self._write_row(
+                row
+                | {"offered": max(offered, _offered(row)), "offered_text": row["in_force"]}
+                | (_refusal() if is_taken_back else {})
+            )
+        self._own_refusal = ""
+
+    def _hold_back(self, row: Entity, text_hash: str, offered: str) -> None:
+        self._held_back = (
+            f"The {self._kind} mapping of this deployment ({text_hash[:12]}, offered {offered or 'long ago'}) is not "
+            f"newer than the one in force ({row['in_force'][:12]}, offered {_offered(row) or 'long ago'}), and is held "
+            "back. In a rolling deployment there is nothing to do; to go back to it, run `python -m medtech mapping "
+            f"accept --kind {self._kind}` with the settings of this deployment."
+        )
+        if self._held_back != self._told:
+            _log.warning(self._held_back)
+            self._told = self._held_back
+
+    def _time_of_first_sight(self, text_hash: str) -> str:
+        """When a text without a time of its own was offered: as it was stored with it, else now."""
+        if self._first_seen[0] != text_hash:
+            row = self._row or {}
+            stored = self._table.first(
+                f"PartitionKey eq {quoted(self._kind)} and RowKey eq {quoted(_text_key(text_hash))}",
+                select=["PartitionKey", "RowKey", "offered"],
+            )
+            if row.get("refused") == text_hash:
+                seen = _refused_offered(row)
+            else:
+                seen = ticks.format_iso(ticks.now()) if stored is None else stored.get("offered") or ""
+            self._first_seen = text_hash, seen
+        return self._first_seen[1]
+
+    def _load(self, offer: Offer) -> Mapping:
         """The compiled text; one that was refused is not compiled again at every look. Raises MappingInvalid."""
-        if self._refused is not None and self._refused[0] == offered:
+        text_hash = offer.hash
+        if self._refused is not None and self._refused[0] == text_hash:
             raise self._refused[1]
-        if self._compiled is not None and self._compiled_hash == offered:
+        if self._compiled is not None and self._compiled_hash == text_hash:
             return self._compiled
         try:
-            content = text.encode()
-            if len(content) > _CODEC.max_bytes or len(_CODEC.pack(content)) > ROW_BYTES:
-                raise self._invalid(
+            if len(offer.content) > _CODEC.max_bytes or len(_CODEC.pack(offer.content)) > ROW_BYTES:
+                raise self._source.invalid(
                     "The mapping is too large: it may have 32 MiB, and 704 KiB when compressed. Split or shorten it."
                 )
-            return self._loader(text)
+            return self._loader(self._source.text(offer))
         except MappingInvalid as invalid:
-            self._refused = (offered, invalid)
+            self._refused = (text_hash, invalid)
             raise
 
-    def _accept(self, text: str, offered: str, compiled: Mapping) -> None:
+    def _accept(self, offer: Offer, offered: str, compiled: Mapping) -> bool:
+        """Whether this instance put it in force; if not, another one was first."""
         # The text first: the row must never name a text that is not there.
-        keys = {"PartitionKey": self._kind, "RowKey": _text_key(offered)}
-        self._table.upsert(keys | split(_CODEC.pack(text.encode())))
-        if self._write_row(offered, ticks.format_iso(ticks.now()), refused="", issues=[]):
-            self._compiled, self._compiled_hash = compiled, offered
-            _log.info("The %s mapping %s is in force.", self._kind, offered[:12])
+        text_hash = offer.hash
+        keys = {"PartitionKey": self._kind, "RowKey": _text_key(text_hash)}
+        self._table.upsert(keys | {"offered": offered} | split(_CODEC.pack(offer.content)))
+        before = self._row or {"in_force": ""}
+        is_new = before["in_force"] != text_hash
+        since = ticks.format_iso(ticks.now()) if is_new else before["since"]
+        row = {"in_force": text_hash, "since": since, "offered": offered, "offered_text": text_hash}
+        if not self._write_row(row | _refusal()):
+            return False
+        self._compiled, self._compiled_hash, self._held_back = compiled, text_hash, None
+        self._own_refusal = ""
+        if is_new:
+            _log.info("The %s mapping %s is in force.", self._kind, text_hash[:12])
+        return True
 
-    def _refuse(self, refused: str, invalid: MappingInvalid) -> None:
+    def _refuse(self, refused: str, offered: str, invalid: MappingInvalid) -> None:
+        # Once per process: where an instance with a good text has taken the refusal back, the two would not end.
         row = self._row or {"in_force": "", "since": "", "refused": ""}
-        if row["refused"] != refused and self._write_row(
-            row["in_force"], row["since"], refused=refused, issues=invalid.issues
-        ):
+        if row["refused"] == refused:
+            self._own_refusal = refused
+        if self._own_refusal == refused or (row["refused"] and offered <= _refused_offered(row)):
+            return
+        if self._write_row(row | _refusal(refused, offered, invalid.issues)):
+            self._own_refusal = refused
             consequence = "the last good one stays in force" if row["in_force"] else "none was ever good"
             _log.error("The %s mapping is refused, %s: %s", self._kind, consequence, invalid.message)
 
-    def _write_row(self, in_force: str, since: str, *, refused: str, issues: list[MappingIssue]) -> bool:
+    def _write_row(self, properties: Entity) -> bool:
         """Whether this instance wrote the row; if not, another one was first, and its row is the one to work by."""
-        row: Entity = {
-            "PartitionKey": self._kind,
-            "RowKey": _IN_FORCE,
-            "in_force": in_force,
-            "since": since,
-            "refused": refused,
-            **split(_CODEC.pack(json.dumps(issues[:_STORED_ISSUES]).encode())),
-        }
+        row: Entity = {name: value for name, value in properties.items() if name != "etag"}
+        row |= {"PartitionKey": self._kind, "RowKey": _IN_FORCE}
         operation = Operation("create", row) if self._row is None else Operation("merge", row, self._row["etag"])
         try:
             [etag] = self._table.transact([operation])
@@ -195,62 +323,45 @@ class MappingStore(Generic[Mapping]):
         if self._compiled_hash == in_force:
             return
         stored = self._table.get(self._kind, _text_key(in_force))
+        fix = (
+            f"Change {SETTINGS[self._kind]} to a good mapping, or put this deployment's in force with `python -m "
+            f"medtech mapping accept --kind {self._kind}`; until then data stays where it is."
+        )
         try:
             text = _CODEC.unpack(join(stored or {})).decode()
             self._compiled = self._loader(text)
         except ValueError:
             raise StorageUnavailable(
-                f"The text of the {self._kind} mapping in force is missing from table `{TABLE}`. "
-                f"Change {_SETTINGS[self._kind]} to a good mapping; until then data stays where it is."
+                f"The text of the {self._kind} mapping in force is missing from table `{TABLE}`. {fix}"
             ) from None
         except MappingInvalid as invalid:
             raise Unavailable(
-                f"The {self._kind} mapping in force does not load in this version of the app: {invalid.message}. "
-                f"Change {_SETTINGS[self._kind]} to a good mapping; until then data stays where it is."
+                f"The {self._kind} mapping in force does not load in this version of the app: {invalid.message}. {fix}"
             ) from None
         self._compiled_hash = in_force
-
-    def _read_source(self) -> str:
-        """Raises MappingInvalid if there is no text, Unavailable if the blob cannot be reached."""
-        is_blob = self._source.startswith(("https://", "http://"))
-        raw = self._read_blob() if is_blob else self._read_file()
-        try:
-            return raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise self._invalid(f"The mapping is not UTF-8 (byte {error.start}). Save it in that encoding.") from None
-
-    def _read_file(self) -> bytes:
-        try:
-            return (_APP_FOLDER / self._source).read_bytes()
-        except OSError as error:
-            raise self._invalid(
-                f"The mapping file `{self._source}` cannot be read ({error.strerror}). "
-                f"Set {_SETTINGS[self._kind]} to a file of the app or to a blob's address."
-            ) from None
-
-    def _read_blob(self) -> bytes:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        address = self._source.partition("?")[0]
-        try:
-            with reaching(f"the {self._kind} mapping at {address}"):
-                content: bytes = self._storage.blob_at(self._source).download_blob().readall()
-        except ResourceNotFoundError:
-            raise self._invalid(
-                f"There is no blob at {address}. Upload the mapping there or fix {_SETTINGS[self._kind]}."
-            ) from None
-        return content
-
-    def _invalid(self, message: str) -> MappingInvalid:
-        return MappingInvalid(_ERROR_TYPES[self._kind], [MappingIssue(message, None, "", -1, -1)])
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text_key(text_hash: str) -> str:
     return f"text|{text_hash}"
+
+
+def _refusal(refused: str = "", offered: str = "", issues: list[MappingIssue] | None = None) -> Entity:
+    """The properties of the row that say which text was refused, when it was offered, and why; or that none was."""
+    stored = json.dumps((issues or [])[:_STORED_ISSUES]).encode()
+    return {"refused": refused, "refused_offered": offered, "refused_text": refused, **split(_CODEC.pack(stored))}
+
+
+# The version of the app before knew no times. It may still run and merge its texts into the row, and then the times
+# that are left there are those of others.
+
+
+def _offered(row: Entity | None) -> str:
+    """When the text in force was offered; empty, which is before any time, if that is unknown."""
+    return str(row.get("offered") or "") if row and row.get("offered_text") == row["in_force"] else ""
+
+
+def _refused_offered(row: Entity) -> str:
+    return str(row.get("refused_offered") or "") if row.get("refused_text") == row["refused"] else ""
 
 
 def _stored_issues(row: Entity) -> list[MappingIssue]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medtech.jsonpath.path import Path
+from medtech.jsonpath.path import Path, Predicate, Root
 from medtech.mapping.expression import FAILED, EvaluationFailed
 
 Matches = dict[int, list[Any] | EvaluationFailed]
@@ -20,9 +20,6 @@ Matches = dict[int, list[Any] | EvaluationFailed]
 
 A template that finds nothing is left out.
 """
-
-Condition = Callable[[Any, Any], bool]
-"""(candidate, document): whether the filter takes it; raises what FAILED names."""
 
 _MOST_IN_A_ROW = 8
 """Up to this number, sets of names are tried one by one; more are looked up by the properties that an object has."""
@@ -32,12 +29,13 @@ _MOST_IN_A_ROW = 8
 class Scan:
     """`$..[?(condition)]` where the condition is false of all but objects with every name of one of `required`.
 
-    `condition` is None where that is all that it asks.
+    `condition` is None where that is all that it asks; `reads_root` says whether it needs the root.
     """
 
     template: int
     required: tuple[frozenset[str], ...]
-    condition: Condition | None
+    condition: Predicate | None
+    reads_root: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,8 @@ def finder_of(template: int, path: Path) -> Scan | Search:
     condition = path.deep_condition
     if condition is None or condition.required_names is None:
         return Search(template, path.find)
-    return Scan(template, condition.required_names, None if condition.names_suffice else condition.holds)
+    holds = None if condition.names_suffice else condition.holds
+    return Scan(template, condition.required_names, holds, condition.reads_root)
 
 
 class Matcher:
@@ -104,6 +103,7 @@ _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 _WALK = """
 def walk(document):
     matches = {{}}
+    root = {root}
 {prepare}
     container = document
 {ask_document}
@@ -139,9 +139,11 @@ def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[st
     else:
         constants |= {"ask": _asker(scans), "names": names}
         prepare = ["has_none = names.isdisjoint"]
-        ask = ["if not has_none(container):", "    ask(container, document, matches)"]
+        ask = ["if not has_none(container):", "    ask(container, root, matches)"]
         finish = []
+    constants["Root"] = Root
     source = _WALK.format(
+        root="Root(document)" if any(scan.reads_root for scan in scans) else "None",
         prepare=_indented(prepare, 1),
         ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
         ask=_indented(ask, 3),
@@ -170,7 +172,7 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
         if scan.condition is not None:
             constants[f"holds_{number}"] = _holds(scan.template, scan.condition)
             # Only failures are in `matches` until the walk is done.
-            test = f"({test}) and TEMPLATE_{number} not in matches and holds_{number}(container, document, matches)"
+            test = f"({test}) and TEMPLATE_{number} not in matches and holds_{number}(container, root, matches)"
             found = f"found_{number} and TEMPLATE_{number} not in matches"
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
@@ -178,12 +180,12 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
     return prepare, ask, finish
 
 
-def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Matches], bool]:
+def _holds(template: int, condition: Predicate) -> Callable[[Any, Root | None, Matches], bool]:
     """The condition, with a failure put into the matches. It is then not asked again: failing may have taken long."""
 
-    def holds(candidate: Any, document: Any, matches: Matches) -> bool:
+    def holds(candidate: Any, root: Root | None, matches: Matches) -> bool:
         try:
-            return condition(candidate, document)
+            return condition(candidate, root)
         except FAILED as error:
             matches[template] = error
             return False
@@ -191,16 +193,16 @@ def _holds(template: int, condition: Condition) -> Callable[[Any, Any, Matches],
     return holds
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], Matches], None]:
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root | None, Matches], None]:
     """Asks only the scans that want one of the object's properties."""
-    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Any, Matches], bool] | None]]] = {}
+    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Root | None, Matches], bool] | None]]] = {}
     for scan in scans:
         holds = None if scan.condition is None else _holds(scan.template, scan.condition)
         for required in scan.required:
             first = min(required)
             asked.setdefault(first, []).append((scan.template, required - {first}, holds))
 
-    def ask(candidate: dict[str, Any], document: dict[str, Any], matches: Matches) -> None:
+    def ask(candidate: dict[str, Any], root: Root | None, matches: Matches) -> None:
         for name in candidate:
             if name not in asked:
                 continue
@@ -210,7 +212,7 @@ def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], dict[str, Any], Match
                 found = matches.get(template)
                 if found is not None and (not isinstance(found, list) or found[-1] is candidate):
                     continue  # failed, or taken already because of another of its properties
-                if holds is not None and not holds(candidate, document, matches):
+                if holds is not None and not holds(candidate, root, matches):
                     continue
                 if found is None:
                     matches[template] = [candidate]

@@ -223,7 +223,7 @@ def read_collection(text: str, kind: CollectionKind, issues: Issues) -> Iterator
     try:
         root = parse_located(text)
     except LocatedSyntaxError as error:
-        place = Node(None, error.line, error.position, "")
+        place = Node(None, error.line, error.position, ())
         issues.add(place, f"The mapping is not JSON: {error}. Fix the text at this place.")
         return
     mapping = _unwrapped(root, kind, issues)
@@ -352,7 +352,7 @@ def describe(node: Node) -> str:
         return f"the text '{shortened(value)}'"
     if isinstance(value, float) and not math.isfinite(value):
         return "not a finite number"
-    return f"the number {value}"
+    return f"the number {shortened(str(value))}"
 
 
 def _without_suffix(name: str) -> str:

@@ -223,8 +223,8 @@ class _TemplateReader:
             return _document_lookup(path.names) if self._kind.on_document else PropertyLookup(True, path.names)
         find = path.find
         if self._kind.on_document:
-            return Evaluation(lambda document, token: _only(find(document, token)))
-        return Evaluation(lambda document, token: _only(find(token)))
+            return Evaluation(path.reads_further_name, lambda document, token: _only(find(document, token)))
+        return Evaluation(True, lambda document, token: _only(find(token)))
 
 
 def _document_lookup(names: tuple[str, ...]) -> PropertyLookup:
@@ -239,4 +239,6 @@ def _only(tokens: list[Any]) -> Any:
 
 
 def _jmespath_source(expression: Expression) -> PropertyLookup | Evaluation:
-    return Evaluation(expression.single) if expression.names is None else _document_lookup(expression.names)
+    if expression.names is not None:
+        return _document_lookup(expression.names)
+    return Evaluation(expression.reads_further_name, expression.single)

@@ -8,7 +8,7 @@ import re
 from datetime import date
 from typing import Any, NamedTuple
 
-from medtech.dotnet.ticks import TICKS_PER_DAY, TICKS_PER_HOUR, TICKS_PER_MINUTE, TICKS_PER_SECOND
+from medtech.dotnet.ticks import MAX_TICKS, TICKS_PER_DAY, TICKS_PER_HOUR, TICKS_PER_MINUTE, TICKS_PER_SECOND
 from medtech.errors import ConversionError
 
 _DATE_TIME = re.compile(
@@ -56,7 +56,9 @@ def _read(text: Any, where: str) -> tuple[int, int]:
     try:
         if found is None:
             raise ValueError
-        return _ticks(found)
+        first, last = _ticks(found)
+        # An offset may lead past either end of the calendar, where .NET stays at that end.
+        return min(max(first, 0), MAX_TICKS), min(max(last, 0), MAX_TICKS)
     except (ValueError, OverflowError):
         raise ConversionError(
             f"{where} has a time that is not a FHIR dateTime. Fix it, then replay the dead letter."

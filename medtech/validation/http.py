@@ -1,7 +1,8 @@
 """`POST /api/validate`: its request, which may hold anything, and its answer.
 
 Request: `{deviceMapping?, fhirMapping?, deviceMessages?: [...], aggregate?: bool}`. A mapping is an object, or a text
-whose lines the findings then name. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
+whose lines the findings then name; those of an object are counted as an editor lays it out, a line for each value. A
+request has at most 10,000 messages. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
 text as `Body` is the body as it was received), any other value is a body. Without a mapping in the request, the
 mappings in force are tried, and the answer has their state.
 
@@ -10,15 +11,18 @@ aggregatedCount}], mappingsInForce?: [...]}`.
 """
 
 import json
+import re
 from collections.abc import Sequence
-from itertools import count
-from typing import Any, TypeVar
+from io import StringIO
+from itertools import accumulate, count
+from typing import Any
 
 import azure.functions as func
 import orjson
 
 from medtech.dotnet import ticks
-from medtech.errors import Stage, Unavailable
+from medtech.dotnet.json_reader import MAX_DEPTH
+from medtech.errors import Stage
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
@@ -30,8 +34,11 @@ from medtech.validation.validator import DeviceResult, Mappings, compare, read_m
 _PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
 _HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
 
+MAX_MESSAGES = 10_000
+"""A message of two bytes makes 300 of the answer and 1,700 of memory: 4 MiB of them took 3.5 GB."""
 
-Mapping = TypeVar("Mapping")
+_MAX_REQUEST_DEPTH = MAX_DEPTH + 3
+"""The request, its list of messages and an envelope are around a body."""
 
 
 class BadRequest(Exception):
@@ -74,8 +81,10 @@ def answer(
 
 def _read(body: bytes) -> dict[str, Any]:
     try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        _check_depth(text)
         # The standard library's JSON: integers of any length stay what they are.
-        asked = json.loads(body)
+        asked = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise BadRequest(
             "The request is not JSON. Send an object with deviceMapping, fhirMapping, deviceMessages."
@@ -89,6 +98,21 @@ def _read(body: bytes) -> dict[str, Any]:
     return asked
 
 
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_LEVELS = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
+
+
+def _check_depth(text: str) -> None:
+    """Refuses what is nested too deep before anything walks it: the readers and writers of JSON recurse."""
+    brackets = _STRING.sub(b"", text.encode("utf-8", "surrogatepass")).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_LEVELS.__getitem__, brackets)), default=0) > _MAX_REQUEST_DEPTH:
+        raise BadRequest(
+            f"The request is nested more than {_MAX_REQUEST_DEPTH} deep, and a message may be {MAX_DEPTH}. Send what "
+            "the devices send, or a body as a text to see what the app says about it."
+        )
+
+
 def _mapping_text(asked: dict[str, Any], name: str) -> str | None:
     mapping = asked.get(name)
     if mapping is None:
@@ -97,7 +121,10 @@ def _mapping_text(asked: dict[str, Any], name: str) -> str | None:
         # Neither a file in UTF-8 nor an answer can hold half a surrogate pair.
         return mapping.encode("utf-8", "replace").decode()
     if isinstance(mapping, dict):
-        return json.dumps(mapping, indent=2)
+        # A line for each value, as editors lay it out, but not indented: at 500 levels each would take a kilobyte.
+        text = StringIO()
+        json.dump(mapping, text, indent=0)
+        return text.getvalue()
     raise BadRequest(f"'{name}' is neither a text nor an object. Send the mapping as one of them.")
 
 
@@ -107,6 +134,8 @@ def _messages(asked: dict[str, Any]) -> Sequence[Any]:
         return []
     if not isinstance(messages, list):
         raise BadRequest("'deviceMessages' is not a list. Send the messages as [...], even a single one.")
+    if len(messages) > MAX_MESSAGES:
+        raise BadRequest(f"There are {len(messages)} messages, and a request may have {MAX_MESSAGES}. Send fewer.")
     return messages
 
 
@@ -138,24 +167,19 @@ def _in_force(
     device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]
 ) -> tuple[Mappings, list[MappingState]]:
     """The mappings in force. Findings are the faults of a newer text that was refused, and what cannot be reached."""
-    states = [device_store.state(), fhir_store.state()]
-    device, fhir = _mapping(device_store), _mapping(fhir_store)
+    device, device_state, storage_away = device_store.current()
+    fhir, fhir_state, _ = fhir_store.current(storage_away)
+    states = [device_state, fhir_state]
     findings: list[Finding] = []
     for state, mapping, stage in zip(states, (device, fhir), (Stage.NORMALIZATION, Stage.FHIR_CONVERSION), strict=True):
         findings += (of_issue(issue, stage) for issue in state.issues)
+        if state.held_back is not None:
+            findings.append(Finding(state.held_back, Level.WARNING, stage))
         if state.unavailable is not None:
             findings.append(Finding(state.unavailable, Level.ERROR if mapping is None else Level.WARNING, stage))
     if device is not None and fhir is not None:
         findings += compare(device.templates, fhir)
     return Mappings(device, fhir, findings), states
-
-
-def _mapping(store: MappingStore[Mapping]) -> Mapping | None:
-    """None also if storage is away and this process has no mapping yet; the state says so."""
-    try:
-        return store.in_force()
-    except Unavailable:
-        return None
 
 
 def _state(state: MappingState) -> dict[str, Any]:
@@ -165,6 +189,7 @@ def _state(state: MappingState) -> dict[str, Any]:
         "inForce": state.in_force,
         "since": state.since,
         "newerRefused": bool(state.issues),
+        "heldBack": state.held_back,
         "unavailable": state.unavailable,
     }
 

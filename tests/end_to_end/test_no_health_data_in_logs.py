@@ -350,7 +350,7 @@ def test_the_search_finds_what_is_planted(tmp_path: Path, sentinel: str, form: i
         "ResourceRefused",
         "TemplateNotFound",
         "StorageUnavailable",
-        "HttpResponseError",
+        "StorageRefused",
         "Traceback",
         "The FHIR server answered 503",
         "The FHIR server answered 500",

@@ -375,6 +375,7 @@ def test_documents_as_deep_as_json_may_be_are_compared_and_merged(wrap: Callable
 @example("`{'a': 1,}`")
 @example("`" + "[" * 500 + "`")
 @example("a[" + "9" * 5_000 + "]")
+@example("a[" + "0" * 5_000 + "1:-" + "0" * 5_000 + "]")
 def test_any_text_compiles_or_is_refused_with_a_position(text: str) -> None:
     try:
         expression = compile_expression(text)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from medtech.dotnet.json_body import parse_body
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.dotnet.tokens import json_text
+from medtech.jsonpath.comparison import COMPARISONS, equal
 from medtech.jsonpath.errors import PathFailed, PathInvalid
-from medtech.jsonpath.path import Path, compile_path, walk
+from medtech.jsonpath.path import Path, Root, compile_path, walk
 from medtech.jsonpath.syntax import (
     AnyIndex,
     AnyName,
@@ -344,6 +345,65 @@ def test_regular_expression_that_backtracks_is_stopped() -> None:
         compile_path("$.rows[?(@ =~ $.pattern[0])]").find(document)
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("$.rows[?(@.k == $.keys[?(@.n == 77)].k)]", 2),
+        ("$.rows[?($.keys[?(@.n == 77)].k == @.k)]", 2),
+        ("$..[?(@.k == $.keys[?(@.n == 77)].k)]", 2),
+        ("$.rows[?(@.k && $.keys[?(@.n == 77)])]", 2),
+        ("$.all[?(@.rows[?(@.k == $.keys[?(@.n == 77)].k)])]", 2),
+        ("$.rows[?(@.below[?(@.n == 77)])]", 20),
+    ],
+)
+def test_what_a_filter_asks_of_the_root_is_looked_for_once(
+    path: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted by the comparisons with 77: two keys are in the document, and ten rows."""
+    compared = []
+
+    def counting(left: Any, right: Any) -> bool:
+        compared.append(right)
+        return equal(left, right)
+
+    monkeypatch.setitem(COMPARISONS, "==", counting)
+    rows = [{"k": n % 3, "below": [{"n": 0}, {"n": 77}]} for n in range(10)]
+    document = {"rows": rows, "keys": [{"n": 0, "k": 1}, {"n": 77, "k": 2}], "all": [{"rows": rows}]}
+    compiled = compile_path(path)
+    for _ in range(2):  # the second evaluation finds nothing of the first
+        compared.clear()
+        assert compiled.find(document)
+        assert compared.count(77) == asked
+    document["keys"] = []
+    assert compiled.find(document) == ([] if asked == 2 else rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "reads"),
+    [
+        ("$.Body.x", False),
+        ("$.Body..x", False),
+        ("$['Body','Properties'].x", False),
+        ("$.Body[?(@.x == $.Body.y)]", False),
+        ("$.Body[?(@..matchedToken)]", False),
+        ("$", True),
+        ("$..x", True),
+        ("$.*", True),
+        ("$['Body','matchedToken'].x", True),
+        ("$.matchedToken", True),
+        ("$.Body[?(@.x == $.matchedToken.y)]", True),
+        ("$.Body[?(@.x && @.z[?(@.y == $..y)])]", True),
+    ],
+)
+def test_whether_a_path_may_read_the_further_name(path: str, reads: bool) -> None:
+    compiled = compile_path(path, "matchedToken")
+    assert compiled.reads_further_name is reads
+    assert compile_path(path).reads_further_name is False
+    document = {"Body": {"x": 1, "y": 2, "list": [{"x": 1}]}, "Properties": {"x": 3}}
+    found = [compiled.find(document, {"x": 4, "y": 1}) == compiled.find(document, further) for further in (None, 5)]
+    assert reads or all(found)
+
+
 def test_ten_thousand_matches_keep_their_order() -> None:
     document = {"Body": [{"n": n, "m": {"n": -n}} for n in range(10_000)]}
     assert compile_path("$..[?(@.m)].n").find(document) == list(range(10_000))
@@ -535,7 +595,8 @@ def test_a_deep_condition_selects_what_its_path_selects(text: str, document: Any
     if path is None or path.deep_condition is None:
         return
     deep = path.deep_condition
-    found = [token for token in walk(document) if deep.holds(token, document)]
+    root = Root(document) if deep.reads_root else None
+    found = [token for token in walk(document) if deep.holds(token, root)]
     assert [id(token) for token in found] == [id(token) for token in path.find(document)]
     if deep.required_names is not None:
         meeting = [

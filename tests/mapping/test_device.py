@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medtech.errors import MappingInvalid, MappingIssue, Stage
+from medtech.jmespath.functions import ANY, FUNCTIONS, Function
 from medtech.mapping.device import load_device_mapping, read_device_templates
+from medtech.model import DeviceEvent
 
 TABLE = json.loads((Path(__file__).parent / "device_faults.json").read_text(encoding="utf-8"))
 
@@ -162,3 +164,40 @@ def test_any_template_loads_or_is_refused_with_places(kind: Any, changes: dict[s
 def test_any_text_loads_or_is_refused(text: str) -> None:
     for issue in _issues(text):
         assert issue.line > 0
+
+
+@pytest.mark.parametrize(
+    ("expression", "asked"),
+    [
+        ("counted(Body.rows[].n)", 1),
+        ("Body.rows[?n == `1`] | counted(@)", 1),
+        ("counted(matchedToken.n)", 20),
+        ("counted(Body.rows[].n) || matchedToken.n", 20),
+        ("counted(@)", 20),
+    ],
+)
+def test_an_expression_that_does_not_use_the_match_is_evaluated_once_a_message(
+    expression: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(value: Any) -> int:
+        calls.append(value)
+        return len(calls)
+
+    monkeypatch.setitem(FUNCTIONS, "counted", Function("counted", (ANY,), False, counted))
+    template = {
+        "typeName": "t",
+        "typeMatchExpression": "$..[?(@.n)]",
+        "deviceIdExpression": "$.Body.device",
+        "timestampExpression": "$.Body.time",
+        "values": [{"valueName": "v", "valueExpression": {"value": expression, "language": "JmesPath"}}],
+    }
+    container = {"templateType": "CalculatedContent", "template": template}
+    mapping = load_device_mapping(json.dumps({"templateType": "CollectionContent", "template": [container]}))
+    body = {"device": "d", "time": "2026-03-02T08:00:00Z", "rows": [{"n": n} for n in range(20)]}
+    for message in range(1, 3):
+        event = DeviceEvent(json.dumps(body).encode(), {}, {}, 0, "", "0", message)
+        measurements, failures = mapping.normalize(event)
+        assert (len(measurements), failures) == (20, [])
+        assert len(calls) == message * asked

@@ -56,7 +56,7 @@ def _sources(draw: st.DrawFn) -> PropertyLookup | Evaluation:
     if kind < 3:
         return PropertyLookup(draw(st.booleans()), tuple(draw(st.lists(_NAMES, max_size=2))))
     answer = draw(_TOKENS)
-    return Evaluation(lambda document, token: answer) if kind == 3 else Evaluation(_fails)
+    return Evaluation(draw(st.booleans()), _fails if kind == 4 else lambda document, token: answer)
 
 
 def _fails(document: Any, token: Any) -> Any:
@@ -223,10 +223,43 @@ def test_a_message_without_device_id_has_the_error_the_service_documents_for_it(
 
 
 def test_half_characters_that_a_function_made_are_replaced() -> None:
-    value = Field(Origin("hr", "reverse(v)", 8, 9), Evaluation(lambda document, token: "\ude00\ud83d"), True)
+    value = Field(Origin("hr", "reverse(v)", 8, 9), Evaluation(True, lambda document, token: "\ude00\ud83d"), True)
     tokens = [{"t": "2020-01-01T00:00:00Z"}]
     measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_objects=True)
     assert measurements[0].properties == (("hr", "\ufffd\ufffd"),)
+
+
+def test_what_does_not_depend_on_the_match_is_evaluated_once_a_message() -> None:
+    calls: list[str] = []
+
+    def evaluation(name: str, *, from_match: bool, found: Any) -> Field:
+        def evaluate(document: Any, token: Any) -> Any:
+            calls.append(name)
+            return found
+
+        return Field(Origin(name, name, 4, 9), Evaluation(from_match, evaluate), True)
+
+    template = _template(
+        device_id=evaluation("device", from_match=False, found="d"),
+        time=(evaluation("time", from_match=False, found="2020-01-01T00:00:00Z"),),
+        values=(evaluation("all", from_match=False, found=7), evaluation("each", from_match=True, found=8)),
+    )
+    measurements, failures = _extracted(template, {}, [{}] * 3, matches_objects=True)
+    assert [each.properties for each in measurements] == [(("all", "7"), ("each", "8"))] * 3
+    assert (sorted(calls), failures) == (["all", "device", *["each"] * 3, "time"], [])
+
+
+def test_a_failure_that_all_matches_share_is_told_where_no_earlier_part_fails() -> None:
+    template = _template(
+        device_id=Field(Origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(True, ("d",)), True),
+        time=(Field(Origin("timestampExpression", "now()", 5, 9), Evaluation(False, _fails), True),),
+    )
+    _, failures = _extracted(template, {}, [{"d": "x"}, {}, {"d": "y"}], matches_objects=True)
+    assert [(failure.match, failure.error.name, failure.error.line) for failure in failures] == [
+        (0, "IncompatibleData", 5),
+        (1, "DeviceIdentityNotDefined", 4),
+        (2, "IncompatibleData", 5),
+    ]
 
 
 _DATES = st.sampled_from(["2020-01-01T00:00:00", "2020-01-01T00:00:00.123456789Z", "/Date(0)/", "/Date(-1+0100)/"])

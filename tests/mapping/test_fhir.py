@@ -138,6 +138,7 @@ def test_only_a_single_reading_has_a_time_instead_of_a_period(written: Interval)
         ("250", "250", 2_500_000),
         (" 250.0 ", "250.0", 2_500_000),
         (0.0001, "0.0001", 1),
+        ("1." + "0" * 100_000 + "1", "1." + "0" * 27, 10_000),
     ],
 )
 def test_periods_have_the_digits_that_the_service_writes(written: Any, period: str, ticks: int) -> None:
@@ -146,8 +147,13 @@ def test_periods_have_the_digits_that_the_service_writes(written: Any, period: s
     assert str(value.period_ms) == period
 
 
+TOO_LARGE = ("1e1000000", "-1e1000000", "1e-1000000", "1e999999", f"1e{'9' * 30}")
+"""What only just fits in a Decimal, or no longer does."""
+
+
 @pytest.mark.parametrize(
-    "period", [None, 0, -5, True, "", "x", "NaN", "Infinity", [], 0.00001, "1e99", "1_000", "１２"]
+    "period",
+    [None, 0, -5, True, "", "x", "NaN", "Infinity", [], 0.00001, 10**379, "1e99", "1_000", "１２", *TOO_LARGE],
 )
 def test_a_series_needs_a_positive_period(period: Any) -> None:
     ((pointer, message),) = refused(

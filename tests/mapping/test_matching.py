@@ -47,14 +47,14 @@ def test_walk_finds_what_each_path_finds(
 def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: list[str]) -> None:
     asked = []
 
-    def condition(candidate: Any, document: Any) -> bool:
+    def condition(candidate: Any, root: Any) -> bool:
         asked.append(candidate)
         if candidate["a"] == 2:
             raise PathFailed("takes too long")
         return True
 
     sets = tuple(frozenset((name,)) for name in {"a", *names})
-    matcher = Matcher([Scan(3, sets, condition), Scan(4, (frozenset("b"),), None)])
+    matcher = Matcher([Scan(3, sets, condition, False), Scan(4, (frozenset("b"),), None, False)])
     body = [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]
     matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}})
     assert isinstance(matches.pop(3), PathFailed)

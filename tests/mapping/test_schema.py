@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medtech.errors import MappingIssue
 from medtech.mapping.device import read_device_templates
@@ -152,3 +154,79 @@ def test_a_single_template_is_one_fault_that_says_how_to_wrap_it(
     assert "a single template" in issue.message
     assert f'"templateType": "{kind.collection}"' in issue.message
     assert issue.line > 0
+
+
+_NUMBERS = st.sampled_from(
+    [
+        "1e1000000",
+        "-1e1000000",
+        "1e-1000000",
+        "1e999999",
+        "1e400",
+        f"1e{'9' * 30}",
+        "9" * 380,
+        "9" * 5_000,
+        "0" * 5_000 + "1",
+        f"0.{'0' * 5_000}1",
+        f"1.{'0' * 5_000}1",
+        f"0x{'f' * 17}",
+        "NaN",
+        "-Infinity",
+        "-0",
+        "5.",
+        "०",
+    ]
+)
+
+
+@given(number=_NUMBERS, quoted=st.booleans(), index=st.booleans(), place=st.integers(0, 30))
+def test_any_number_anywhere_is_taken_or_an_issue_that_can_be_read(
+    number: str, quoted: bool, index: bool, place: int
+) -> None:
+    """Each text of a mapping in turn is such a number, as a text, as a JSON number, or inside an expression."""
+    for mapping, read in ((_DEVICE_OF_NUMBERS, read_device_templates), (_FHIR_OF_NUMBERS, read_fhir_templates)):
+        pieces = json.dumps(mapping).split('"?"')
+        written = f'"x[{number}]"' if index else f'"{number}"' if quoted else number
+        chosen = place % (len(pieces) - 1)
+        text = '"$.x"'.join(pieces[: chosen + 1]) + written + '"$.x"'.join(pieces[chosen + 1 :])
+        found = read(text)
+        assert all(len(issue.message) < 1_000 for issue in found.issues)
+
+
+_DEVICE_OF_NUMBERS = {
+    "templateType": "CollectionContent",
+    "template": [
+        {
+            "templateType": "CalculatedContent",
+            "template": {
+                "typeName": "?",
+                "typeMatchExpression": "?",
+                "deviceIdExpression": {"value": "?", "language": "JmesPath"},
+                "timestampExpression": "?",
+                "defaultExpressionLanguage": "?",
+                "values": [
+                    {"valueName": "?", "valueExpression": {"value": "x", "language": "?"}, "required": "?"},
+                    "?",
+                ],
+            },
+        },
+        "?",
+    ],
+}
+_VALUE_OF_NUMBERS = {"valueType": "SampledData", "valueName": "?", "defaultPeriod": "?", "unit": "?"}
+_FHIR_OF_NUMBERS = {
+    "templateType": "CollectionFhir",
+    "template": [
+        {
+            "templateType": "CodeValueFhir",
+            "template": {
+                "typeName": "?",
+                "periodInterval": "?",
+                "codes": [{"code": "?", "system": "?", "display": "?"}],
+                "category": [{"text": "?", "codes": "?"}],
+                "value": _VALUE_OF_NUMBERS,
+                "components": [{"codes": "?", "value": _VALUE_OF_NUMBERS | {"valueType": "?"}}],
+            },
+        }
+    ],
+}

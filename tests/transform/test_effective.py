@@ -40,12 +40,20 @@ WHOLE = ("2022-03-12T10:00:00.0000000Z", "2022-03-12T10:00:59.9999999Z", "2022-0
             {"effectiveDateTime": "2016-12-31T23:59:60Z"},
             ("2017-01-01T00:00:00.0000000Z",) * 2 + ("2017-01-01T00:00:00.9999999Z",),
         ),
+        (
+            {"effectivePeriod": {"start": "0001-01-01T00:00:00+01:00", "end": "9999-12-31T23:59:59-01:00"}},
+            ("0001-01-01T00:00:00.0000000Z",) + ("9999-12-31T23:59:59.9999999Z",) * 2,
+        ),
+        ({"effectiveInstant": "9999-12-31T23:59:60Z"}, ("9999-12-31T23:59:59.9999999Z",) * 3),
         ({}, (None, None, None)),
         ({"effectivePeriod": {}}, (None, None, None)),
     ],
 )
 def test_period(observation: dict[str, Any], expected: tuple[str | None, ...]) -> None:
-    assert tuple(tick and format_iso(tick) for tick in read_effective(observation, "Observation/1")) == expected
+    assert (
+        tuple(None if tick is None else format_iso(tick) for tick in read_effective(observation, "Observation/1"))
+        == expected
+    )
 
 
 @pytest.mark.parametrize(

@@ -492,6 +492,27 @@ def test_the_stored_encounter_stays_and_another_one_is_reported(stored: Any, dif
     assert not merge(observation, five_past(QUANTITY), IDENTITY, LATER).other_encounter
 
 
+@pytest.mark.parametrize(
+    ("time", "start", "end"),
+    [
+        ({"start": "0001-01-01T00:00:00+01:00"}, "0001-01-01T00:00:00.0000000Z", None),
+        ({"end": "9999-12-31T23:59:59-01:00"}, None, "9999-12-31T23:59:59.9999999Z"),
+    ],
+)
+def test_a_stored_time_past_the_calendar_is_its_first_or_last_tick(
+    time: dict[str, str], start: str | None, end: str | None
+) -> None:
+    draft = draft_of(mapping_of(-1, value=QUANTITY), measured("10:00:05", "c", hr="61"))
+    earlier = draft_of(mapping_of(-1, value=QUANTITY), measured("10:00:00", "c", hr="60"))
+    stored = stored_of(earlier)
+    stored["effectivePeriod"] |= time
+    period = read_effective(merged_once(stored, draft), "Observation/1")
+    assert start is None or format_iso(period.start or 0) == start
+    assert end is None or format_iso(period.end or 0) == end
+    moment = {"effectivePeriod": None, "effectiveDateTime": next(iter(time.values()))}
+    assert "effectivePeriod" in merged_once(stored_of(earlier, **moment), draft)
+
+
 def test_a_period_that_would_be_too_long_is_refused() -> None:
     mapping = mapping_of(-1, value=SERIES)
     stored = stored_of(draft_of(mapping, measured("10:00:00", "c", hr="1")))

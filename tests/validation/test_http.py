@@ -1,32 +1,35 @@
 """`POST /api/validate`: what is accepted, what is refused, what is answered."""
 
 import json
+import os
+import time
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import azure.functions as func
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
-from medtech.storage.connection import Storage
+from medtech.storage.connection import Storage, Timeouts
 from medtech.validation.http import answer
-from tests.azurite import free_ports
+from tests.azurite import free_ports, nobody
+from tests.faults import FaultProxy
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 DEVICE = (MAPPINGS / "deviceMapping.json").read_text()
 FHIR = (MAPPINGS / "fhirDestinationMapping.json").read_text()
 MESSAGES = json.loads((MAPPINGS / "sampleMessages.json").read_text())
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 96 * 1024
 
 BROKEN = DEVICE.replace('"$..[?(@steps)]"', '"$..[?(@steps]"').replace('"timestampExpression"', '"timeExpression"', 1)
-
-
-@pytest.fixture(scope="module")
-def storage(azurite: str) -> Storage:
-    return Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": azurite})
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -248,6 +251,31 @@ def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
     assert document["deviceResults"] == []
 
 
+def test_storage_that_is_away_is_looked_at_once() -> None:
+    with FaultProxy("http://127.0.0.1:1") as proxy:
+        proxy.answer(503, times=None)
+        away = nobody(urlsplit(proxy.url).port, timeouts=Timeouts(connect_seconds=5, read_seconds=5, retries=0))
+        status, document = ask(away, {"deviceMessages": MESSAGES})
+        away.close()
+    assert len(proxy.requests) == 1
+    assert status == 200
+    assert ["is away (503" in state["unavailable"] for state in document["mappingsInForce"]] == [True, True]
+
+
+def test_a_mapping_that_is_held_back_is_shown_and_warned_about(storage: Storage, tmp_path: Path) -> None:
+    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
+    older.write_text(DEVICE)
+    newer.write_text(DEVICE + " ")
+    os.utime(newer, (time.time() + 60,) * 2)
+    assert MappingStore("device", str(newer), load_device_mapping, storage).in_force()
+    _, document = ask(storage, {"deviceMessages": MESSAGES[:1]}, device=str(older))
+    held_back = document["mappingsInForce"][0]["heldBack"]
+    assert "mapping accept --kind device" in held_back
+    [finding] = document["templateResult"]["findings"]
+    assert (finding["level"], finding["message"]) == ("warning", held_back)
+    assert document["deviceResults"][0]["measurements"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
@@ -255,7 +283,12 @@ def test_storage_that_is_away_is_reported_and_not_a_failure() -> None:
         (b"{", 400, "not JSON"),
         (b"\xff\xfe\x00", 400, "not JSON"),
         (b"[" * 100_000, 413, "VALIDATE_MAX_BYTES"),
-        (b"[" * 60_000, 400, "not JSON"),
+        (b"[" * 60_000, 400, "nested more than 515 deep"),
+        (f"\ufeff{'[' * 9_000}".encode("utf-16"), 400, "nested more than 515 deep"),
+        (b'["' + b"[" * 60_000 + b'"]', 400, "not a JSON object"),
+        (b"[" * 515 + b"]" * 515, 400, "not a JSON object"),
+        ({"deviceMapping": nested(600)}, 400, "nested more than 515 deep"),
+        ({"deviceMessages": [1] * 10_001}, 400, "10001 messages"),
         (b"[]", 400, "not a JSON object"),
         ({"deviceMaping": ""}, 400, "deviceMaping"),
         ({"deviceMapping": 1}, 400, "deviceMapping"),
@@ -288,3 +321,90 @@ def test_half_a_surrogate_pair_in_a_mapping_gets_an_answer(storage: Storage, pla
     status, document = ask(storage, {"deviceMapping": device, "fhirMapping": FHIR})
     assert status == 200
     assert any("?" in each["message"] for each in document["templateResult"]["findings"])
+
+
+DEEP_JMESPATH = [
+    "Body.left == Body.right",
+    "Body.left != Body.k",
+    "contains(Body.pair, Body.right)",
+    "contains(to_string(Body), 'n')",
+    "to_string(sort_by(Body.pair, &to_string(@))[0])",
+    "to_string(max_by(Body.pair, &length(to_string(@))))",
+    "to_string(merge(Body, {more: Body.left}))",
+    "to_string(Body.*)",
+    "to_string(Body.pair[?@ == `1`])",
+    "join('', map(&to_string(@), Body.pair))",
+    "to_string([Body, {a: Body}])",
+]
+DEEP_JSONPATH = ["$.Body..end", "$.Body..[?(@.end)].end", "$..[?(@.end == $.Body.nowhere)].k", "$.Body[?(@..end)]..end"]
+
+
+def template(number: int, expression: str, language: str) -> dict[str, Any]:
+    read = {
+        "typeName": f"type{number}",
+        "typeMatchExpression": "$..[?(@.matches)]",
+        "deviceIdExpression": "$.Body.deviceId",
+        "timestampExpression": "$.Body.time",
+        "values": [{"valueName": "v", "valueExpression": {"value": expression, "language": language}}],
+    }
+    return {"templateType": "CalculatedContent", "template": read}
+
+
+@pytest.mark.parametrize("shape", ["[{}]", '{{"n":{}}}'], ids=["arrays", "objects"])
+@pytest.mark.parametrize("depth", [3, 498, MAX_DEPTH])
+def test_every_template_of_a_message_works_however_deep_it_is(storage: Storage, shape: str, depth: int) -> None:
+    expressions = [(text, "JmesPath") for text in DEEP_JMESPATH] + [(text, "JsonPath") for text in DEEP_JSONPATH]
+    templates = [template(number, *expression) for number, expression in enumerate(expressions)]
+    deep = "1"
+    for _ in range(depth - 2):
+        deep = shape.format(deep)
+    # The element of `pair` and the object around `end` are at the deepest level.
+    body = (
+        f'{{"deviceId": "d", "time": "2026-03-02T08:00:00Z", "k": 1, "left": {shape.format(deep)}, '
+        f'"right": {shape.format(deep)}, "pair": [{deep}, 1], "matches": [], "last": [{{"end": 1}}]}}'
+    )
+    mapping = {"templateType": "CollectionContent", "template": templates}
+    asked = {"deviceMapping": mapping, "deviceMessages": [{"Body": body}, json.loads(body)]}
+    status, document = ask(storage, asked)
+    assert status == 200
+    for result in document["deviceResults"]:
+        assert [finding["message"] for finding in result["findings"]] == []
+        assert len(result["measurements"]) == len(expressions)
+
+
+def _deep(depth: int, inner: Any) -> bytes:
+    """Written by hand: the writers of JSON recurse."""
+    return b'{"a":' * depth + json.dumps(inner).encode() + b"}" * depth
+
+
+_MANY = st.sampled_from([[], [1] * 5_000, ["[{"] * 2_000, [[]] * 2_000, [{"a": {}}] * 1_000, {"": [1] * 3_000}])
+_PLACES = st.sampled_from(
+    [
+        b"%s",
+        b'{"deviceMapping":%s}',
+        b'{"fhirMapping":{"templateType":"CollectionFhir","template":[%s]}}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[%s]}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[{"Body":%s}]}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[{"Body":1,"Properties":%s}]}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[%s],"aggregate":true}',
+    ]
+)
+
+
+@given(place=_PLACES, depth=st.integers(0, 600) | st.just(9_000), many=_MANY, open_ended=st.booleans())
+@example(place=b'{"deviceMapping":%s}', depth=510, many=[1] * 5_000, open_ended=False)
+@example(place=b'{"deviceMapping":%s}', depth=9_000, many=[], open_ended=False)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_memory_is_proportional_to_the_request_however_deep_and_wide_it_is(
+    storage: Storage, place: bytes, depth: int, many: Any, open_ended: bool
+) -> None:
+    body = place % _deep(depth, many)
+    tracemalloc.start()
+    try:
+        status, document = ask(storage, body[:-1] if open_ended else body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status == 200 or document["error"]
+    # A value of two bytes is a node of 200 with its place, or an issue; indented, one at 500 levels took a kilobyte.
+    assert peak < 400 * len(body) + 4_000_000
