@@ -34,7 +34,7 @@ from medtech.group.buffer import Buffer, Portion, Row
 from medtech.group.groups import group_measurements
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
-from medtech.persist.identity import IdentityKey, IdentityResolver
+from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
@@ -72,6 +72,7 @@ class Plan(NamedTuple):
     portion: Portion
     rows_of: dict[Measurement, list[Row]]
     identities: dict[IdentityKey, ResourceIdentity | MedTechError]
+    links: Links
     writes: list[ObservationWrite]
     unsaved: list[Unsaved]
 
@@ -191,6 +192,7 @@ class WindowFlush:
             portion,
             rows_of,
             identities,
+            Links(self.identities, identities),
             writes=[each for each in folded if isinstance(each, ObservationWrite)],
             unsaved=unsaved + [each for each in folded if isinstance(each, Unsaved)],
         )
@@ -259,6 +261,8 @@ class WindowFlush:
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
         self._check_lease()
+        if not plan.links.hold(self._check_lease):
+            raise ShardContested("A Device was linked to another Patient meanwhile.")
         rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
         if self.buffer.mark_creates_sent(rows.values()):
             raise ShardContested("Another instance changed one of its rows.")

@@ -532,6 +532,35 @@ def test_a_device_handed_to_the_next_patient_writes_to_that_one(
     assert points(observation) == {1: "61"}
 
 
+def test_a_device_handed_over_while_its_portion_is_written_writes_to_the_next_patient(
+    make_run: MakeRun, server: Server, fhir: str
+) -> None:
+    """Its link was fresh when the portion began, and is too old when the bundle is about to go out."""
+    of, following, address = known(server), identity(), urlsplit(fhir)
+    seconds = [0.0]
+    server.put({"resourceType": "Patient", "id": following.patient})
+
+    def hand_over(request: ProxiedRequest) -> None:
+        if seconds[-1] == 0:
+            seconds.append(60.0)
+            device = server.get(f"Device/{of.device}")
+            server.put(device | {"patient": {"reference": f"Patient/{following.patient}"}})
+
+    with FaultProxy(f"{address.scheme}://{address.netloc}") as proxy:
+        run = make_run(f"{proxy.url}{address.path}")
+        identities = IdentityResolver(
+            run.client, ResolutionType.LOOKUP, "", 60, pause=lambda seconds: None, clock=lambda: seconds[-1]
+        )
+        run.flush = replace(run.flush, identities=identities)
+        run.store([measured(of, 0)])
+        proxy.before_forwarding(hand_over, when=lambda request: b"Observation/" in request.body)
+        assert run.run().observations == {}
+        assert len(run.left()) == 1
+        assert run.run().observations == {SavedAs.CREATED: 1}
+    assert run.observations(of) == []
+    assert len(run.observations(following)) == 1
+
+
 def test_a_creation_that_was_not_seen_answered_is_checked_at_the_next_flush(
     make_run: MakeRun, fhir_profile: Callable[[str], str]
 ) -> None:

@@ -1,8 +1,9 @@
 """Identities that were resolved lately, and which of them are to be confirmed before anything is written by them."""
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import NamedTuple
 
@@ -67,6 +68,14 @@ class IdentityCache:
                 return None
             self._entries.move_to_end(key)
             return Held(entry.identity, now - entry.confirmed < self._seconds)
+
+    def fresh_until(self, keys: Iterable[IdentityKey]) -> float:
+        """When, by the clock, the first of these identities is no longer fresh; at once for one that is not held."""
+        with self._lock:
+            entries = [self._entries.get(key) for key in keys]
+        if None in entries:
+            return self._clock()
+        return min((entry.confirmed + self._seconds for entry in entries if entry), default=math.inf)
 
     def put(self, key: IdentityKey, identity: ResourceIdentity, asked: float) -> None:
         """`asked` is what `now` returned before the server was asked."""

@@ -74,6 +74,14 @@ class IdentityResolver:
                     self._cache.drop(key)
         return resolved | confirmed
 
+    def now(self) -> float:
+        """The clock by which identities age, in seconds."""
+        return self._cache.now()
+
+    def fresh_until(self, keys: Iterable[IdentityKey]) -> float:
+        """When, by that clock, the first of these identities is to be confirmed again."""
+        return self._cache.fresh_until(keys)
+
     def forget(self, key: IdentityKey) -> None:
         """A write was refused because what the cached identity refers to is gone."""
         self._cache.drop(key)
