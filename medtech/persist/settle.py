@@ -271,13 +271,12 @@ class _Round(Generic[A]):
         for (progress, resource, request), reply in answered:
             creates = request.if_none_match
             saved_as = progress.saved_as or (SavedAs.CREATED if creates else SavedAs.UPDATED)
-            error = reply_error(self._client, reply, progress.attempt.url)
             match reply.verdict:
                 case Verdict.DONE if not has_predecessor(reply):
                     self.results[progress.attempt] = Stored(saved_as, resource)
                     continue
                 case Verdict.REFUSED:
-                    self._fail(progress, error)
+                    self._fail(progress, reply_error(self._client, reply, progress.attempt.url))
                     continue
                 case Verdict.DENIED:
                     denied = reply
@@ -293,7 +292,7 @@ class _Round(Generic[A]):
                     progress.check_history = progress.check_history or creates
                     shortest_seconds = max(shortest_seconds, OUTAGE_SECONDS)
                     asked_seconds = max(asked_seconds, reply.retry_after_seconds or 0.0)
-            errors[progress] = error
+            errors[progress] = reply_error(self._client, reply, progress.attempt.url)
         if denied is not None:
             raise self._client.unavailable(denied)
         return errors, shortest_seconds, asked_seconds
