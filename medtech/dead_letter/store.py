@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
+from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageRefused, StorageUnavailable
 from medtech.storage.connection import Storage
@@ -31,11 +33,15 @@ _TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A letter without its content, for a list. Times are ISO 8601 texts; `count` is how often it was written."""
+    """A letter without its content, for a list. Times are ISO 8601 texts; `count` is how often it was written.
+
+    `job` is the replay job that holds the letter, empty if none does; `etag` is the version that was read.
+    """
 
     partition_key: str
     row_key: str
     kind: str
+    hub: str
     error: str
     stage: str
     type: str
@@ -44,9 +50,25 @@ class Summary:
     count: int
     first_time: str
     last_time: str
+    entities: int
+    job: str
+    etag: str
+
+    @property
+    def id(self) -> str:
+        return letter_id(self.partition_key, self.row_key)
+
+    @property
+    def origin(self) -> Origin | None:
+        return origin_of(self.partition_key, self.row_key)
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.partition_key, self.row_key)
 
 
-_SUMMARY = ["PartitionKey", "RowKey", *(field.name for field in fields(Summary)[2:])]
+_PROPERTIES = [field.name for field in fields(Summary)[2:-2]]
+_SUMMARY = ["PartitionKey", "RowKey", "job", *_PROPERTIES]
 
 
 class DeadLetters:
@@ -118,8 +140,22 @@ class DeadLetters:
 
     def summaries(self) -> Iterator[Summary]:
         """All letters in order of their day, hub, partition and sequence number."""
-        for entity in self._table.query("kind ne ''", select=_SUMMARY):
-            yield Summary(*(entity[name] for name in _SUMMARY))
+        return self.select(Selection())
+
+    def select(self, selection: Selection, after: Cursor | None = None) -> Iterator[Summary]:
+        """The letters of a selection in the order of `summaries`, from beyond the cursor `after` on.
+
+        An ID that names no letter gives none.
+        """
+        condition = selection.condition(after)
+        if not selection.ids:
+            yield from map(_summary, self._table.query(condition, select=_SUMMARY))
+            return
+        for _, places in groupby(selection.places, key=itemgetter(0, 1)):
+            of_message = list(places)
+            ids = {place.id for place in of_message}
+            found = self._table.query(f"{of_message[0].condition} and {condition}", select=_SUMMARY)
+            yield from (letter for letter in map(_summary, found) if letter.id in ids)
 
     def expire(self, now: int, days: int) -> int:
         """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
@@ -237,6 +273,12 @@ class _Envelope(NamedTuple):
             # What was stored before, content and all, says more.
             entity = {name: entity[name] for name in ("PartitionKey", "RowKey", "last_time")}
         return Operation("merge", entity | {"count": stored["count"] + 1}, stored["etag"])
+
+
+def _summary(entity: Entity) -> Summary:
+    properties = {name: entity[name] for name in _PROPERTIES}
+    keys = entity["PartitionKey"], entity["RowKey"]
+    return Summary(*keys, **properties, job=entity.get("job", ""), etag=entity["etag"])
 
 
 def _deletion(row: Entity) -> Operation:
