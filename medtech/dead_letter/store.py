@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
+from medtech.dead_letter.fingerprint import fingerprint, shape
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
 from medtech.dead_letter.selection import Cursor, Selection
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 _LEFT_CHARACTERS = 200
 # Two instances that write one letter at once make each other try again. More tries than this are not a coincidence.
 _TRIES = 10
+# An entity with its content has up to 1 MiB, and a page of them is in memory at once.
+_ENTITIES_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,11 @@ class Summary:
     @property
     def origin(self) -> Origin | None:
         return origin_of(self.partition_key, self.row_key)
+
+    @property
+    def cause(self) -> str:
+        """The fingerprint of what went wrong."""
+        return fingerprint(self.stage, self.error, self.type, shape(self.message))
 
     @property
     def cursor(self) -> Cursor:
@@ -147,15 +155,39 @@ class DeadLetters:
 
         An ID that names no letter gives none.
         """
-        condition = selection.condition(after)
-        if not selection.ids:
-            yield from map(_summary, self._table.query(condition, select=_SUMMARY))
-            return
-        for _, places in groupby(selection.places, key=itemgetter(0, 1)):
-            of_message = list(places)
-            ids = {place.id for place in of_message}
-            found = self._table.query(f"{of_message[0].condition} and {condition}", select=_SUMMARY)
-            yield from (letter for letter in map(_summary, found) if letter.id in ids)
+        return (summary for summary, _ in self._entities(selection, after, select=_SUMMARY))
+
+    def select_letters(
+        self, selection: Selection, after: Cursor | None = None
+    ) -> Iterator[tuple[Summary, Letter | BufferCorrupt]]:
+        """As `select`, each letter with its content, or the reason why that cannot be read."""
+        for summary, entity in self._entities(selection, after, page_size=_ENTITIES_AT_ONCE):
+            try:
+                yield summary, self._unpacked(entity)
+            except BufferCorrupt as fault:
+                yield summary, fault
+
+    def _entities(
+        self, selection: Selection, after: Cursor | None, *, select: Sequence[str] = (), page_size: int | None = None
+    ) -> Iterator[tuple[Summary, Entity]]:
+        for condition, ids in selection.queries(after):
+            for entity in self._table.query(condition, select=select, page_size=page_size):
+                summary = _summary(entity)
+                if (not ids or summary.id in ids) and selection.cause in (None, summary.cause):
+                    yield summary, entity
+
+    def delete(self, chosen: Sequence[Summary]) -> int:
+        """Deletes letters with their contents; returns how many.
+
+        One that was written again, or taken by a replay job, since it was listed stays.
+        """
+        deleted = 0
+        for _, partition in groupby(chosen, key=attrgetter("partition_key")):
+            of_partition = list(partition)
+            deletions = [_deletion(_keys_of(each)) for each in of_partition if each.entities <= 1]
+            deleted += sum(result.status < 300 for result in self._table.change(deletions))
+            deleted += sum(self._delete(_keys_of(each)) for each in of_partition if each.entities > 1)
+        return deleted
 
     def expire(self, now: int, days: int) -> int:
         """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
@@ -198,8 +230,9 @@ class DeadLetters:
         """A letter with its content; None if it is not there. Raises BufferCorrupt if the content is damaged or was not
         stored."""
         entity = self._table.get(partition_key, row_key)
-        if entity is None:
-            return None
+        return None if entity is None else self._unpacked(entity)
+
+    def _unpacked(self, entity: Entity) -> Letter:
         if entity.get("entities") == 0:
             raise BufferCorrupt(
                 "The content of a dead letter was not kept, since storage refused it. Its keys say where in the hub "
@@ -208,7 +241,7 @@ class DeadLetters:
         try:
             payload = join(entity)
             for n in range(1, entity["entities"]):
-                continuation = self._table.get(partition_key, _continuation_key(row_key, n))
+                continuation = self._table.get(entity["PartitionKey"], _continuation_key(entity["RowKey"], n))
                 payload += join(continuation or {})
         except (ValueError, KeyError, TypeError):
             raise BufferCorrupt("A dead letter is damaged: one of its parts is missing.") from None
@@ -279,6 +312,12 @@ def _summary(entity: Entity) -> Summary:
     properties = {name: entity[name] for name in _PROPERTIES}
     keys = entity["PartitionKey"], entity["RowKey"]
     return Summary(*keys, **properties, job=entity.get("job", ""), etag=entity["etag"])
+
+
+def _keys_of(letter: Summary) -> Entity:
+    """What deleting a letter takes of its entity."""
+    keys = {"PartitionKey": letter.partition_key, "RowKey": letter.row_key}
+    return keys | {"etag": letter.etag, "entities": letter.entities}
 
 
 def _deletion(row: Entity) -> Operation:
