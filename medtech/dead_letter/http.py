@@ -29,9 +29,9 @@ _OF_THE_PLATFORM = {"code", "clientId"}
 
 
 def answer(
-    request: func.HttpRequest, dead_letters: DeadLetters, now: int, max_letters: int = MAX_LETTERS
+    request: func.HttpRequest, dead_letters: Callable[[], DeadLetters], now: int, max_letters: int = MAX_LETTERS
 ) -> func.HttpResponse:
-    """200 with the causes, 400 with a reason, 503 if storage is away before any letter was read; `now` is in ticks."""
+    """200 with the causes, 400 with a reason, 503 if storage is away or not set; `now` is in ticks."""
     try:
         selection, after = _read(request, now)
     except SelectionInvalid as refused:
