@@ -10,6 +10,7 @@ gives; what is left is got with the `continuation`, whose answer has the causes 
 
 import base64
 import json
+from collections.abc import Callable
 
 import azure.functions as func
 
@@ -47,7 +48,9 @@ def answer(
             last = letter.cursor
     except OutOfTime:
         if last == after:
-            return _answer(503, {"error": "Storage did not answer in time. Try again, or with filters."})
+            return _answer(
+                503, {"error": "Storage did not answer in time. Try again, or with more filters (stage, error, to)."}
+            )
         truncated = True
     except MedTechError as error:
         return _answer(503, {"error": error.message})
