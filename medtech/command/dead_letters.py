@@ -255,13 +255,11 @@ def _print_causes(causes: Causes, *, error: bool = False) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
     table.add_column("cause", no_wrap=True)
     table.add_column("letters", justify="right", no_wrap=True)
-    table.add_column("written", justify="right", no_wrap=True)
-    table.add_column("first and last", no_wrap=True)
-    table.add_column("error", no_wrap=True)
-    table.add_column("message and an example", overflow="fold")
+    table.add_column("last time (UTC)", no_wrap=True)
+    table.add_column("what failed, and an example", overflow="fold")
     for cause in causes.table():
         table.add_row(*map(_text, _cells(cause)))
     output = console(error=error)
@@ -273,17 +271,20 @@ def _cells(cause: Cause) -> tuple[str, ...]:
     example, origin = cause.example, cause.example.origin
     place = f"hub {example.hub}"
     if origin is not None:
-        enqueued = _minute(ticks.format_iso(origin.enqueued_time))
-        place += f", partition {origin.partition}, sequence number {origin.sequence_number}, enqueued {enqueued}"
-    held = f"\n{cause.held} in replay" if cause.held else ""
-    return (
-        cause.fingerprint or "–",
-        f"{cause.letters}{held}",
-        str(cause.written),
-        f"{_minute(cause.first_time)}\n{_minute(cause.last_time)}",
-        f"{cause.error}\n{cause.stage}\n{cause.type}",
-        f"{cause.shape}\ne.g. {example.id}\n{place}",
+        place += f", partition {origin.partition}, sequence number {origin.sequence_number}"
+    since = f"since {_minute(cause.first_time)}"
+    if cause.written != cause.letters:
+        since += f", written {cause.written} times in all"
+    if cause.held:
+        since += f", {cause.held} of them in replay"
+    what = (
+        f"{cause.error} ({cause.stage}, {cause.type})",
+        cause.shape,
+        since,
+        f"e.g. {example.id}",
+        place,
     )
+    return cause.fingerprint or "–", str(cause.letters), _minute(cause.last_time), "\n".join(what)
 
 
 def _letters(count: int) -> str:
@@ -298,7 +299,7 @@ def _text(text: str) -> Any:
 
 
 def _minute(moment: str) -> str:
-    return f"{moment[:19]}Z".replace("T", " ")
+    return moment[:16].replace("T", " ")
 
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")

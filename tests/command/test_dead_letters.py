@@ -111,7 +111,7 @@ class TestList:
         dead_letters.store([_no_device(1), _no_device(2)], _NOON)
         _hold(storage, _no_device(2))
         assert json.loads(_run("--json").stdout)["causes"][0]["inReplay"] == 1
-        assert "1 in replay" in _run().stdout
+        assert "1 of them in replay" in _run().stdout
 
     def test_none_are_told(self, dead_letters: DeadLetters) -> None:
         assert _run().stdout == "There are no dead letters.\n"
