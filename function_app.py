@@ -30,7 +30,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 )
 def normalize(events: List[func.EventHubEvent], context: func.Context) -> None:  # noqa: UP006
     """Device messages to measurements in the buffer; returns when they are stored."""
-    application.ingest(events, context.trace_context.trace_parent or "")
+    application.ingest(events, context)
 
 
 @app.function_name("flush")
