@@ -3,8 +3,8 @@
 
 Each shape of batch is put through in a child process of its own, into a real Azurite (which needs dev/node_modules).
 The child first puts a small batch through, so that everything is loaded, and takes the events of the large one, whose
-bodies a worker holds in any case. What its resident memory rises above that is what ingest adds: printed in MiB, beside
-what it may add at most, which is twice the largest slice's bodies. Linux only: the peak is read from /proc.
+bodies a worker holds in any case. What its resident memory rises above that is what ingest adds; the target is twice
+what a slice may hold of bodies, 16 MiB. Linux only: the peak is read from /proc.
 """
 
 import json
@@ -21,6 +21,7 @@ from medtech.dotnet import ticks
 from medtech.group.buffer import Buffer
 from medtech.ingest.batch import process
 from medtech.ingest.events import read_events
+from medtech.ingest.slices import SLICE_BYTES
 from medtech.mapping.device import load_device_mapping
 from medtech.settings import Settings
 from medtech.storage.connection import Storage
@@ -69,6 +70,7 @@ SHAPES: dict[str, Callable[[], list[bytes]]] = {
     "20 messages of 1 MiB, readings": _batch(20, lambda number: _readings(17_000)),
     "one message of 1 MiB, readings": _batch(1, lambda number: _readings(17_000)),
     "100 messages of 200 KB, bad readings": _batch(100, lambda number: _readings(4_000, bad=True)),
+    "one message, id of 500 KB, 5,000 readings": _batch(1, lambda number: _readings(5_000, device="d" * 500_000)),
 }
 
 
@@ -117,7 +119,8 @@ def main() -> None:
         try:
             for shape in SHAPES:
                 bodies, added = measure(shape, server.connection_string)
-                print(f"{shape:40} {bodies / MIB:7.1f} MiB of bodies, {added / MIB:6.1f} MiB added", flush=True)
+                print(f"{shape:42} {bodies / MIB:7.1f} MiB of bodies, {added / MIB:6.1f} MiB added", flush=True)
+            print(f"target: at most {2 * SLICE_BYTES / MIB:.0f} MiB added")
         finally:
             server.stop()
 
