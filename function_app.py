@@ -21,16 +21,16 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     data_type=func.DataType.BINARY,
 )
 # Without a retry policy the checkpoint moves past a batch whose function raised, and the batch is lost. With it the
-# checkpoint waits for as long as storage is away.
+# checkpoint waits for as long as storage is away. The longest wait is also what each further death of the worker costs.
 @app.retry(
     strategy="exponential_backoff",
     max_retry_count="-1",
     minimum_interval="00:00:05",
-    maximum_interval="00:05:00",
+    maximum_interval="00:01:00",
 )
 def normalize(events: List[func.EventHubEvent], context: func.Context) -> None:  # noqa: UP006
     """Device messages to measurements in the buffer; returns when they are stored."""
-    application.ingest(events, context.trace_context.trace_parent or "")
+    application.ingest(events, context)
 
 
 @app.function_name("flush")

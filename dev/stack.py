@@ -35,7 +35,7 @@ class Ports:
 class LocalStack(RunningHost):
     """A running app with everything around it.
 
-    `settings` override what the stack sets itself (storage, FHIR server, hub, quick batches). `fhir_options` are
+    `settings` override what the stack sets itself (storage, FHIR server, hub). `fhir_options` are
     options of dev/fhir/server.mjs. The rest is as in RunningHost; the contents of storage and FHIR server are reused
     too.
     """
@@ -70,8 +70,6 @@ class LocalStack(RunningHost):
             "EventHubConnection__fullyQualifiedNamespace": "localhost",
             "EVENT_HUB_NAME": "devicedata",
             "EVENT_HUB_CONSUMER_GROUP": "$Default",
-            # host.json is made for thousands of devices; here nobody wants to wait for a batch to fill.
-            "AzureFunctionsJobHost__extensions__eventHubs__maxWaitTime": "00:00:00.2",
         }
         super().__init__(
             data_folder,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
+    from medtech.ingest.attempts import Attempts
     from medtech.mapping.device import DeviceMapping
     from medtech.mapping.fhir import FhirMapping, FhirOptions
     from medtech.mapping.in_force import MappingStore
@@ -77,6 +78,13 @@ def dead_letters() -> DeadLetters:
     from medtech.dead_letter.store import DeadLetters
 
     return DeadLetters(storage())
+
+
+@_once
+def attempts() -> Attempts:
+    from medtech.ingest.attempts import Attempts
+
+    return Attempts(storage())
 
 
 @_once
@@ -140,12 +148,12 @@ def flusher() -> Flush:
     )
 
 
-def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
-    """Puts a batch of events into the buffer; `trace_context` is a W3C traceparent.
+def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
+    """Puts a batch of events into the buffer.
 
     Raises Unavailable while storage is away: the retry policy then delivers the batch again.
     """
-    from medtech.ingest.batch import process
+    from medtech.ingest.batch import bury, process, total
     from medtech.ingest.events import read_events
 
     started = time.monotonic()
@@ -153,7 +161,18 @@ def ingest(events: Sequence[func.EventHubEvent], trace_context: str) -> None:
     if not device_events:
         return
     mapping = device_mapping().in_force()
-    counts = process(device_events, mapping, buffer(), dead_letters(), settings(), ticks.now, trace_context)
+    put_through = partial(
+        process,
+        mapping=mapping,
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        settings=settings(),
+        clock=ticks.now,
+        trace_context=context.trace_context.trace_parent or "",
+    )
+    give_up = partial(bury, dead_letters=dead_letters(), clock=ticks.now)
+    retried = context.retry_context is not None and bool(context.retry_context.retry_count)
+    counts = total(attempts().run(device_events, put_through, give_up, retried=retried))
     _log.info(
         "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
         device_events[0].partition,

@@ -13,6 +13,7 @@
     │   ├── EncounterIdentityNotDefined
     │   └── CorrelationIdNotDefined
     ├── UnexpectedFault             a fault of the app itself
+    ├── PoisonMessage               a message whose processing ends the process, or takes all its memory
     ├── BufferCorrupt               a row of the buffer, or a dead letter, that cannot be unpacked
     ├── ConversionError             a group or reading that makes no valid Observation
     │   ├── ReadingInvalid          a reading that is not a number
@@ -205,6 +206,14 @@ class UnexpectedFault(MedTechError):
         fault = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(fault.filename).name}:{fault.lineno}"
         return cls(f"{type(error).__name__} at {place} while {doing}: a fault of the app. {then}")
+
+
+class PoisonMessage(MedTechError):
+    """A message whose processing ends the process, or takes all its memory: it is given up, so that its partition goes
+    on."""
+
+    stage = Stage.NORMALIZATION
+    severity = Severity.CRITICAL
 
 
 class BufferCorrupt(MedTechError):

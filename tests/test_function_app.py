@@ -61,6 +61,12 @@ def test_a_cancelled_batch_is_never_checkpointed_by_its_successor() -> None:
     assert host["extensionBundle"]["version"] == "[4.28.0, 5.0.0)"
 
 
+def test_a_quiet_partition_never_waits_for_a_batch_to_fill() -> None:
+    """With a minimum the extension keeps a timer, which a checkpoint that throws stops for good."""
+    host = json.loads((ROOT / "host.json").read_text())
+    assert host["extensions"]["eventHubs"]["minEventBatchSize"] == 1
+
+
 def test_start_up_imports_nothing_heavy() -> None:
     code = f"import sys, function_app; print([name for name in {HEAVY!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, str] = {
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
-    "ingest": "errors dotnet model settings normalize group dead_letter",
+    "ingest": "errors dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline dotnet model settings transform",
     "flush": "errors deadline dotnet model settings storage mapping group dead_letter transform persist",

@@ -6,6 +6,7 @@ to the table must not be able to run code here.
 """
 
 import hashlib
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -85,21 +86,34 @@ def pack(measurements: list[Measurement], trace_context: str = "") -> Packing:
 def _pack_into(packing: Packing, measurements: list[Measurement], trace_context: str) -> None:
     if not measurements:
         return
-    columns = orjson.dumps(list(zip(*measurements, strict=True)))
-    unpacked = b"[%b,%b]" % (orjson.dumps(trace_context), columns)
     alone = len(measurements) == 1
-    if len(unpacked) <= (MAX_UNPACKED_BYTES if alone else UNPACKED_BYTES):
-        payload = _CODEC.pack(unpacked)
-        if len(payload) <= ROW_BYTES:
-            digest = hashlib.sha256(columns).hexdigest()[:_DIGEST_DIGITS]
-            packing.segments.append(Packed(payload, len(unpacked), digest))
-            return
+    most = MAX_UNPACKED_BYTES if alone else UNPACKED_BYTES
+    # Counted first: measurements that share a long text in memory each have a copy of it in JSON.
+    if text_characters(measurements) <= most:
+        columns = orjson.dumps(list(zip(*measurements, strict=True)))
+        unpacked = b"[%b,%b]" % (orjson.dumps(trace_context), columns)
+        if len(unpacked) <= most:
+            payload = _CODEC.pack(unpacked)
+            if len(payload) <= ROW_BYTES:
+                digest = hashlib.sha256(columns).hexdigest()[:_DIGEST_DIGITS]
+                packing.segments.append(Packed(payload, len(unpacked), digest))
+                return
     if alone:
         packing.too_large.extend(measurements)
         return
     half = len(measurements) // 2
     _pack_into(packing, measurements[:half], trace_context)
     _pack_into(packing, measurements[half:], trace_context)
+
+
+def text_characters(measurements: Sequence[Measurement]) -> int:
+    """The characters in all texts of measurements, each counted as often as it is packed."""
+    if not measurements:
+        return 0
+    columns = list(zip(*measurements, strict=True))
+    pairs = chain.from_iterable(columns[_PROPERTIES])
+    texts = chain(chain.from_iterable(pairs), *(filter(None, columns[index]) for index in _REPEATED))
+    return sum(map(len, texts))
 
 
 def unpack(payload: bytes) -> Segment:

@@ -1,6 +1,7 @@
 """Packing and unpacking, without storage."""
 
 import random
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_what_compresses_well_is_still_bounded_unpacked() -> None:
     packing = segment.pack(measurements)
     assert all(packed.unpacked_bytes <= segment.UNPACKED_BYTES for packed in packing.segments)
     assert sum(len(segment.unpack(packed.payload).measurements) for packed in packing.segments) == 20
+
+
+def test_a_text_that_many_measurements_share_is_not_copied_for_all_at_once() -> None:
+    device_id = "d" * 500_000
+    measurements = [_measurement(number, device_id=device_id) for number in range(200)]
+    tracemalloc.start()
+    packing = segment.pack(measurements)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(packed.unpacked_bytes for packed in packing.segments) > 200 * 500_000
+    assert peak < 40_000_000
 
 
 def test_one_measurement_may_be_larger_than_a_segment_of_several() -> None:

@@ -1,5 +1,6 @@
 """What becomes of a batch, against a real Azurite; the mapping is a double where only its answers matter."""
 
+import builtins
 import json
 import random
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.ingest_memory import MIB, measure
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import (
@@ -17,7 +19,7 @@ from medtech.errors import (
     NotSupported,
     StorageUnavailable,
 )
-from medtech.group.buffer import Buffer
+from medtech.group.buffer import TABLE, Buffer
 from medtech.ingest.batch import BatchCounts, ErrorKind, process
 from medtech.mapping.device import load_device_mapping
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
@@ -36,12 +38,13 @@ _WRITING = ("PATCH", "PUT", "MERGE")
 
 @dataclass
 class Mapping:
-    """Bodies say what they become: {"values": [text …], "errors": [[name, template, match] …], "raise": text}."""
+    """Bodies say what they become: {"values": [text …], "errors": [[name, template, match] …], "raise": text}; "fault"
+    is the name of what is raised, if not LookupError."""
 
     def normalize(self, event: DeviceEvent) -> Normalized:
         body = json.loads(event.body)
         if "raise" in body:
-            raise LookupError(body["raise"])
+            raise getattr(builtins, body.get("fault", "LookupError"))(body["raise"])
         return Normalized(
             [
                 Measurement(
@@ -99,6 +102,11 @@ class Room:
             for measurement in portion.measurements()
         )
 
+    def borders(self) -> list[tuple[int, int]]:
+        """First and last sequence number in the keys of the rows."""
+        rows = self.storage.table(TABLE).query("PartitionKey ne ''", select=["RowKey"])
+        return sorted({(int(first), int(last)) for first, last in (row["RowKey"].split("|")[3:5] for row in rows)})
+
     def letters(self) -> list[tuple[str, int]]:
         return [(summary.error, summary.count) for summary in self.dead_letters.summaries()]
 
@@ -129,6 +137,42 @@ def test_a_redelivery_changes_nothing(room: Room) -> None:
         room.process(events, Mapping())
     assert room.buffered() == ["61"]
     assert room.letters() == [("NotSupported", 2)]
+
+
+def test_a_large_batch_is_stored_in_slices(room: Room) -> None:
+    """Messages that fill a slice each, then small ones; a redelivery makes the same rows."""
+    large = [_event(n, values=[f"{n}{value:012d}" for value in range(5_000)]) for n in range(3)]
+    events = [*large, *(_event(n, values=[str(n)]) for n in range(3, 60))]
+    for _ in range(2):
+        counts = room.process(events, Mapping())
+        assert (counts.events, counts.measurements, counts.normalized_events) == (60, 15_057, 60)
+        assert room.borders() == [(0, 0), (1, 1), (2, 2), (3, 59)]
+        assert len(room.buffered()) == counts.measurements
+
+
+def test_each_slice_has_its_letters_after_its_rows(wire: Wire) -> None:
+    """A letter of a batch that comes again has been written twice: only those of slices that were stored are."""
+    values = [f"{value:016d}" for value in range(5_000)]
+    events = [_event(n, values=values, errors=[["NotSupported", -1, -1]]) for n in range(2)]
+    room = Room(wire.storage)
+    wire.tables.answer(503, when=lambda r: r.method in _WRITING and f"%7C{1:019d}%7C{1:019d}" in r.path, times=None)
+    with pytest.raises(StorageUnavailable):
+        room.process(events, Mapping())
+    assert (room.borders(), room.letters()) == ([(0, 0)], [("NotSupported", 1)])
+
+
+def test_what_ingest_adds_to_the_memory_follows_the_slice(azurite: str, storage: Storage) -> None:
+    """10 MiB of bodies; as a whole they would take 75 MiB."""
+    measured = measure("500 messages of 20 KB, readings", azurite)
+    assert measured.bodies > 9 * MIB
+    assert measured.added < 24 * MIB
+
+
+def test_a_message_whose_measurements_repeat_a_long_text_is_kept(room: Room) -> None:
+    counts = room.process([_event(1, device="d" * 500_000, values=["61"] * 9_000), _event(2, values=["62"])], Mapping())
+    assert room.letters() == [("MeasurementTooLarge", 1)]
+    assert room.buffered() == ["62"]
+    assert (counts.letters, counts.measurements) == (1, 1)
 
 
 def test_a_message_that_fails_does_not_stop_its_neighbours(room: Room) -> None:
@@ -193,6 +237,31 @@ def test_a_fault_of_the_app_is_kept_without_what_it_says(room: Room) -> None:
     assert "LookupError at test_batch.py" in summary.message
     assert "a-reading-of-a-patient" not in summary.message
     assert room.buffered() == ["62"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "letter"),
+    [
+        ("RecursionError", "UnexpectedFault"),
+        ("AssertionError", "UnexpectedFault"),
+        ("MemoryError", "PoisonMessage"),
+    ],
+)
+def test_whatever_python_raises_concerns_one_message(room: Room, fault: str, letter: str) -> None:
+    events = [_event(n, values=[str(n)]) for n in range(100, 140)]
+    events[17] = _event(117, **{"raise": "a-reading-of-a-patient", "fault": fault})
+    counts = room.process(events, Mapping())
+    assert room.letters() == [(letter, 1)]
+    assert room.buffered() == [str(n) for n in range(100, 140) if n != 117]
+    assert (counts.events, counts.measurements, counts.letters) == (40, 39, 1)
+
+
+def test_a_fault_in_packing_concerns_one_message(room: Room) -> None:
+    events = [_event(n, values=[str(n)]) for n in range(100, 140)]
+    events[39] = _event(139, values=["\ud800"])  # no UTF-8 can carry it
+    room.process(events, Mapping())
+    assert room.letters() == [("UnexpectedFault", 1)]
+    assert room.buffered() == [str(n) for n in range(100, 139)]
 
 
 def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> None:
