@@ -224,7 +224,9 @@ class WindowFlush:
             known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         self.tally.other_encounters += sum(other != identity for other, _ in members)
-        check_history = any(row.creates_sent for row in _rows_with(draft, rows_of))
+        # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
+        # are no reason to read its history.
+        check_history = any(row.sent_before for row in _rows_with(draft, rows_of))
         return ObservationWrite(draft, identity, check_history)
 
     def _write(self, plan: Plan) -> None:

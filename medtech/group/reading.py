@@ -66,7 +66,7 @@ class Row:
 
     `fault` says why the row gave no measurements: BufferCorrupt (`payload` then goes into the dead letter), or
     Unavailable, when the row has to stay. `given_up`: it is gone, or somebody else changed it, so that it is the next
-    flush's.
+    flush's. `sent_before`: it was marked `creates_sent` when it was read, so by an earlier flush or round.
     """
 
     partition_key: str
@@ -80,6 +80,7 @@ class Row:
     fault: MedTechError | None = None
     payload: bytes = b""
     given_up: bool = False
+    sent_before: bool = False
 
 
 class Part(NamedTuple):
