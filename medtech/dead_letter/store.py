@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
-from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.holders import UNMARKED
+from medtech.dead_letter.letter import Keys, Letter
 from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
 from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
@@ -80,15 +82,19 @@ class DeadLetters:
     def __init__(self, storage: Storage) -> None:
         self._table = storage.table(TABLE)
 
-    def store(self, written: Iterable[Letter], now: int) -> int:
+    def store(self, written: Iterable[Letter], now: int, counts: Mapping[Keys, int] = MappingProxyType({})) -> int:
         """Writes letters and returns how many they are; one that is there has its count raised, and `now` (ticks) is
         its last time.
+
+        `counts` has, by key, what a replayed letter had counted when it failed again, in this letter or another: the
+        count goes on from there, and stays the same however often the write is repeated. A replay job that holds a
+        letter loses it by this write, since the letter may say something else than what the job put through.
 
         After a failure in between, the repetition writes all of them again.
         """
         moment = ticks.format_iso(now)
         envelopes = {
-            (letter.partition_key, letter.row_key): _Envelope(letter, letters.pack(letter)) for letter in written
+            letter.keys: _Envelope(letter, letters.pack(letter), counted=counts.get(letter.keys)) for letter in written
         }
         for _, partition in groupby(sorted(envelopes), key=itemgetter(0)):
             of_partition = (envelopes[key] for key in partition)
@@ -222,6 +228,8 @@ class _Envelope(NamedTuple):
     payload: bytes
     part_bytes: int = ROW_BYTES
     """How much of the payload goes into one entity; 0: it is not kept."""
+    counted: int | None = None
+    """The count of the replayed letter that failed again; None for what fails by itself."""
 
     @property
     def entities(self) -> int:
@@ -236,7 +244,7 @@ class _Envelope(NamedTuple):
             # Plain characters: whatever the message quotes cannot be what storage takes offence at.
             text = self.letter.message[:_LEFT_CHARACTERS]
             message = "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
-            return _Envelope(replace(self.letter, message=message), b"", 0)
+            return _Envelope(replace(self.letter, message=message), b"", 0, self.counted)
         return None
 
     def continuations(self) -> Iterator[Entity]:
@@ -262,7 +270,7 @@ class _Envelope(NamedTuple):
             "type": letter.type,
             "severity": letter.severity,
             "message": letter.message,
-            "count": 1,
+            "count": (self.counted or 0) + 1,
             "last_time": now,
             "entities": self.entities,
             **split(self.payload[: self.part_bytes]),
@@ -272,7 +280,8 @@ class _Envelope(NamedTuple):
         if not self.part_bytes:
             # What was stored before, content and all, says more.
             entity = {name: entity[name] for name in ("PartitionKey", "RowKey", "last_time")}
-        return Operation("merge", entity | {"count": stored["count"] + 1}, stored["etag"])
+        count = stored["count"] + 1 if self.counted is None else max(stored["count"], self.counted + 1)
+        return Operation("merge", entity | {"count": count, **UNMARKED}, stored["etag"])
 
 
 def _summary(entity: Entity) -> Summary:

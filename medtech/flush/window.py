@@ -16,18 +16,21 @@ after it.
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from medtech.dead_letter import letter as letters
-from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.letter import Keys, Letter
+from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import within
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError, OutOfTime, Unavailable, UnexpectedFault
+from medtech.flush import replayed
 from medtech.flush.budget import Budget
 from medtech.flush.tally import Tally
 from medtech.group.buffer import Buffer, Portion, Row
@@ -124,6 +127,7 @@ class WindowFlush:
     tally: Tally
     buffer: Buffer
     dead_letters: DeadLetters
+    marks: Marks
     identities: IdentityResolver
     writer: ObservationWriter
     portion_bytes: int
@@ -225,8 +229,9 @@ class WindowFlush:
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         self.tally.superseded += draft.superseded
         self.tally.other_encounters += sum(other != identity for other, _ in members)
-        check_history = any(row.creates_sent for row in _rows_with(draft, rows_of))
-        return ObservationWrite(draft, identity, check_history)
+        rows = list(_rows_with(draft, rows_of))
+        check_history = any(row.creates_sent for row in rows)
+        return ObservationWrite(draft, identity, check_history, replayed.relabels_unit(rows))
 
     def _write(self, plan: Plan) -> Remainder:
         unsaved = list(plan.unsaved)
@@ -251,7 +256,7 @@ class WindowFlush:
                     (each, letters.of_measurement(each, plan.rows_of[each][0].hub, error)) for each in measurements
                 )
         # Only now, and before the rows go: a flush that is cut short writes the same letters again.
-        waiting.update(self._bury(burials))
+        waiting.update(self._bury(burials, replayed.counts(burials, plan.rows_of)))
         of_row = plan.portion.of_row
         return Remainder(
             plan.portion,
@@ -321,7 +326,7 @@ class WindowFlush:
                 settled.append(row)
             elif len(remaining) < size:
                 self.buffer.replace(row, remaining)
-        self.buffer.delete(settled)
+        replayed.delete_settled(self.buffer, self.marks, settled)
         self.buffer.delete(self._bury_corrupt(window, corrupt))
 
     def _read_left(self, flushed: Flushed) -> Iterator[Left]:
@@ -341,14 +346,16 @@ class WindowFlush:
         kept = {row.row_key for row in self._bury(burials)}
         return [row for row, _ in burials if row.row_key not in kept]
 
-    def _bury(self, burials: Sequence[tuple[Buried, Letter]]) -> list[Buried]:
+    def _bury(
+        self, burials: Sequence[tuple[Buried, Letter]], counts: Mapping[Keys, int] = MappingProxyType({})
+    ) -> list[Buried]:
         """Stores the letters, as far as storage takes them in time; returns those whose letters are not stored."""
         burials = sorted(burials, key=lambda burial: burial[1].partition_key)
         for start in range(0, len(burials), _LETTERS_AT_ONCE):
             written = [letter for _, letter in burials[start : start + _LETTERS_AT_ONCE]]
             try:
                 with within(self.budget.letters):
-                    self.tally.letters += self.dead_letters.store(written, self.clock())
+                    self.tally.letters += self.dead_letters.store(written, self.clock(), counts)
             except Unavailable as error:
                 self.tally.outages.append(error)
                 return [buried for buried, _ in burials[start:]]
