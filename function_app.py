@@ -45,3 +45,10 @@ def flush(timer: func.TimerRequest) -> None:
 def validate(req: func.HttpRequest) -> func.HttpResponse:
     """Mappings and messages to findings, measurements and Observations; nothing is stored."""
     return application.validate(req)
+
+
+@app.function_name("dead_letters")
+@app.route("dead-letters", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def dead_letters(req: func.HttpRequest) -> func.HttpResponse:
+    """The causes of the dead letters, without their contents."""
+    return application.list_dead_letters(req)

@@ -33,6 +33,9 @@ Part = TypeVar("Part")
 EXPIRY_SECONDS = 60
 """What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
 
+LIST_SECONDS = 60
+"""What a list of dead letters may take: an HTTP caller is cut off after 230."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -183,3 +186,12 @@ def validate(request: func.HttpRequest) -> func.HttpResponse:
     from medtech.validation.http import answer
 
     return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+
+
+def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/dead-letters`."""
+    from medtech.dead_letter.http import answer
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer(request, dead_letters, ticks.now())

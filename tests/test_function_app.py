@@ -34,7 +34,13 @@ def test_the_app_has_its_triggers() -> None:
         "normalize": "EventHubTrigger",
         "flush": "TimerTrigger",
         "validate": "HttpTrigger",
+        "dead_letters": "HttpTrigger",
     }
+
+
+def test_what_is_read_from_storage_takes_the_master_key() -> None:
+    trigger, _ = json.loads(functions()["dead_letters"].get_function_json())["bindings"]
+    assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", "dead-letters", ["GET"])
 
 
 def test_events_come_in_batches_of_bytes() -> None:

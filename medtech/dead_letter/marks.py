@@ -50,9 +50,7 @@ class Marks:
                 for each in partition
             ]
             results = self._table.change(marks)
-            claimed.update(
-                each.keys for each, result in zip(partition, results, strict=True) if result.status == 204
-            )
+            claimed.update(each.keys for each, result in zip(partition, results, strict=True) if result.status == 204)
         return claimed
 
     def release(self, releases: Iterable[Release]) -> None:
@@ -119,5 +117,3 @@ class Marks:
 
 def _keys(keys: Keys) -> Entity:
     return {"PartitionKey": keys.partition_key, "RowKey": keys.row_key}
-
-

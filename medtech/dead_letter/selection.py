@@ -7,11 +7,14 @@ select from `from_time` on and before `to_time`.
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
+from medtech.dead_letter.fingerprint import DIGITS
 from medtech.dead_letter.letter_id import Sought, sought
 from medtech.dotnet import ticks
 from medtech.errors import ErrorType, MedTechError, Stage
@@ -27,6 +30,7 @@ _UNIT_TICKS = {
     "d": ticks.TICKS_PER_DAY,
     "w": 7 * ticks.TICKS_PER_DAY,
 }
+_CAUSE = re.compile(rf"[0-9a-f]{{{DIGITS}}}")
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 
 
@@ -50,7 +54,7 @@ class Selection:
     """Filters that a letter has to meet, all of them; None, and no `ids`, leave it open. Made of texts by `read`.
 
     `stage`, `error` and `type` are written as letters hold them (`type` is the error's, as in TotalErrors); times are
-    in ticks.
+    in ticks; `cause` is a fingerprint.
     """
 
     stage: str | None = None
@@ -59,14 +63,28 @@ class Selection:
     from_time: int | None = None
     to_time: int | None = None
     ids: tuple[str, ...] = ()
+    cause: str | None = None
 
     @property
     def places(self) -> tuple[Sought, ...]:
         """Where the letters of `ids` are, in the order of the table."""
         return tuple(sorted(place for each in set(self.ids) if (place := sought(each)) is not None))
 
+    def queries(self, after: Cursor | None = None) -> Iterator[tuple[str, set[str]]]:
+        """Conditions of the table queries that find the letters in order, each with the `ids` sought by it.
+
+        None are sought without `ids`. What a query finds can be letters of other ids and causes as well.
+        """
+        condition = self.condition(after)
+        if not self.ids:
+            yield condition, set()
+        for _, places in groupby(self.places, key=itemgetter(0, 1)):
+            of_message = list(places)
+            # 14 comparisons at most; Table storage takes 15.
+            yield f"{of_message[0].condition} and {condition}", {place.id for place in of_message}
+
     def condition(self, after: Cursor | None = None) -> str:
-        """Of the table query for the letters that meet all filters but `ids`, from beyond `after` on."""
+        """Of the table query for the letters that meet all filters but `ids` and `cause`, from beyond `after` on."""
         # Continuations of a letter have no kind.
         terms = ["kind ne ''"]
         names = {"stage": self.stage, "error": self.error, "type": self.type}
@@ -95,6 +113,7 @@ def read(
     from_time: str | None = None,
     to_time: str | None = None,
     ids: Sequence[str] = (),
+    cause: str | None = None,
 ) -> Selection:
     """The selection of what a user wrote; `now` is in ticks. Raises SelectionInvalid.
 
@@ -108,7 +127,12 @@ def read(
         from_time=_time("from", from_time, now),
         to_time=_time("to", to_time, now, end=True),
         ids=tuple(dict.fromkeys(ids)),
+        cause=None if cause is None else cause.strip().lower(),
     )
+    if selection.cause is not None and _CAUSE.fullmatch(selection.cause) is None:
+        raise SelectionInvalid(
+            "cause", f"{cause!a:.100} is not a cause. Copy its {DIGITS} hex digits from `dead-letters`."
+        )
     start, end = selection.from_time, selection.to_time
     if start is not None and end is not None and start >= end:
         raise SelectionInvalid("to", f"No time is from {from_time!a} on and before {to_time!a}. Exchange them.")

@@ -8,11 +8,12 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
+from medtech.dead_letter.fingerprint import fingerprint, shape
 from medtech.dead_letter.holders import UNMARKED
 from medtech.dead_letter.letter import Keys, Letter
 from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
@@ -21,7 +22,7 @@ from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageRefused, StorageUnavailable
 from medtech.storage.connection import Storage
 from medtech.storage.payload import PROPERTY_BYTES, ROW_BYTES, join, split
-from medtech.storage.table import Entity, Operation, OperationFailed, quoted, transactions
+from medtech.storage.table import Entity, Operation, OperationFailed, Table, quoted, transactions
 
 TABLE = "deadletters"
 
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 _LEFT_CHARACTERS = 200
 # Two instances that write one letter at once make each other try again. More tries than this are not a coincidence.
 _TRIES = 10
+# An entity with its content has up to 1 MiB, and a page of them is in memory at once.
+_ENTITIES_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,11 @@ class Summary:
     @property
     def origin(self) -> Origin | None:
         return origin_of(self.partition_key, self.row_key)
+
+    @property
+    def cause(self) -> str:
+        """The fingerprint of what went wrong."""
+        return fingerprint(self.stage, self.error, self.type, shape(self.message))
 
     @property
     def cursor(self) -> Cursor:
@@ -153,15 +161,39 @@ class DeadLetters:
 
         An ID that names no letter gives none.
         """
-        condition = selection.condition(after)
-        if not selection.ids:
-            yield from map(_summary, self._table.query(condition, select=_SUMMARY))
-            return
-        for _, places in groupby(selection.places, key=itemgetter(0, 1)):
-            of_message = list(places)
-            ids = {place.id for place in of_message}
-            found = self._table.query(f"{of_message[0].condition} and {condition}", select=_SUMMARY)
-            yield from (letter for letter in map(_summary, found) if letter.id in ids)
+        return (summary for summary, _ in self._entities(selection, after, select=_SUMMARY))
+
+    def select_letters(
+        self, selection: Selection, after: Cursor | None = None
+    ) -> Iterator[tuple[Summary, Letter | BufferCorrupt]]:
+        """As `select`, each letter with its content, or the reason why that cannot be read."""
+        for summary, entity in self._entities(selection, after, page_size=_ENTITIES_AT_ONCE):
+            try:
+                yield summary, self._unpacked(entity)
+            except BufferCorrupt as fault:
+                yield summary, fault
+
+    def _entities(
+        self, selection: Selection, after: Cursor | None, *, select: Sequence[str] = (), page_size: int | None = None
+    ) -> Iterator[tuple[Summary, Entity]]:
+        for condition, ids in selection.queries(after):
+            for entity in self._table.query(condition, select=select, page_size=page_size):
+                summary = _summary(entity)
+                if (not ids or summary.id in ids) and selection.cause in (None, summary.cause):
+                    yield summary, entity
+
+    def delete(self, chosen: Sequence[Summary]) -> int:
+        """Deletes letters with their contents; returns how many.
+
+        One that was written again, or taken by a replay job, since it was listed stays.
+        """
+        deleted = 0
+        for _, partition in groupby(chosen, key=attrgetter("partition_key")):
+            of_partition = list(partition)
+            deletions = [_deletion(_keys_of(each)) for each in of_partition if each.entities <= 1]
+            deleted += sum(result.status < 300 for result in self._table.change(deletions))
+            deleted += sum(delete_letter(self._table, _keys_of(each)) for each in of_partition if each.entities > 1)
+        return deleted
 
     def expire(self, now: int, days: int) -> int:
         """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
@@ -179,33 +211,16 @@ class DeadLetters:
             orphans = [row for key, row in rows.items() if key not in found and _is_orphan(key, found)]
             self._table.change([_deletion(row) for row in orphans if ticks.from_datetime(row["timestamp"]) < oldest])
             expired = [row for row in found.values() if row["last_time"] < ticks.format_iso(oldest)]
-            deleted += sum(map(self._delete, expired))
+            deleted += sum(delete_letter(self._table, row) for row in expired)
         return deleted
-
-    def _delete(self, letter: Entity) -> bool:
-        """Deletes a letter with its continuations, all or none: nobody would find what is left of them."""
-        deletion = _deletion(letter)
-        continuations = [
-            Operation("delete", deletion.entity | {"RowKey": _continuation_key(letter["RowKey"], n)})
-            for n in range(1, letter["entities"])
-        ]
-        while True:
-            try:
-                self._table.transact([deletion, *continuations])
-            except OperationFailed as failed:
-                if not failed.index:
-                    return False  # written again meanwhile, or deleted by another instance
-                # A continuation that is missing must not keep the rest, which is health data, for ever.
-                del continuations[failed.index - 1]
-            else:
-                return True
 
     def read(self, partition_key: str, row_key: str) -> Letter | None:
         """A letter with its content; None if it is not there. Raises BufferCorrupt if the content is damaged or was not
         stored."""
         entity = self._table.get(partition_key, row_key)
-        if entity is None:
-            return None
+        return None if entity is None else self._unpacked(entity)
+
+    def _unpacked(self, entity: Entity) -> Letter:
         if entity.get("entities") == 0:
             raise BufferCorrupt(
                 "The content of a dead letter was not kept, since storage refused it. Its keys say where in the hub "
@@ -214,11 +229,33 @@ class DeadLetters:
         try:
             payload = join(entity)
             for n in range(1, entity["entities"]):
-                continuation = self._table.get(partition_key, _continuation_key(row_key, n))
+                continuation = self._table.get(entity["PartitionKey"], _continuation_key(entity["RowKey"], n))
                 payload += join(continuation or {})
         except (ValueError, KeyError, TypeError):
             raise BufferCorrupt("A dead letter is damaged: one of its parts is missing.") from None
         return letters.unpack(entity, payload)
+
+
+def delete_letter(table: Table, letter: Entity) -> bool:
+    """Deletes a letter with its continuations, all or none: nobody would find what is left of them.
+
+    False if it was written again meanwhile, or deleted by another instance.
+    """
+    deletion = _deletion(letter)
+    continuations = [
+        Operation("delete", deletion.entity | {"RowKey": _continuation_key(letter["RowKey"], n)})
+        for n in range(1, letter["entities"])
+    ]
+    while True:
+        try:
+            table.transact([deletion, *continuations])
+        except OperationFailed as failed:
+            if not failed.index:
+                return False
+            # A continuation that is missing must not keep the rest, which is health data, for ever.
+            del continuations[failed.index - 1]
+        else:
+            return True
 
 
 class _Envelope(NamedTuple):
@@ -288,6 +325,12 @@ def _summary(entity: Entity) -> Summary:
     properties = {name: entity[name] for name in _PROPERTIES}
     keys = entity["PartitionKey"], entity["RowKey"]
     return Summary(*keys, **properties, job=entity.get("job", ""), etag=entity["etag"])
+
+
+def _keys_of(letter: Summary) -> Entity:
+    """What deleting a letter takes of its entity."""
+    keys = {"PartitionKey": letter.partition_key, "RowKey": letter.row_key}
+    return keys | {"etag": letter.etag, "entities": letter.entities}
 
 
 def _deletion(row: Entity) -> Operation:

@@ -163,7 +163,9 @@ class Buffer:
 
     def stored_replayed(self, partition_key: str, first: str, last: str) -> set[str]:
         """The keys of the rows of replayed letters in a partition, from `first` to `last`."""
-        condition = f"PartitionKey eq {quoted(partition_key)} and RowKey ge {quoted(first)} and RowKey le {quoted(last)}"
+        condition = (
+            f"PartitionKey eq {quoted(partition_key)} and RowKey ge {quoted(first)} and RowKey le {quoted(last)}"
+        )
         return {row["RowKey"] for row in self._table.query(condition, select=["RowKey"])}
 
     def shards(self) -> list[int]:

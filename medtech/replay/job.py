@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
@@ -42,7 +42,8 @@ class Left(StrEnum):
     FAULT = "fault"
 
 
-class Counts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Counts:
     """Letters, by what became of them.
 
     `put_through`: something of it is in the buffer, and nothing failed. `failed_again`: something of it failed, or
@@ -52,7 +53,7 @@ class Counts(NamedTuple):
 
     put_through: int = 0
     failed_again: int = 0
-    left: Counter[Left] = Counter()
+    left: Counter[Left] = field(default_factory=Counter)
 
     @property
     def taken(self) -> int:

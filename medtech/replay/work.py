@@ -32,8 +32,8 @@ from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable, UnexpectedFault
 from medtech.group.buffer import Buffer
-from medtech.group.windows import replay_row_prefix, row_key, row_name
 from medtech.group.replayed import Replayed
+from medtech.group.windows import replay_row_prefix, row_key, row_name
 from medtech.model import DeviceEvent, Measurement
 from medtech.normalize.batch import Normalizer
 from medtech.replay.job import Counts, Job, JobContested, Jobs, Left, State

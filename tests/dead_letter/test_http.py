@@ -1,0 +1,152 @@
+"""`GET /api/dead-letters` against a real Azurite."""
+
+import json
+from typing import Any
+
+import azure.functions as func
+import pytest
+
+from medtech import application
+from medtech.dead_letter import letter as letters
+from medtech.dead_letter.http import answer
+from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.store import DeadLetters
+from medtech.deadline import Deadline, within
+from medtech.dotnet import ticks
+from medtech.errors import DeviceNotFound, MedTechError, NotSupported, SettingInvalid
+from medtech.model import DeviceEvent
+from medtech.normalize.batch import failure_of_event
+from medtech.storage.connection import Storage
+from tests.azurite import Wire, nobody
+
+_NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
+
+
+def _letter(number: int, error: MedTechError) -> Letter:
+    event = DeviceEvent(b"SECRET", {}, {}, _NOON, "0a1b2c3d", "3", number)
+    return letters.of_event(event, [failure_of_event(error)])
+
+
+@pytest.fixture
+def dead_letters(storage: Storage) -> DeadLetters:
+    """Eight letters of two causes."""
+    dead_letters = DeadLetters(storage)
+    written = [_letter(number, DeviceNotFound(f"No Device has the identifier 'd{number}'.")) for number in range(5)]
+    dead_letters.store([*written, *(_letter(number, NotSupported("No JSON.")) for number in range(5, 8))], _NOON)
+    return dead_letters
+
+
+def _request(**parameters: str) -> func.HttpRequest:
+    return func.HttpRequest(method="GET", url="/api/dead-letters", params=parameters, body=b"")
+
+
+def _ask(dead_letters: DeadLetters, max_letters: int = 100, **parameters: str) -> tuple[int, Any]:
+    response = answer(_request(**parameters), lambda: dead_letters, _NOON, max_letters)
+    return response.status_code, json.loads(response.get_body())
+
+
+def test_causes_come_with_counts_times_and_an_example(dead_letters: DeadLetters) -> None:
+    status, document = _ask(dead_letters, code="key")
+    assert (status, document["letters"], document["truncated"]) == (200, 8, False)
+    moment = ticks.format_iso(_NOON)
+    first, second = document["causes"]
+    example = first.pop("example")
+    assert first == {
+        "cause": first["cause"],
+        "stage": "Normalization",
+        "error": "DeviceNotFound",
+        "type": "DeviceMessageError",
+        "message": "No Device has the identifier '…'.",
+        "letters": 5,
+        "written": 5,
+        "inReplay": 0,
+        "firstTime": moment,
+        "lastTime": moment,
+    }
+    assert example == {
+        "id": example["id"],
+        "message": "No Device has the identifier 'd0'.",
+        "hub": "0a1b2c3d",
+        "partition": "3",
+        "sequenceNumber": 0,
+        "enqueuedTime": moment,
+    }
+    assert (second["error"], second["letters"]) == ("NotSupported", 3)
+
+
+def test_filters_select(dead_letters: DeadLetters) -> None:
+    _, document = _ask(dead_letters)
+    cause, other = (each["cause"] for each in document["causes"])
+    ids = ",".join(each["example"]["id"] for each in document["causes"])
+    for parameters, count in (
+        ({"error": "notsupported"}, 3),
+        ({"stage": "FHIRConversion"}, 0),
+        ({"cause": cause}, 5),
+        ({"cause": other, "error": "DeviceNotFound"}, 0),
+        ({"id": ids}, 2),
+        ({"from": "2022-03-12", "to": "2022-03-12"}, 8),
+        ({"from": "2022-03-13"}, 0),
+    ):
+        assert _ask(dead_letters, **parameters)[1]["letters"] == count, parameters
+
+
+def test_more_letters_than_one_answer_folds_are_got_by_its_continuation(dead_letters: DeadLetters) -> None:
+    _, document = _ask(dead_letters, max_letters=3)
+    counts = [document["letters"]]
+    while document["truncated"]:
+        _, document = _ask(dead_letters, max_letters=3, continuation=document["continuation"])
+        counts.append(document["letters"])
+    assert counts == [3, 3, 2]
+    assert "continuation" not in document
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"stage": "x"}, "stage"),
+        ({"eror": "DeviceNotFound"}, "eror"),
+        ({"from": "soon"}, "from"),
+        ({"id": "1,2"}, "id"),
+        ({"cause": "xyz"}, "cause"),
+        ({"continuation": "!"}, "continuation"),
+        ({"continuation": "YQ"}, "continuation"),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_a_reason(
+    dead_letters: DeadLetters, parameters: dict[str, str], named: str
+) -> None:
+    status, document = _ask(dead_letters, **parameters)
+    assert (status, document["parameter"]) == (400, named)
+    assert document["error"]
+
+
+def test_storage_that_is_away_is_503_with_its_reason() -> None:
+    status, document = _ask(DeadLetters(nobody()))
+    assert status == 503
+    assert document["error"].startswith("Storage (table `deadletters`) cannot be reached")
+
+
+def test_a_list_out_of_time_is_503(wire: Wire) -> None:
+    with within(Deadline(0)):
+        status, document = _ask(DeadLetters(wire.storage))
+    assert status == 503
+    assert "in time" in document["error"]
+
+
+def test_the_function_answers_from_the_storage_of_the_settings(
+    dead_letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "dead_letters", lambda: dead_letters)
+    response = application.list_dead_letters(_request(error="NotSupported"))
+    assert (response.status_code, json.loads(response.get_body())["letters"]) == (200, 3)
+    assert response.mimetype == "application/json"
+    assert b"SECRET" not in response.get_body()
+
+
+def test_without_a_storage_setting_the_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unset() -> DeadLetters:
+        raise SettingInvalid("No storage is set.")
+
+    monkeypatch.setattr(application, "dead_letters", unset)
+    response = application.list_dead_letters(_request())
+    assert (response.status_code, json.loads(response.get_body())) == (503, {"error": "No storage is set."})
