@@ -48,7 +48,8 @@ class Counts:
 
     `put_through`: something of it is in the buffer, and nothing failed. `failed_again`: something of it failed, or
     today's mapping takes nothing of it; it is a letter with a raised count. `left` has the others by `Left`. What fails
-    in the flush later is not counted here: it is a letter again.
+    in the flush later is not counted here: it is a letter again. Letters that were done with when a worker was killed,
+    before it wrote so, are missing.
     """
 
     put_through: int = 0
