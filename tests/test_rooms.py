@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, str] = {
     "flush": "errors deadline dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "application": "deadline dotnet settings storage mapping group dead_letter ingest persist flush validation",
-    "command": "errors dotnet application",
+    "command": "errors dotnet dead_letter application",
     "__init__": "",
     "__main__": "command",
 }

@@ -178,6 +178,8 @@ class DeadLetters:
     ) -> Iterator[tuple[Summary, Entity]]:
         for condition, ids in selection.queries(after):
             for entity in self._table.query(condition, select=select, page_size=page_size):
+                if any(name not in entity for name in _PROPERTIES):
+                    continue  # written by somebody else
                 summary = _summary(entity)
                 if (not ids or summary.id in ids) and selection.cause in (None, summary.cause):
                     yield summary, entity

@@ -10,6 +10,7 @@ import pytest
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import TABLE, DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, NotSupported, StorageUnavailable
@@ -99,6 +100,49 @@ def test_a_letter_with_a_part_missing_is_told(dead_letters: DeadLetters, storage
     assert storage.table(TABLE).change([Operation("delete", keys)])[0].status == 204
     with pytest.raises(BufferCorrupt, match="parts is missing"):
         dead_letters.read(letter.partition_key, letter.row_key)
+
+
+def test_letters_come_with_their_contents_or_the_reason_why_not(dead_letters: DeadLetters, storage: Storage) -> None:
+    """More of them than a page, one over several entities, and one damaged."""
+    written = [_letter(1, random.Random(1).randbytes(1_500_000)), *(_letter(number) for number in range(2, 120))]
+    dead_letters.store(written, _NOON)
+    keys = {"PartitionKey": written[7].partition_key, "RowKey": written[7].row_key}
+    storage.table(TABLE).upsert(keys | split(b"\x01x"), merge=True)
+    found = list(dead_letters.select_letters(Selection()))
+    assert [summary for summary, _ in found] == list(dead_letters.summaries())
+    contents = [content for _, content in found]
+    assert isinstance(contents.pop(7), BufferCorrupt)
+    assert contents == [*written[:7], *written[8:]]
+
+
+def test_a_letter_of_an_earlier_version_has_an_id_and_an_origin(dead_letters: DeadLetters) -> None:
+    """Its key had the places of template and match."""
+    early = replace(
+        _letter(1), row_key="0000000000000000001|0637826832000000000|0002|-00001|Normalization|NotSupported"
+    )
+    dead_letters.store([early, _letter(1)], _NOON)
+    for letter in dead_letters.summaries():
+        assert list(dead_letters.select(Selection(ids=(letter.id,)))) == [letter]
+        assert letter.origin == ("0a1b2c3d", "3", 1, _NOON)
+
+
+def test_a_row_that_is_no_letter_is_not_listed(dead_letters: DeadLetters, storage: Storage) -> None:
+    storage.table(TABLE).upsert({"PartitionKey": "zzz", "RowKey": "zzz", "kind": "foreign"})
+    assert list(dead_letters.summaries()) == []
+
+
+def test_letters_are_deleted_as_they_were_listed(dead_letters: DeadLetters, storage: Storage) -> None:
+    """One written again since stays, whether its content is in one entity or in several."""
+    large = random.Random(1).randbytes(1_500_000)
+    dead_letters.store([_letter(number, day=number % 2) for number in range(150)], _NOON)
+    dead_letters.store([_letter(200, large), _letter(201, large)], _NOON)
+    listed = list(dead_letters.summaries())
+    dead_letters.store([_letter(0), _letter(201, large)], _LATER)
+    assert dead_letters.delete(listed) == 150
+    assert [int(letter.row_key[:19]) for letter in dead_letters.summaries()] == [0, 201]
+    assert dead_letters.read(_letter(201).partition_key, _letter(201).row_key) == _letter(201, large)
+    # What is left of the large one are its continuations.
+    assert len(list(storage.table(TABLE).query("PartitionKey ne ''"))) == 4
 
 
 def test_a_letter_that_is_not_there_is_none(dead_letters: DeadLetters) -> None:
