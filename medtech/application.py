@@ -261,4 +261,4 @@ def try_replay(selection: Selection) -> DryRun:
     from medtech.replay.today import Places
 
     places = Places(settings().window_seconds, settings().buffer_shards)
-    return dry_run(dead_letters(), selection, device_mapping().in_force(), places)
+    return dry_run(dead_letters(), selection, device_mapping().stored(), places)
