@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,14 +123,18 @@ def export(
         stage=stage, error=error, type=type, cause=cause, from_time=from_time, to_time=to_time, ids=ids
     )
     count = 0
-    with _reaching(), _written_to(file) as output, progress("exporting", "letters") as bar:
+    with _written_to(file) as output, progress("exporting", "letters") as bar:
         task = bar.add_task("", total=None)
-        for document in _documents(_opened(), chosen, show_body):
-            output.write(json.dumps(document) + "\n")
-            count += 1
-            bar.advance(task)
+        try:
+            for document in _documents(_opened(), chosen, show_body):
+                output.write(json.dumps(document) + "\n")
+                count += 1
+                bar.advance(task)
+        except MedTechError as away:
+            typer.echo(f"{away.message} The export is not complete: it ends after {_letters(count)}.", err=True)
+            raise typer.Exit(1) from None
     if file is not None:
-        typer.echo(f"{count} letters are in {file}.", err=True)
+        typer.echo(f"{_letters(count)} written to {file}.", err=True)
 
 
 @app.command()
@@ -171,13 +176,15 @@ def delete(
                 deleted += _opened().delete(some)
                 bar.advance(task, len(some))
     except MedTechError as away:
-        typer.echo(f"{away.message} Until then {deleted} letters were deleted; give the command again.", err=True)
+        typer.echo(
+            f"{away.message} Deleted before that: {_letters(deleted)} at least. Give the command again.", err=True
+        )
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps({"selected": causes.letters, "deleted": deleted}))
     else:
         rest = "" if deleted == causes.letters else f" of {causes.letters}; the others have changed or gone meanwhile"
-        typer.echo(f"{deleted} letters were deleted{rest}.")
+        typer.echo(f"Deleted: {_letters(deleted)}{rest}.")
 
 
 def _opened() -> DeadLetters:
@@ -216,8 +223,8 @@ def _deletable(letters: Iterator[Summary], in_replay: bool) -> Iterator[Summary]
 
 
 def _ask(count: int) -> None:
-    typer.confirm(f"Delete {count} letters for good?", abort=True, err=True)
-    if typer.prompt(f"Write {count} to delete them", err=True) != str(count):
+    typer.confirm(f"Delete {_letters(count)} for good?", abort=True, err=True)
+    if typer.prompt(f"Write the number {count} to delete them", err=True) != str(count):
         typer.echo("That is another number: nothing was deleted.", err=True)
         raise typer.Exit(1)
 
@@ -248,35 +255,40 @@ def _print_causes(causes: Causes, *, error: bool = False) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
     table.add_column("cause", no_wrap=True)
     table.add_column("letters", justify="right", no_wrap=True)
-    table.add_column("written", justify="right", no_wrap=True)
-    table.add_column("first and last", no_wrap=True)
-    table.add_column("error", no_wrap=True)
-    table.add_column("message and an example", overflow="fold")
+    table.add_column("last time (UTC)", no_wrap=True)
+    table.add_column("what failed, and an example", overflow="fold")
     for cause in causes.table():
         table.add_row(*map(_text, _cells(cause)))
     output = console(error=error)
     output.print(table)
-    output.print(f"{causes.letters} letters", end="\n")
+    output.print(_letters(causes.letters))
 
 
 def _cells(cause: Cause) -> tuple[str, ...]:
     example, origin = cause.example, cause.example.origin
     place = f"hub {example.hub}"
     if origin is not None:
-        enqueued = _minute(ticks.format_iso(origin.enqueued_time))
-        place += f", partition {origin.partition}, sequence number {origin.sequence_number}, enqueued {enqueued}"
-    held = f"\n{cause.held} in replay" if cause.held else ""
-    return (
-        cause.fingerprint or "–",
-        f"{cause.letters}{held}",
-        str(cause.written),
-        f"{_minute(cause.first_time)}\n{_minute(cause.last_time)}",
-        f"{cause.error}\n{cause.stage}\n{cause.type}",
-        f"{cause.shape}\n{example.id}\n{place}",
+        place += f", partition {origin.partition}, sequence number {origin.sequence_number}"
+    since = f"since {_minute(cause.first_time)}"
+    if cause.written != cause.letters:
+        since += f", written {cause.written} times in all"
+    if cause.held:
+        since += f", {cause.held} of them in replay"
+    what = (
+        f"{cause.error} ({cause.stage}, {cause.type})",
+        cause.shape,
+        since,
+        f"e.g. {example.id}",
+        place,
     )
+    return cause.fingerprint or "–", str(cause.letters), _minute(cause.last_time), "\n".join(what)
+
+
+def _letters(count: int) -> str:
+    return "1 letter" if count == 1 else f"{count} letters"
 
 
 def _text(text: str) -> Any:
@@ -287,47 +299,43 @@ def _text(text: str) -> Any:
 
 
 def _minute(moment: str) -> str:
-    return f"{moment[:19]}Z".replace("T", " ")
+    return moment[:16].replace("T", " ")
+
+
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_NAMES = {
+    "id": "ID",
+    "count": "written",
+    "job": "replay job",
+    "bodyBase64": "body (base64)",
+    "rowBase64": "row (base64)",
+}
+_NAME_CHARACTERS = 22
+_BELOW = ("failures", "outcome", "event", "measurement")
 
 
 def _described(document: dict[str, Any]) -> str:
-    """A letter for people: a name and a value a line, longer values indented below their name."""
+    """A letter for people: a line for each name with its value, longer values below their name."""
     lines: list[str] = []
 
-    def add(name: str, value: object) -> None:
-        text = printable(str(value))
-        if "\n" in text:
-            lines.extend([name, *(f"    {line}" for line in text.split("\n"))])
-        else:
-            lines.append(f"{name:<16}{text}")
+    def add(name: str, text: str) -> None:
+        shown = _NAMES.get(name) or _WORDS.sub(" ", name).lower()
+        lines.append(f"{shown:<{_NAME_CHARACTERS}}{printable(text)}")
 
-    names = {
-        "id": "ID",
-        "sequenceNumber": "sequence number",
-        "enqueuedTime": "enqueued",
-        "count": "written",
-        "firstTime": "first time",
-        "lastTime": "last time",
-        "job": "replay job",
-        "unreadable": "not readable",
-    }
-    for name in (
-        *("id", "kind", "error", "stage", "type", "severity", "message", "hub", "partition", "sequenceNumber"),
-        *("enqueuedTime", "count", "firstTime", "lastTime", "job", "unreadable"),
-    ):
-        if name in document:
-            add(names.get(name, name), document[name])
+    def add_below(name: str, text: str) -> None:
+        add(name, "")
+        lines.extend(f"    {line}" for line in printable(text).split("\n"))
+
+    for name, value in document.items():
+        if name not in _BELOW:
+            add(name, str(value))
     if failures := document.get("failures"):
-        add("failures", "\n" + "\n".join(f"{each['type'] or 'the message'}: {each['message']}" for each in failures))
-    if document.get("outcome"):
-        add("the server said", "\n" + laid_out(document["outcome"]))
-    for name in ("event", "measurement"):
-        for field, value in document.get(name, {}).items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            add(_CONTENT_NAMES.get(field, field), "\n" + laid_out(text) if field == "body" else text)
-    if "rowBase64" in document:
-        add("row (base64)", document["rowBase64"])
-    return "\n".join(lines)
-
-
-_CONTENT_NAMES = {"bodyBase64": "body (base64)"}
+        add_below("failures", "\n".join(f"{each['type'] or 'the message'}: {each['message']}" for each in failures))
+    if outcome := document.get("outcome"):
+        add_below("the server said", laid_out(outcome))
+    for name, value in document.get("event", document.get("measurement", {})).items():
+        if name == "body":
+            add_below(name, laid_out(value))
+        elif value is not None:
+            add(name, value if isinstance(value, str) else json.dumps(value))
+    return "\n".join(line.rstrip() for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,8 @@ def console(*, error: bool = False) -> Console:
     from rich.console import Console
 
     chosen = Console(stderr=error, highlight=False)
-    if not chosen.is_terminal:
-        chosen.width = max(chosen.width, _PLAIN_COLUMNS)
+    if not chosen.is_terminal and "COLUMNS" not in os.environ:
+        chosen.width = _PLAIN_COLUMNS
     return chosen
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from click.testing import Result
@@ -110,7 +111,7 @@ class TestList:
         dead_letters.store([_no_device(1), _no_device(2)], _NOON)
         _hold(storage, _no_device(2))
         assert json.loads(_run("--json").stdout)["causes"][0]["inReplay"] == 1
-        assert "1 in replay" in _run().stdout
+        assert "1 of them in replay" in _run().stdout
 
     def test_none_are_told(self, dead_letters: DeadLetters) -> None:
         assert _run().stdout == "There are no dead letters.\n"
@@ -140,12 +141,12 @@ class TestShow:
         dead_letters.store([_MEASUREMENT], _NOON)
         text = _run("show", _id(dead_letters, _MEASUREMENT)).stdout
         for line in (
-            "error           ResourceRefused",
-            "stage           FHIRConversion",
-            "type            FHIRServerError",
-            "sequence number 90",
-            "enqueued        2022-03-12T12:00:00.0000000Z",
-            "written         1",
+            "error                 ResourceRefused",
+            "stage                 FHIRConversion",
+            "type                  FHIRServerError",
+            "sequence number       90",
+            "enqueued time         2022-03-12T12:00:00.0000000Z",
+            "written               1",
         ):
             assert f"{line}\n" in text
         assert '"severity": "error"' in text
@@ -213,7 +214,7 @@ class TestExport:
         )
         file = tmp_path / "letters.jsonl"
         result = _run("export", str(file), "--show-body", "--to", "2022-03-12")
-        assert result.output == f"4 letters are in {file}.\n"
+        assert result.output == f"4 letters written to {file}.\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         text, big, binary, measurement = map(json.loads, file.read_text().splitlines())
         assert text["event"] == {
@@ -247,7 +248,7 @@ class TestDelete:
         result = _run("delete", "--error", "DeviceNotFound", answers="y\n3\n")
         assert "No Device has the identifier '…'." in result.stderr
         assert "Delete 3 letters for good?" in result.stderr
-        assert result.stdout.endswith("3 letters were deleted.\n")
+        assert result.stdout.endswith("Deleted: 3 letters.\n")
         assert len(list(storage.table(TABLE).query("PartitionKey ne ''"))) == 1
         assert self._left(dead_letters) == [4]
 
@@ -260,7 +261,7 @@ class TestDelete:
         result = _run("delete", "--error", "DeviceNotFound", "--yes", "--json")
         assert json.loads(result.stdout) == {"selected": 3, "deleted": 3}
         assert result.stderr == ""
-        assert _run("delete", "--error", "DeviceNotFound", "--yes").stdout == "0 letters were deleted.\n"
+        assert _run("delete", "--error", "DeviceNotFound", "--yes").stdout == "Deleted: 0 letters.\n"
 
     def test_a_letter_is_deleted_by_its_id(self, dead_letters: DeadLetters) -> None:
         _run("delete", "--id", _id(dead_letters, _no_device(1)), "--yes")
@@ -276,7 +277,7 @@ class TestDelete:
     def test_letters_that_a_replay_holds_stay(self, dead_letters: DeadLetters, storage: Storage) -> None:
         for number in (1, 2):
             _hold(storage, _no_device(number, random.Random(1).randbytes(1_500_000) if number == 2 else _BODY))
-        assert _run("delete", "--all", "--yes").stdout == "2 letters were deleted.\n"
+        assert _run("delete", "--all", "--yes").stdout == "Deleted: 2 letters.\n"
         assert self._left(dead_letters) == [1, 2]
         _run("delete", "--all", "--yes", "--in-replay")
         assert self._left(dead_letters) == []
@@ -290,8 +291,22 @@ class TestDelete:
             lambda request: _hold(storage, _no_device(1)), when=lambda request: request.path.endswith("/$batch")
         )
         result = _run("delete", "--error", "DeviceNotFound", "--yes")
-        assert result.stdout == "2 letters were deleted of 3; the others have changed or gone meanwhile.\n"
+        assert result.stdout == "Deleted: 2 letters of 3; the others have changed or gone meanwhile.\n"
         assert self._left(dead_letters) == [1, 4]
+
+
+@pytest.mark.parametrize(("command", "told"), [("delete", "Deleted before that: 0"), ("export", "not complete")])
+def test_storage_that_goes_away_on_the_way_is_told(
+    dead_letters: DeadLetters, wire: Wire, monkeypatch: pytest.MonkeyPatch, command: str, told: str
+) -> None:
+    dead_letters.store([_no_device(1, random.Random(1).randbytes(1_500_000)), _no_device(2)], _NOON)
+    monkeypatch.setattr(application, "dead_letters", lambda: DeadLetters(wire.storage))
+    away = "/$batch" if command == "delete" else "001')"
+    wire.tables.answer(503, when=lambda request: away in unquote(request.path), times=None)
+    result = _run(command, *(("--all", "--yes") if command == "delete" else ("--show-body",)), code=1)
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert len(list(dead_letters.summaries())) == 2
 
 
 def test_it_works_on_the_storage_of_the_environment(storage: Storage, azurite: str) -> None:

@@ -3,6 +3,8 @@
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
@@ -161,3 +163,12 @@ def test_how_long_ago(text: str, ago: int) -> None:
 
 def test_times_before_the_first_are_the_first() -> None:
     assert read(now=_NOON, from_time="999999999w").from_time == 0
+
+
+@given(st.from_regex(r"[0-9]{8}\|[0-9a-zA-Z]{0,9}\|[0-9a-z]{1,4}", fullmatch=True) | st.text(), st.text())
+def test_any_keys_have_an_id_that_leads_to_them(partition_key: str, row_key: str) -> None:
+    for key in (row_key, f"{17:019d}|{_NOON:019d}|{row_key}"):
+        place = sought(letter_id(partition_key, key))
+        assert place is not None
+        assert place.partition_key == partition_key
+        assert key.startswith(place.row_key_start)
