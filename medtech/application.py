@@ -37,8 +37,8 @@ Part = TypeVar("Part")
 EXPIRY_SECONDS = 60
 """What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
 
-REPLAY_SECONDS = 120
-"""What replay jobs may take before a flush, so that the flush is not late: the next tick goes on with them."""
+REPLAY_SECONDS = 60
+"""What replay jobs may take before a flush, by which the flush is late: the next tick goes on with them."""
 
 LIST_SECONDS = 60
 """What a list of dead letters may take: an HTTP caller is cut off after 230."""

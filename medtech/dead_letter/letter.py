@@ -34,7 +34,10 @@ _PLACE = ("template", "match")
 
 
 class Kind(StrEnum):
-    """What a letter holds: the raw event, one measurement, or the payload of a damaged row of the buffer."""
+    """What a letter holds: the raw event, one measurement, or the payload of a damaged row of the buffer.
+
+    A row cannot be replayed: nobody knows what it held.
+    """
 
     EVENT = "event"
     MEASUREMENT = "measurement"

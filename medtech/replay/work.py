@@ -51,7 +51,7 @@ CHUNK_LETTERS = 200
 _CHUNK_BYTES = 16 * 1024 * 1024
 """Of bodies. What they become takes several times as much."""
 
-_COUNT_SECONDS = 20
+_COUNT_SECONDS = 10
 """A selection that takes longer to count is worked off without being counted: the count is for the progress bar."""
 
 _RESERVED_SECONDS = 10
