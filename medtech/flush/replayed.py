@@ -4,14 +4,14 @@ The letter of such a row goes when its readings are settled: written to the FHIR
 from its count. The order is FHIR server, newer letters, letter, row, so that whatever is cut short is done again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from medtech.dead_letter.letter import Keys, Letter
 from medtech.dead_letter.marks import Marks, Release
-from medtech.group.buffer import Buffer, Row
+from medtech.group.buffer import Buffer
+from medtech.group.reading import Row
 from medtech.group.replayed import Replayed
 from medtech.group.windows import row_name
-from medtech.model import Measurement
 
 _ROWS_AT_ONCE = 1000
 """When the time ends between letters and rows, that many rows are flushed once more."""
@@ -26,16 +26,13 @@ def relabels_unit(rows: Iterable[Row]) -> bool:
     return any(row.replayed is not None and row.replayed.relabel_unit for row in rows)
 
 
-def counts(
-    burials: Iterable[tuple[Measurement, Letter]], rows_of: Mapping[Measurement, Sequence[Row]]
-) -> dict[Keys, int]:
-    """What the letters of measurements that failed again go on counting from, by their keys."""
-    found: dict[Keys, int] = {}
-    for measurement, letter in burials:
-        for row in rows_of[measurement]:
-            if row.replayed is not None:
-                found[letter.keys] = max(found.get(letter.keys, 0), row.replayed.letter_count)
-    return found
+def counted(letter: Letter, rows: Iterable[Row], counts: dict[Keys, int]) -> Letter:
+    """The letter of a measurement that these rows hold; `counts` gets what it goes on counting from, if it had failed
+    before."""
+    for row in rows:
+        if row.replayed is not None:
+            counts[letter.keys] = max(counts.get(letter.keys, 0), row.replayed.letter_count)
+    return letter
 
 
 def delete_settled(buffer: Buffer, marks: Marks, rows: Sequence[Row]) -> None:

@@ -22,6 +22,7 @@ from medtech.deadline import within
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
+from medtech.flush.memory import Memory
 from medtech.flush.tally import Tally
 from medtech.flush.window import ShardContested, WindowFlush
 from medtech.group.buffer import Buffer
@@ -41,7 +42,6 @@ BUDGET_SECONDS = 240
 the batches in its hands, is more than twice as long."""
 
 _SHARDS_AT_ONCE = 8
-_BYTES_PER_MB = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,21 +84,25 @@ class Flush:
         return tally
 
     def _flush_shards(self, shards: Sequence[int], mapping: FhirMapping, budget: Budget, tally: Tally) -> None:
-        with ThreadPoolExecutor(min(len(shards), _SHARDS_AT_ONCE), thread_name_prefix="flush") as pool:
+        at_once = min(len(shards), _SHARDS_AT_ONCE)
+        memory = Memory.of(self.settings.flush_portion_mb, at_once, self.settings.fhir_bundle_size)
+        with ThreadPoolExecutor(at_once, thread_name_prefix="flush") as pool:
             # Each in a copy of this context: it holds the deadline, and by it the worker knows which invocation a log
             # line belongs to.
-            flushes = [pool.submit(copy_context().run, self._flush_shard, shard, mapping, budget) for shard in shards]
+            flushes = [
+                pool.submit(copy_context().run, self._flush_shard, shard, mapping, budget, memory) for shard in shards
+            ]
             for of_shard in flushes:
                 tally.add(of_shard.result())
 
-    def _flush_shard(self, shard: int, mapping: FhirMapping, budget: Budget) -> Tally:
+    def _flush_shard(self, shard: int, mapping: FhirMapping, budget: Budget, memory: Memory) -> Tally:
         """Whatever ends the shard, what it did until then is counted, and the other shards go on."""
         tally = Tally()
         due = self.buffer.due_windows(
             shard, self.clock(), self.settings.window_seconds, self.settings.flush_grace_seconds
         )
         try:
-            self._flush_windows(shard, due, mapping, budget, tally)
+            self._flush_windows(shard, due, mapping, budget, memory, tally)
         except Unavailable as error:
             tally.outages.append(error)
         except ShardContested as contested:
@@ -110,7 +114,7 @@ class Flush:
         return tally
 
     def _flush_windows(
-        self, shard: int, due: Iterator[int], mapping: FhirMapping, budget: Budget, tally: Tally
+        self, shard: int, due: Iterator[int], mapping: FhirMapping, budget: Budget, memory: Memory, tally: Tally
     ) -> None:
         # The lease is asked for with the first due window: an idle shard costs one query a tick, and no lease.
         first = next(due, None)
@@ -121,7 +125,7 @@ class Flush:
             return
         # The lease is given back even when the time for work is over: else the next flush would find it held.
         with within(budget.rows), lease, within(budget.work):
-            flush = self._window_flush(shard, mapping, lease, budget, tally)
+            flush = self._window_flush(shard, mapping, lease, budget, memory, tally)
             for window in chain([first], due):
                 if not lease.held:
                     return
@@ -134,7 +138,7 @@ class Flush:
                     return
 
     def _window_flush(
-        self, shard: int, mapping: FhirMapping, lease: Lease, budget: Budget, tally: Tally
+        self, shard: int, mapping: FhirMapping, lease: Lease, budget: Budget, memory: Memory, tally: Tally
     ) -> WindowFlush:
         return WindowFlush(
             shard=shard,
@@ -147,6 +151,6 @@ class Flush:
             marks=Marks(self.storage),
             identities=self.identities,
             writer=self.writer,
-            portion_bytes=self.settings.flush_portion_mb * _BYTES_PER_MB,
+            memory=memory,
             clock=self.clock,
         )

@@ -1,54 +1,67 @@
 """One due window of a shard, from the buffer to the FHIR server.
 
-    buffer.read()           a portion: measurements of some devices, and the rows that hold them
-      → _plan(portion)      group, convert, resolve identities, fold: one write for each Observation id
-      → _write(plan)        send the writes; what can never be written becomes dead letters
-      → _settle(flushed)    after the last portion: delete the rows that are done, shrink those that wait in part
+    buffer.read()           its rows, and portions: the measurements of some devices, as many as memory has room for
+      → runs(portion)       groups of a few of these devices
+        → _plan(run)        convert, resolve identities, fold: one write for each Observation id
+        → _write(plan)      send the writes; what can never be written becomes dead letters
+      → _settle(portion)    delete the rows that nothing is left of
+    _replace(reading)       at the end, or when time runs out: shrink the rows that wait in part
 
 What a step could not do travels on in its value as `Unsaved`, up to the end of `_write`, which decides: it waits in the
-buffer for the next flush, or it is stored as a dead letter.
+buffer for the next flush, or it is stored as a dead letter. What is not known to be done waits: a measurement leaves
+`Work.rows_of` when it is written or stored as a letter, and the rows keep what is still in it.
 
-An outage, or the end of the time for work, ends the window: portions after it are not tried. What was done until then
-is settled all the same, so that a window for which one flush is too short gets done in several. An unexpected fault
-ends its portion, or the settling, and nothing else: its rows stay, and a window that always fails does not stop those
-after it.
+An outage, or the end of the time for work, ends the window: what comes after is not tried. What was done until then is
+settled all the same, so that a window for which one flush is too short gets done in several: rows mix devices, so most
+are left in part, and each is replaced, by ETag, by what is left of it. A flush that dies before that has written
+Observations whose rows are whole: the next one writes them again, which changes nothing. An unexpected fault ends its
+run, or the settling, and nothing else: its rows stay, and a window that always fails does not stop those after it.
+
+A window whose portions are too large to be held even packed is done in rounds, each with its own reading of the rows.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Keys, Letter
 from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
-from medtech.deadline import within
+from medtech.deadline import ask, within
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError, OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush import replayed
 from medtech.flush.budget import Budget
+from medtech.flush.memory import Memory
+from medtech.flush.runs import runs, sent_together
 from medtech.flush.tally import Tally
-from medtech.group.buffer import Buffer, Portion, Row
-from medtech.group.groups import group_measurements
+from medtech.group.buffer import Buffer
+from medtech.group.reading import Portion, Round, Row, WindowReading
 from medtech.mapping.fhir import FhirMapping
-from medtech.model import Measurement, ResourceIdentity
+from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
-
-Buried = TypeVar("Buried")
 
 _log = logging.getLogger(__name__)
 
 _LETTERS_AT_ONCE = 1000
 """Letters that are stored before the next ones are tried: when the time ends, those that are stored count, so that a
 window of nothing but letters gets done as well. Fewer would fill fewer of the transactions."""
+
+
+_GROUPS_PER_LOOK = 100
+"""Groups that are converted before the time is looked at: some 10 ms."""
+
+RowsOf = dict[Measurement, tuple[Row, ...]]
+"""The rows that hold a measurement: several, if it came twice."""
 
 
 class ShardContested(Exception):
@@ -66,54 +79,16 @@ class Unsaved(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to write of a portion.
+    """What to write of a run.
 
-    `rows_of` gives the rows that hold a measurement: several, if it came twice. `identities` are what the keys of its
-    groups were resolved to.
+    `rows_of` has what is not settled of the portion. `identities` are what the keys of its groups were resolved to.
     """
 
-    portion: Portion
-    rows_of: dict[Measurement, list[Row]]
+    rows_of: RowsOf
     identities: dict[IdentityKey, ResourceIdentity | MedTechError]
     links: Links
     writes: list[ObservationWrite]
     unsaved: list[Unsaved]
-
-
-class Remainder(NamedTuple):
-    """What a portion leaves of the window's rows: by row key, how many measurements it had, and those that wait."""
-
-    portion: Portion
-    waiting: dict[str, list[Measurement]]
-
-
-@dataclass(slots=True)
-class Flushed:
-    """The portions of a window that were worked off: their devices, and what they leave of each row, by row key.
-
-    `complete`: these are all portions of the window.
-    """
-
-    rows: Sequence[Row] = ()
-    devices: set[str] = field(default_factory=set)
-    sizes: Counter[str] = field(default_factory=Counter)
-    waiting: defaultdict[str, list[Measurement]] = field(default_factory=lambda: defaultdict(list))
-    complete: bool = False
-
-    def add(self, remainder: Remainder) -> None:
-        self.rows = remainder.portion.rows
-        for row_key, measurements in remainder.portion.of_row.items():
-            self.devices.update(each.device_id for each in measurements)
-            self.sizes[row_key] += len(measurements)
-            self.waiting[row_key] += remainder.waiting[row_key]
-
-
-class Left(NamedTuple):
-    """What is left of a row that had `size` measurements."""
-
-    row: Row
-    size: int
-    measurements: list[Measurement]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +105,7 @@ class WindowFlush:
     marks: Marks
     identities: IdentityResolver
     writer: ObservationWriter
-    portion_bytes: int
+    memory: Memory
     clock: Callable[[], int]
 
     def run(self, window: int) -> None:
@@ -139,30 +114,56 @@ class WindowFlush:
         What ends it before its end is in the tally. Raises StorageUnavailable or OutOfTime when rows cannot be settled,
         and ShardContested before anything is sent that another instance may be sending.
         """
-        flushed = Flushed()
-        self._goes_well(window, lambda: self._flush_portions(window, flushed))
-        if flushed.rows:
-            self._goes_well(window, lambda: self._settle(window, flushed))
+        reading = self._read(window, None)
+        while reading.rows:
+            try:
+                self._goes_well(window, partial(self._flush_portions, window, reading))
+            finally:
+                # By ETag, so it does no harm if another instance is at work too.
+                self._goes_well(window, partial(self._replace, window, reading))
+            of_round = reading.next_round
+            if of_round is None or self.tally.outages:
+                self.tally.waiting += reading.waiting
+                return
+            reading = self._read(window, of_round)
 
-    def _flush_portions(self, window: int, flushed: Flushed) -> None:
-        faultless = True
-        # Lazy from end to end: each portion is let go before the next is read.
-        portions = self.buffer.read(self.shard, window, self.portion_bytes)
+    def _read(self, window: int, of_round: Round | None) -> WindowReading:
+        return self.buffer.read(self.shard, window, self.memory.portion_bytes, self.memory.packed_bytes, of_round)
+
+    def _flush_portions(self, window: int, reading: WindowReading) -> None:
+        # A window that takes longer to be read than there is time would never be done.
+        half = self.budget.work.earlier(self.budget.work.seconds_left() / 2)
+        # Lazy from end to end: each portion is let go before the next is made.
+        portions = reading.portions(lambda: half.over)
         try:
-            for went_well in map(partial(self._flush_portion, window, flushed), portions):
-                faultless = faultless and went_well
+            for _ in map(partial(self._flush_portion, window, reading), portions):
                 if self.tally.outages:
                     return
                 if self.budget.work.over:
                     self.tally.outages.append(OutOfTime("all portions of a window were written"))
                     return
+            if reading.cut_off:
+                self.tally.outages.append(OutOfTime("all rows of a window were read"))
         except Unavailable as outage:
             self.tally.outages.append(outage)
-        else:
-            flushed.complete = faultless
 
-    def _flush_portion(self, window: int, flushed: Flushed, portion: Portion) -> bool:
-        return self._goes_well(window, lambda: flushed.add(self._write(self._plan(portion))))
+    def _flush_portion(self, window: int, reading: WindowReading, portion: Portion) -> None:
+        rows_of: RowsOf = {}
+        alone: dict[str, tuple[Row, ...]] = {row.row_key: (row,) for row in portion.rows}
+        for measurement, row in portion.with_rows():
+            rows_of[measurement] = rows_of.get(measurement, ()) + alone[row.row_key]
+        try:
+            for groups in runs(self.mapping, rows_of, self.memory.run_bytes):
+                self._goes_well(window, partial(self._flush_run, rows_of, groups))
+                if self.tally.outages:
+                    return
+        except Unavailable as outage:
+            self.tally.outages.append(outage)
+        finally:
+            self._settle(reading, portion, rows_of)
+
+    def _flush_run(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> None:
+        self._write(self._plan(rows_of, groups))
 
     def _goes_well(self, window: int, step: Callable[[], None]) -> bool:
         """Whether the step ends without an unexpected fault, which is counted, logged, and goes no further."""
@@ -177,12 +178,8 @@ class WindowFlush:
             return False
         return True
 
-    def _plan(self, portion: Portion) -> Plan:
-        rows_of: dict[Measurement, list[Row]] = {}
-        for row in portion.rows:
-            for measurement in portion.of_row[row.row_key]:
-                rows_of.setdefault(measurement, []).append(row)
-        drafts, unsaved = self._convert(portion)
+    def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
+        drafts, unsaved = self._convert(groups)
         identities = self.identities.resolve((key for key, _ in drafts), self._check_lease)
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
@@ -193,7 +190,6 @@ class WindowFlush:
                 unsaved.append(Unsaved(draft.measurements, identity))
         folded = [self._fold(rows_of, members) for members in meeting.values()]
         return Plan(
-            portion,
             rows_of,
             identities,
             Links(self.identities, identities),
@@ -201,11 +197,15 @@ class WindowFlush:
             unsaved=unsaved + [each for each in folded if isinstance(each, Unsaved)],
         )
 
-    def _convert(self, portion: Portion) -> tuple[list[tuple[IdentityKey, ObservationDraft]], list[Unsaved]]:
-        """The drafts of a portion, and the measurements that make none."""
+    def _convert(
+        self, groups: Sequence[MeasurementGroup]
+    ) -> tuple[list[tuple[IdentityKey, ObservationDraft]], list[Unsaved]]:
+        """The drafts of a run, and the measurements that make none. Raises OutOfTime."""
         drafts: list[tuple[IdentityKey, ObservationDraft]] = []
         unsaved: list[Unsaved] = []
-        for group in group_measurements(portion.measurements()):
+        for number, group in enumerate(groups):
+            if number % _GROUPS_PER_LOOK == 0:
+                ask("all measurements of a window were converted")
             key = IdentityKey(group.device_id, group.patient_id, group.encounter_id)
             try:
                 conversion = convert(self.mapping, group)
@@ -217,7 +217,7 @@ class WindowFlush:
         return drafts, unsaved
 
     def _fold(
-        self, rows_of: dict[Measurement, list[Row]], members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
+        self, rows_of: RowsOf, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
     ) -> ObservationWrite | Unsaved:
         """One write of the drafts that meet in one Observation."""
         identity = members[0][0]
@@ -227,41 +227,45 @@ class WindowFlush:
         except Exception as error:  # noqa: BLE001 - as above
             known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
-        self.tally.superseded += draft.superseded
         self.tally.other_encounters += sum(other != identity for other, _ in members)
         rows = list(_rows_with(draft, rows_of))
         check_history = any(row.creates_sent for row in rows)
         return ObservationWrite(draft, identity, check_history, replayed.relabels_unit(rows))
 
-    def _write(self, plan: Plan) -> Remainder:
+    def _write(self, plan: Plan) -> None:
+        """Writes what can be written; what is settled then, one way or the other, leaves `plan.rows_of`."""
         unsaved = list(plan.unsaved)
+        done: list[Measurement] = []
         unsettled = dict.fromkeys(plan.writes)
         try:
-            for outcome in self.writer.write(plan.writes, lambda creates: self._before_writes(plan, creates)):
-                unsaved.extend(self._take(outcome, plan))
-                del unsettled[outcome.write]
+            for writes in sent_together(plan.writes, self.memory.writes_at_once, self.memory.writes_bytes):
+                for outcome in self.writer.write(writes, lambda creates: self._before_writes(plan, creates)):
+                    not_saved = self._take(outcome, plan)
+                    unsaved += not_saved
+                    if not not_saved:
+                        done += outcome.write.draft.measurements
+                    del unsettled[outcome.write]
+                if self.tally.outages:
+                    break
         except Unavailable as outage:
             self.tally.outages.append(outage)
-            unsaved += [Unsaved(write.draft.measurements, outage) for write in unsettled]
-        waiting: set[Measurement] = set()
-        burials: list[tuple[Measurement, Letter]] = []
+        waiting = {measurement for write in unsettled for measurement in write.draft.measurements}
+        burials: list[tuple[Measurement, MedTechError]] = []
         for measurements, error in unsaved:
-            if error is None:
-                waiting.update(measurements)
-            elif isinstance(error, Unavailable):
-                waiting.update(measurements)
+            if error is not None and not isinstance(error, Unavailable):
+                burials += ((each, error) for each in measurements)
+                continue
+            waiting.update(measurements)
+            if error is not None:
                 self.tally.held_up_by.append(error)
-            else:
-                burials += (
-                    (each, letters.of_measurement(each, plan.rows_of[each][0].hub, error)) for each in measurements
-                )
         # Only now, and before the rows go: a flush that is cut short writes the same letters again.
-        waiting.update(self._bury(burials, replayed.counts(burials, plan.rows_of)))
-        of_row = plan.portion.of_row
-        return Remainder(
-            plan.portion,
-            {key: [each for each in measurements if each in waiting] for key, measurements in of_row.items()},
-        )
+        buried = self._bury_measurements(plan.rows_of, burials)
+        waiting.update(measurement for measurement, _ in burials[buried:])
+        done += (measurement for measurement, _ in burials[:buried])
+        # One with a bad reading beside a good one is written and buried: it is settled when both are done.
+        for measurement in done:
+            if measurement not in waiting:
+                plan.rows_of.pop(measurement, None)
 
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
@@ -280,9 +284,11 @@ class WindowFlush:
     def _take(self, outcome: Outcome, plan: Plan) -> list[Unsaved]:
         """Counts a write that succeeded; returns the measurements of one that did not."""
         match outcome:
-            case Saved(_, saved_as, other_encounter):
+            case Saved(write, saved_as, other_encounter):
                 self.tally.observations[saved_as] += 1
                 self.tally.other_encounters += other_encounter
+                if write.draft.superseded:
+                    self.tally.superseded[write.draft.type] += write.draft.superseded
                 return []
             case Refused(write, error, reference_lost):
                 outdated = reference_lost and self._finds_another_identity(write, plan)
@@ -305,67 +311,62 @@ class WindowFlush:
         found = self.identities.resolve(keys, self._check_lease)
         return any(found[key] != plan.identities[key] for key in keys)
 
-    def _settle(self, window: int, flushed: Flushed) -> None:
-        """Takes what is done out of the buffer; unless the window is complete, most rows are left in part."""
+    def _settle(self, reading: WindowReading, portion: Portion, rows_of: RowsOf) -> None:
+        """Notes what is left of a portion, and deletes the rows that nothing is left of."""
+        self.tally.measurements += reading.settle(portion, rows_of)
         with within(self.budget.rows):
-            self._settle_rows(window, _left(flushed) if flushed.complete else self._read_left(flushed))
+            replayed.delete_settled(self.buffer, self.marks, reading.settled_rows())
 
-    def _settle_rows(self, window: int, lefts: Iterable[Left]) -> None:
-        settled: list[Row] = []
+    def _replace(self, window: int, reading: WindowReading) -> None:
+        """Leaves of each row what is not settled. Rows that cannot be unpacked become letters."""
+        with within(self.budget.rows):
+            replayed.delete_settled(self.buffer, self.marks, reading.settled_rows())
+            for lefts in reading.left():
+                self.buffer.replace(lefts)
+            self._bury_rows(window, reading.faulty_rows())
+
+    def _bury_measurements(self, rows_of: RowsOf, burials: list[tuple[Measurement, MedTechError]]) -> int:
+        """Sorts the burials, and stores their letters in that order; returns how many are stored."""
+        # In this order letters of one partition key, which share transactions, follow each other.
+        burials.sort(key=lambda burial: (burial[0].partition, burial[0].ingestion_time))
+        counts: dict[Keys, int] = {}
+        written = (
+            replayed.counted(
+                letters.of_measurement(measurement, rows_of[measurement][0].hub, error), rows_of[measurement], counts
+            )
+            for measurement, error in burials
+        )
+        return self._bury(written, counts)
+
+    def _bury_rows(self, window: int, rows: Sequence[Row]) -> None:
         corrupt: list[Row] = []
-        for row, size, remaining in lefts:
+        for row in rows:
             if isinstance(row.fault, Unavailable):
                 self.tally.outages.append(row.fault)
-                continue
-            if row.fault:
+            elif row.fault and not row.given_up:
                 corrupt.append(row)
-                continue
-            self.tally.measurements += size - len(remaining)
-            self.tally.waiting += len(remaining)
-            if not remaining:
-                settled.append(row)
-            elif len(remaining) < size:
-                self.buffer.replace(row, remaining)
-        replayed.delete_settled(self.buffer, self.marks, settled)
-        self.buffer.delete(self._bury_corrupt(window, corrupt))
-
-    def _read_left(self, flushed: Flushed) -> Iterator[Left]:
-        """The rows are read once more: what portions that were not worked off hold of them was not kept in memory."""
-        for row, measurements in self.buffer.read_rows(flushed.rows):
-            waiting = set(flushed.waiting[row.row_key])
-            left = [each for each in measurements if each in waiting or each.device_id not in flushed.devices]
-            yield Left(row, len(measurements), left)
-
-    def _bury_corrupt(self, window: int, rows: Iterable[Row]) -> list[Row]:
-        """Returns the rows that are in letters now."""
-        burials = [
-            (row, letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, row.fault))
-            for row in rows
+        stored = self._bury(
+            letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, row.fault)
+            for row in corrupt
             if row.fault
-        ]
-        kept = {row.row_key for row in self._bury(burials)}
-        return [row for row, _ in burials if row.row_key not in kept]
+        )
+        self.buffer.delete(corrupt[:stored])
 
-    def _bury(
-        self, burials: Sequence[tuple[Buried, Letter]], counts: Mapping[Keys, int] = MappingProxyType({})
-    ) -> list[Buried]:
-        """Stores the letters, as far as storage takes them in time; returns those whose letters are not stored."""
-        burials = sorted(burials, key=lambda burial: burial[1].partition_key)
-        for start in range(0, len(burials), _LETTERS_AT_ONCE):
-            written = [letter for _, letter in burials[start : start + _LETTERS_AT_ONCE]]
+    def _bury(self, written: Iterator[Letter], counts: Mapping[Keys, int] = MappingProxyType({})) -> int:
+        """Stores letters, made as they are needed, as far as storage takes them in time; returns how many it took."""
+        stored = 0
+        while together := list(islice(written, _LETTERS_AT_ONCE)):
             try:
                 with within(self.budget.letters):
-                    self.tally.letters += self.dead_letters.store(written, self.clock(), counts)
+                    ordered = sorted(together, key=lambda letter: letter.partition_key)
+                    self.tally.letters += self.dead_letters.store(ordered, self.clock(), counts)
             except Unavailable as error:
                 self.tally.outages.append(error)
-                return [buried for buried, _ in burials[start:]]
-            self.tally.errors.update((letter.error, letter.stage) for letter in written)
-        return []
+                break
+            self.tally.errors.update((letter.error, letter.stage) for letter in together)
+            stored += len(together)
+        return stored
 
 
-def _left(flushed: Flushed) -> Iterator[Left]:
-    return (Left(row, flushed.sizes[row.row_key], flushed.waiting[row.row_key]) for row in flushed.rows)
-
-
-def _rows_with(draft: ObservationDraft, rows_of: dict[Measurement, list[Row]]) -> Iterable[Row]:
+def _rows_with(draft: ObservationDraft, rows_of: RowsOf) -> Iterable[Row]:
     return chain.from_iterable(rows_of[measurement] for measurement in draft.measurements)

@@ -5,33 +5,29 @@ deletes them by ETag once their measurements are settled: what was stored or cha
 """
 
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
-from medtech.errors import BufferCorrupt, MedTechError, StorageRefused, Unavailable
+from medtech.errors import StorageRefused
 from medtech.group import segment, windows
+from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
 from medtech.group.replayed import Replayed
 from medtech.group.segment import Packed
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
-from medtech.storage.payload import PayloadDamaged, join, split
+from medtech.storage.payload import split
 from medtech.storage.table import Entity, Operation, quoted
 
 TABLE = "buffer"
 
 _log = logging.getLogger(__name__)
 
-# A page of rows is held while it is unpacked; the service itself returns no more than 1,000 entities at once.
-_PAGE_BYTES = 16 * 1024 * 1024
-_PAGE_ROWS = 1000
 _WRITES_AT_ONCE = 8
-# Measured: the memory that measurements take as Python values, per byte of the JSON that they are unpacked from.
-_MEMORY_PER_UNPACKED_BYTE = 5
 # These characters come before and after every digit.
 _FIRST, _LAST = "!", "~"
 
@@ -57,46 +53,11 @@ class SegmentRow(NamedTuple):
         return {**_entity(self.partition_key, self.row_key, self.packed), "hub": self.hub, **replayed}
 
 
-@dataclass(slots=True)
-class Row:
-    """One row as it was read. `etag` and `creates_sent` follow this process's own changes to it.
-
-    `fault` says why the row gave no measurements: BufferCorrupt (`payload` then goes into the dead letter), or
-    Unavailable, when the row has to stay.
-    """
-
-    partition_key: str
-    row_key: str
-    etag: str
-    hub: str
-    creates_sent: bool
-    stored_bytes: int
-    unpacked_bytes: int
-    trace_context: str = ""
-    fault: MedTechError | None = None
-    payload: bytes = b""
-    replayed: Replayed | None = None
-
-
-class Portion(NamedTuple):
-    """A part of a window: every measurement of some of its devices, so that no group is split.
-
-    `rows` are all rows of the window, the same objects in each of its portions; `of_row` has the portion's measurements
-    of each row, by row key.
-    """
-
-    rows: list[Row]
-    of_row: dict[str, list[Measurement]]
-
-    def measurements(self) -> list[Measurement]:
-        return list(chain.from_iterable(self.of_row.values()))
-
-
 class Buffer:
     """Segments in, due windows out.
 
-    Whatever asks storage raises StorageUnavailable when it is away; `due_windows` and `read` do so while they are
-    iterated. Partitions in between that are not the app's are skipped, and logged once.
+    Whatever asks storage raises StorageUnavailable when it is away; `due_windows` and what `read` returns do so while
+    they are iterated. Partitions in between that are not the app's are skipped, and logged once.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -220,41 +181,35 @@ class Buffer:
                 TABLE,
             )
 
-    def read(self, shard: int, window: int, portion_bytes: int) -> Iterator[Portion]:
-        """The measurements of a window: in one portion or, if they take more memory than `portion_bytes`, in several.
+    def read(
+        self,
+        shard: int,
+        window: int,
+        portion_bytes: int,
+        packed_bytes: int | None = None,
+        of_round: Round | None = None,
+    ) -> WindowReading:
+        """The window, in one portion or, if its measurements take more memory than `portion_bytes`, in several.
 
-        A row is complete only after the last portion. Rows that come after the first look are left to the next flush,
-        as are rows that somebody changes between two portions: they keep their old etag, so they cannot be deleted.
+        These are held packed up to `packed_bytes` (default: as many as there are); `of_round` is the
+        round before's `next_round`. Rows are read when the reading is iterated.
         """
-        partition_key = windows.partition_key(shard, window)
-        rows = list(self._sizes(partition_key))
-        if not rows:
-            return
-        memory_bytes = sum(row.unpacked_bytes for row in rows) * _MEMORY_PER_UNPACKED_BYTE
-        portions = max(1, -(-memory_bytes // portion_bytes))
-        for number in range(portions):
-            # Made in a call, so that nothing here still holds a portion while the next one is read.
-            yield self._read_portion(rows, number, portions)
+        rows = list(self._sizes(windows.partition_key(shard, window)))
+        limits = Limits(portion_bytes, sys.maxsize if packed_bytes is None else packed_bytes)
+        return WindowReading(rows, self._fetch, limits, of_round)
 
-    def _read_portion(self, rows: list[Row], number: int, portions: int) -> Portion:
-        portion = Portion(rows, {row.row_key: [] for row in rows})
-        for row, measurements in self.read_rows(rows):
-            portion.of_row[row.row_key] = (
-                [each for each in measurements if _portion_of(each.device_id, portions) == number]
-                if portions > 1
-                else measurements
-            )
-        return portion
-
-    def read_rows(self, rows: Sequence[Row]) -> Iterator[tuple[Row, list[Measurement]]]:
-        """The measurements of rows of one window, page by page; rows that somebody changed meanwhile are left out."""
+    def _fetch(self, rows: Sequence[Row]) -> list[tuple[Row, Entity]]:
         known = {row.row_key: row for row in rows}
-        largest = max(row.stored_bytes for row in rows)
-        page_size = max(1, min(_PAGE_ROWS, _PAGE_BYTES // max(largest, 1)))
-        for entity in self._table.query(f"PartitionKey eq '{rows[0].partition_key}'", page_size=page_size):
-            row = known.get(entity["RowKey"])
-            if row is not None and row.etag == entity["etag"]:
-                yield row, _unpack(row, entity)
+        first, last = rows[0], rows[-1]
+        condition = (
+            f"PartitionKey eq {quoted(first.partition_key)} and RowKey ge {quoted(first.row_key)} "
+            f"and RowKey le {quoted(last.row_key)}"
+        )
+        return [
+            (row, entity)
+            for entity in self._table.query(condition, page_size=BLOCK_ROWS)
+            if (row := known.get(entity["RowKey"])) is not None and row.etag == entity["etag"]
+        ]
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
         select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes", *Replayed._fields]
@@ -291,21 +246,33 @@ class Buffer:
 
         A row that somebody else deleted is gone too; a changed one stays for the next flush.
         """
-        deletions = self._change(list(rows), lambda row: Operation("delete", _keys(row), row.etag))
-        return sum(status in (204, 404) for _, status, _ in deletions)
+        gone = 0
+        for row, status, _ in self._change(list(rows), lambda row: Operation("delete", _keys(row), row.etag)):
+            row.given_up = True
+            gone += status in (204, 404)
+        return gone
 
-    def replace(self, row: Row, remaining: list[Measurement]) -> bool:
-        """Leaves only the measurements of a row that are not settled; False if it changed meanwhile and stays whole."""
-        packing = segment.pack(remaining, row.trace_context)
-        if len(packing.segments) != 1:
+    def replace(self, lefts: Iterable[Left]) -> list[Row]:
+        """Leaves only the measurements of rows that are not settled, as many rows in a transaction as it takes.
+
+        Returns the rows that are replaced; one that changed meanwhile stays whole for the next flush.
+        """
+        entities: dict[str, Entity] = {}
+        rows: list[Row] = []
+        for row, measurements in lefts:
+            packing = segment.pack(measurements, row.trace_context)
             # A part can, in theory, compress worse than the whole. The row then stays as it is, which is safe.
-            return False
-        entity = _entity(row.partition_key, row.row_key, packing.segments[0])
-        changes = list(self._change([row], lambda row: Operation("merge", entity, row.etag)))
-        _, status, etag = changes[0]
-        if status == 204:
-            row.etag = etag
-        return status == 204
+            if len(packing.segments) == 1:
+                entities[row.row_key] = _entity(row.partition_key, row.row_key, packing.segments[0])
+                rows.append(row)
+        replaced: list[Row] = []
+        for row, status, etag in self._change(rows, lambda row: Operation("merge", entities[row.row_key], row.etag)):
+            if status == 204:
+                row.etag = etag
+                replaced.append(row)
+            else:
+                row.given_up = True
+        return replaced
 
     def _change(self, rows: list[Row], operation: Callable[[Row], Operation]) -> Iterator[tuple[Row, int, str]]:
         """(row, status, new etag) for each row's operation; a transaction has one partition key."""
@@ -348,27 +315,6 @@ def segment_rows(
 def _entity(partition_key: str, row_key: str, packed: Packed) -> Entity:
     sizes = {"stored_bytes": len(packed.payload), "unpacked_bytes": packed.unpacked_bytes}
     return {"PartitionKey": partition_key, "RowKey": row_key, **sizes, **split(packed.payload)}
-
-
-def _unpack(row: Row, entity: Entity) -> list[Measurement]:
-    """The measurements of a row; if it has a fault, none, and the row says why."""
-    try:
-        row.payload = join(entity)
-        row.trace_context, measurements = segment.unpack(row.payload)
-    except PayloadDamaged as damaged:
-        row.fault = BufferCorrupt(f"A row of the buffer is damaged: {damaged}.")
-        return []
-    except (BufferCorrupt, Unavailable) as fault:
-        row.fault = fault
-        return []
-    row.payload = b""
-    return measurements
-
-
-def _portion_of(device_id: str, portions: int) -> int:
-    # Not the CRC that made the shard: within a shard its remainders repeat. Python's own hash differs from process to
-    # process, which does not matter to the portions of one flush.
-    return hash(device_id) % portions
 
 
 def _typed(value: Any, kind: type, default: Any) -> Any:

@@ -68,6 +68,10 @@ class Packing(NamedTuple):
     too_large: list[Measurement]
 
 
+Columns = list[list[Any]]
+"""The values of measurements, field by field: how they are packed."""
+
+
 class Segment(NamedTuple):
     """What `unpack` found. `trace_context` is the W3C traceparent of the batch, or empty."""
 
@@ -103,7 +107,13 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
 
 
 def unpack(payload: bytes) -> Segment:
-    """The measurements of a payload.
+    """The measurements of a payload. Raises as `unpack_columns` does."""
+    trace_context, columns = unpack_columns(payload)
+    return Segment(trace_context, measurements_of(columns, {}))
+
+
+def unpack_columns(payload: bytes) -> tuple[str, Columns]:
+    """The trace context and the columns of a payload, checked.
 
     Raises BufferCorrupt if the payload is not a segment, and Unavailable if a newer version of the app wrote it: the
     row then waits for that version.
@@ -120,12 +130,22 @@ def unpack(payload: bytes) -> Segment:
     except (ValueError, TypeError):
         raise BufferCorrupt("A row of the buffer cannot be unpacked: its content is not a segment.") from None
     _check(trace_context, columns)
-    columns[_PROPERTIES] = [tuple(map(tuple, properties)) for properties in columns[_PROPERTIES]]
-    # A device's texts repeat in each of its measurements: one copy of each saves memory, and grouping compares faster.
-    copies: dict[str | None, str | None] = {}
+    return trace_context, columns
+
+
+def measurements_of(columns: Columns, copies: dict[str | None, str | None]) -> list[Measurement]:
+    """The measurements of checked columns, which are used up.
+
+    A device's texts repeat in each of its measurements, and the names of values in all of them: one copy of each, kept
+    in `copies`, saves memory, and grouping compares faster.
+    """
+    copy = copies.setdefault
+    columns[_PROPERTIES] = [
+        tuple([(copy(name, name), value) for name, value in pairs]) for pairs in columns[_PROPERTIES]
+    ]
     for index in _REPEATED:
-        columns[index] = [copies.setdefault(text, text) for text in columns[index]]
-    return Segment(trace_context, list(map(Measurement, *columns)))
+        columns[index] = [copy(text, text) for text in columns[index]]
+    return list(map(Measurement, *columns))
 
 
 def _check(trace_context: Any, columns: Any) -> None:

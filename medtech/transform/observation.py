@@ -136,6 +136,15 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
     return conversion
 
 
+def period_ticks(mapping: FhirMapping, type_name: str) -> int | None:
+    """The length of the periods whose readings of a type make one Observation each: 1 for an Observation a reading.
+
+    None if a correlation id groups them, however far apart they are. 1 too if no template has the type.
+    """
+    template = mapping.template(type_name)
+    return 1 if template is None else pattern_of(mapping, template).length
+
+
 def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
     """Joins drafts that meet in one Observation id into one, in order of time (SPEC divergence 19).
 

@@ -15,6 +15,7 @@ import pytest
 from medtech.errors import FhirServerUnavailable
 from medtech.group import windows
 from medtech.group.buffer import TABLE
+from medtech.group.reading import Left
 from medtech.group.segment import MAX_UNPACKED_BYTES
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.model import ResourceIdentity
@@ -457,7 +458,7 @@ def test_a_row_that_another_changed_meanwhile_is_not_written(make_run: MakeRun, 
         def settle_one(request: ProxiedRequest) -> None:
             [window] = run.buffer.due_windows(0, NOW, 300, 15)
             [portion] = run.buffer.read(0, window, 1 << 30)
-            run.buffer.replace(portion.rows[0], portion.measurements()[1:])
+            run.buffer.replace([Left(portion.rows[0], portion.measurements()[1:])])
 
         proxy.before_forwarding(settle_one, when=reads)
         assert run.run().observations == {}
@@ -597,7 +598,7 @@ def test_a_superseded_single_value_is_counted(run: Run, server: Server) -> None:
 
     tally = run.run()
 
-    assert (tally.measurements, tally.superseded) == (2, 1)
+    assert (tally.measurements, tally.superseded) == (2, {"spot": 1})
     [observation] = run.observations(of)
     assert observation["valueQuantity"]["value"] == 2
 

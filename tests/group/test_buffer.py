@@ -11,7 +11,8 @@ import pytest
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageUnavailable, Unavailable
 from medtech.group import segment, windows
-from medtech.group.buffer import TABLE, Buffer, Portion, Row, SegmentRow, segment_rows
+from medtech.group.buffer import TABLE, Buffer, SegmentRow, segment_rows
+from medtech.group.reading import Left, Portion, Row
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.payload import ROW_BYTES
@@ -97,7 +98,7 @@ def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> No
     buffer.store(_rows(batch))
     buffer.store(_rows(batch[:3]))
     buffer.store(_rows(batch[2:]))
-    assert sorted(map(len, _read(buffer).of_row.values())) == [3, 3, 5]
+    assert sorted(Counter(row.row_key for _, row in _read(buffer).with_rows()).values()) == [3, 3, 5]
 
 
 def _due(buffer: Buffer) -> set[Measurement]:
@@ -230,16 +231,20 @@ def test_a_row_changed_between_two_portions_is_left_to_the_next_flush(buffer: Bu
     batch = [_measurement(n, f"device-{n}") for n in range(20)]
     buffer.store(_rows(batch))
     reading = buffer.read(0, _NOON, 500)
-    first = next(reading)
+    portions = iter(reading)
+    reading.settle(next(portions), ())
     buffer.store(_rows(batch))
-    assert [m for portion in reading for m in portion.measurements()] == []
-    assert buffer.delete(first.rows) == 0
+    for portion in portions:
+        reading.settle(portion, ())
+    assert len(reading.settled_rows()) == 1
+    assert buffer.delete(reading.settled_rows()) == 0
+    assert reading.settled_rows() == []
     assert sorted(_numbers(_read(buffer))) == list(range(20))
 
 
 def test_rows_that_come_between_two_portions_are_left_to_the_next_flush(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
-    reading = buffer.read(0, _NOON, 500)
+    reading = iter(buffer.read(0, _NOON, 500))
     seen = {row.row_key for row in next(reading).rows}
     buffer.store(_rows([_measurement(99)]))
     assert {row.row_key for portion in reading for row in portion.rows} == seen
@@ -285,7 +290,7 @@ def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> N
     batch = [_measurement(number, text="6" * 1000) for number in range(5)]
     buffer.store(_rows(batch))
     [row] = _read(buffer).rows
-    assert buffer.replace(row, batch[3:])
+    assert buffer.replace([Left(row, batch[3:])]) == [row]
     portion = _read(buffer)
     assert portion.measurements() == batch[3:]
     [left] = portion.rows
@@ -298,7 +303,7 @@ def test_a_row_that_changed_is_not_replaced(buffer: Buffer) -> None:
     buffer.store(_rows(batch))
     [row] = _read(buffer).rows
     buffer.store(_rows(batch))
-    assert not buffer.replace(row, batch[3:])
+    assert buffer.replace([Left(row, batch[3:])]) == []
     assert _numbers(_read(buffer)) == [0, 1, 2, 3, 4]
 
 
@@ -337,7 +342,7 @@ def test_a_row_that_an_earlier_version_wrote_is_read(buffer: Buffer, storage: St
     assert portion.measurements() == [measurement]
     assert row.trace_context == "00-trace-01"
     assert buffer.mark_creates_sent([row]) == []
-    assert buffer.replace(row, [measurement])
+    assert buffer.replace([Left(row, [measurement])]) == [row]
     # Still under its own key: there is one row, and it is gone when it is settled.
     assert [(each.row_key, each.creates_sent) for each in _read(buffer).rows] == [(row.row_key, True)]
     assert buffer.delete([row]) == 1
@@ -383,7 +388,7 @@ def test_storage_that_is_away_is_told_by_whatever_asks_it() -> None:
         lambda: list(buffer.read(0, _NOON, _PORTION)),
         lambda: buffer.delete([row]),
         lambda: buffer.mark_creates_sent([row]),
-        lambda: buffer.replace(row, [_measurement(0)]),
+        lambda: buffer.replace([Left(row, [_measurement(0)])]),
     ):
         with pytest.raises(StorageUnavailable):
             call()

@@ -9,7 +9,8 @@ from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import NotSupported, StorageUnavailable
 from medtech.group import windows
-from medtech.group.buffer import Buffer, Row, segment_rows
+from medtech.group.buffer import Buffer, segment_rows
+from medtech.group.reading import Row
 from medtech.model import DeviceEvent, Measurement
 from medtech.normalize.batch import failure_of_event
 from tests.azurite import Wire
