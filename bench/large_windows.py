@@ -79,7 +79,7 @@ MEMORY = [
     Case("100,000 Quantities of one device", 100_000, 1, "single", server=True),
     Case("a Quantity each of 100,000 devices, 8 shards", 100_000, 100_000, "single", shards=8, server=True),
 ]
-SMOKE = [Case("smoke", 5_000, 500, "single", portion_mb=1, server=True)]
+SMOKE = [Case("smoke", 2_000, 500, "single", portion_mb=4, server=True)]
 
 
 class _KnownIdentities(IdentityResolver):

@@ -229,7 +229,9 @@ class WindowFlush:
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         self.tally.other_encounters += sum(other != identity for other, _ in members)
         rows = list(_rows_with(draft, rows_of))
-        check_history = any(row.creates_sent for row in rows)
+        # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
+        # are no reason to read its history.
+        check_history = any(row.sent_before for row in rows)
         return ObservationWrite(draft, identity, check_history, replayed.relabels_unit(rows))
 
     def _write(self, plan: Plan) -> None:

@@ -214,12 +214,14 @@ class Buffer:
     def _sizes(self, partition_key: str) -> Iterator[Row]:
         select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes", *Replayed._fields]
         for entity in self._table.query(f"PartitionKey eq '{partition_key}'", select=select):
+            creates_sent = _typed(entity.get("creates_sent"), bool, False)
             yield Row(
                 partition_key=partition_key,
                 row_key=entity["RowKey"],
                 etag=entity["etag"],
                 hub=_typed(entity.get("hub"), str, ""),
-                creates_sent=_typed(entity.get("creates_sent"), bool, False),
+                creates_sent=creates_sent,
+                sent_before=creates_sent,
                 stored_bytes=_typed(entity.get("stored_bytes"), int, 0),
                 unpacked_bytes=_typed(entity.get("unpacked_bytes"), int, 0),
                 replayed=Replayed.read(entity),

@@ -126,6 +126,19 @@ class TestDevice:
         assert (tally.observations, tally.measurements) == ({SavedAs.CREATED: 600}, 600)
         assert run.left() == []
 
+    def test_that_has_new_observations_beside_stored_ones_has_no_history_read(
+        self, make_run: MakeRun, server: Server, fhir: str
+    ) -> None:
+        """Its row is marked by the first run, whose Observations are new; the last one's are stored."""
+        of = known(server)
+        with before(fhir) as (proxy, url):
+            run = make_run(url, flush_portion_mb=1)
+            run.store([measured(of, minute, "1", "spot") for minute in range(200, 300)])
+            run.run()
+            run.store([measured(of, minute, "2", "spot") for minute in range(300)])
+            assert run.run().observations == {SavedAs.CREATED: 200, SavedAs.UPDATED: 100}
+            assert not any(b"_history" in request.body for request in proxy.requests)
+
     def test_is_cut_between_observations_only(self) -> None:
         """Two readings a second: an Observation of `remark` takes both, one of `series` those of an hour."""
         of = identity()
