@@ -1,7 +1,5 @@
 """Fixtures of the tests of replay: those of the flush, and a ward over them."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.flush.conftest import make_run, run, server  # noqa: F401 - fixtures
@@ -12,6 +10,3 @@ from tests.replay.samples import Ward
 @pytest.fixture
 def ward(run: Run) -> Ward:  # noqa: F811 - the fixture
     return Ward(run)
-
-
-MakeWard = Callable[..., Ward]
