@@ -36,7 +36,7 @@ def normalize(events: List[func.EventHubEvent], context: func.Context) -> None: 
 @app.function_name("flush")
 @app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE", "*/30 * * * * *"))
 def flush(timer: func.TimerRequest) -> None:
-    """Windows that are due, to Observations in the FHIR server."""
+    """Replay jobs, to measurements in the buffer; windows that are due, to Observations in the FHIR server."""
     application.flush()
 
 
@@ -52,3 +52,17 @@ def validate(req: func.HttpRequest) -> func.HttpResponse:
 def dead_letters(req: func.HttpRequest) -> func.HttpResponse:
     """The causes of the dead letters, without their contents."""
     return application.list_dead_letters(req)
+
+
+@app.function_name("replay")
+@app.route("replay", methods=[func.HttpMethod.POST], auth_level=func.AuthLevel.ADMIN)
+def replay(req: func.HttpRequest) -> func.HttpResponse:
+    """Dead letters to a job that puts them through again; the timer works it off."""
+    return application.start_replay(req)
+
+
+@app.function_name("replay_status")
+@app.route("replay/{job}", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def replay_status(req: func.HttpRequest) -> func.HttpResponse:
+    """How far a replay job is."""
+    return application.replay_status(req)

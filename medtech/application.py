@@ -19,6 +19,7 @@ from medtech.dotnet import ticks
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
+    from medtech.dead_letter.selection import Selection
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from medtech.mapping.device import DeviceMapping
     from medtech.mapping.fhir import FhirMapping, FhirOptions
     from medtech.mapping.in_force import MappingStore
+    from medtech.replay.dry_run import DryRun
+    from medtech.replay.job import Job, Jobs
+    from medtech.replay.work import Replay
     from medtech.settings import Settings
     from medtech.storage.connection import Storage
 
@@ -33,6 +37,9 @@ Part = TypeVar("Part")
 
 EXPIRY_SECONDS = 60
 """What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
+
+REPLAY_SECONDS = 60
+"""What replay jobs may take before a flush, by which the flush is late: the next tick goes on with them."""
 
 LIST_SECONDS = 60
 """What a list of dead letters may take: an HTTP caller is cut off after 230."""
@@ -111,6 +118,26 @@ def fhir_mapping() -> MappingStore[FhirMapping]:
     return MappingStore("fhir", settings().fhir_mapping, loader, storage())
 
 
+@_once
+def replay_jobs() -> Jobs:
+    from medtech.replay.job import Jobs
+
+    return Jobs(storage())
+
+
+@_once
+def replayer() -> Replay:
+    from medtech.replay.work import Replay
+
+    return Replay(
+        storage=storage(),
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        device_mapping=device_mapping().in_force,
+        settings=settings(),
+    )
+
+
 def fhir_options() -> FhirOptions:
     """What the settings say about every FHIR template."""
     from medtech.mapping.fhir import FhirOptions
@@ -187,17 +214,22 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
 
 
 def flush() -> None:
-    """Writes the windows that are due to the FHIR server, then deletes the dead letters that are too old.
+    """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
+    too old.
 
     They go even while no flush is possible: they hold health data.
     """
     from medtech.deadline import Deadline, within
 
     try:
-        flusher().run()
+        with within(Deadline(REPLAY_SECONDS)):
+            replayer().run()
     finally:
-        with within(Deadline(EXPIRY_SECONDS)):
-            expiry().run(ticks.now())
+        try:
+            flusher().run()
+        finally:
+            with within(Deadline(EXPIRY_SECONDS)):
+                expiry().run(ticks.now())
 
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:
@@ -214,3 +246,38 @@ def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
 
     with within(Deadline(LIST_SECONDS)):
         return answer(request, dead_letters, ticks.now())
+
+
+def start_replay(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `POST /api/replay`."""
+    from medtech.deadline import Deadline, within
+    from medtech.replay.http import answer_post
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer_post(request, replay_jobs, try_replay, ticks.now())
+
+
+def replay_status(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/replay/{job}`."""
+    from medtech.deadline import Deadline, within
+    from medtech.replay.http import answer_get
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer_get(request, replay_jobs, letters_in_buffer)
+
+
+def letters_in_buffer(job: Job) -> int:
+    """How many letters of a replay job wait for the flush."""
+    from medtech.dead_letter.marks import Marks
+    from medtech.replay.http import letters_in_buffer
+
+    return letters_in_buffer(job, Marks(storage()))
+
+
+def try_replay(selection: Selection) -> DryRun:
+    """What a replay job of these letters would do."""
+    from medtech.replay.dry_run import dry_run
+    from medtech.replay.today import Places
+
+    places = Places(settings().window_seconds, settings().buffer_shards)
+    return dry_run(dead_letters(), selection, device_mapping().stored(), places)

@@ -40,3 +40,24 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     with pytest.raises(SettingInvalid, match=reported):
         application.flush()
     assert len(list(dead_letters.summaries())) == (0 if days else 1)
+
+
+@pytest.mark.parametrize("stage", ["made", "run"])
+def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_expiry(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    done: list[str] = []
+
+    class Part:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def run(self, *arguments: object) -> None:
+            done.append(self._name)
+
+    monkeypatch.setattr(application, "replayer", _cannot_be_made if stage == "made" else Fails)
+    monkeypatch.setattr(application, "flusher", lambda: Part("flush"))
+    monkeypatch.setattr(application, "expiry", lambda: Part("expiry"))
+    with pytest.raises(SettingInvalid):
+        application.flush()
+    assert done == ["flush", "expiry"]

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import azure.functions as func
+import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = [
@@ -35,12 +36,18 @@ def test_the_app_has_its_triggers() -> None:
         "flush": "TimerTrigger",
         "validate": "HttpTrigger",
         "dead_letters": "HttpTrigger",
+        "replay": "HttpTrigger",
+        "replay_status": "HttpTrigger",
     }
 
 
-def test_what_is_read_from_storage_takes_the_master_key() -> None:
-    trigger, _ = json.loads(functions()["dead_letters"].get_function_json())["bindings"]
-    assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", "dead-letters", ["GET"])
+@pytest.mark.parametrize(
+    ("name", "route", "method"),
+    [("dead_letters", "dead-letters", "GET"), ("replay", "replay", "POST"), ("replay_status", "replay/{job}", "GET")],
+)
+def test_what_concerns_letters_takes_the_master_key(name: str, route: str, method: str) -> None:
+    trigger, _ = json.loads(functions()[name].get_function_json())["bindings"]
+    assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", route, [method])
 
 
 def test_events_come_in_batches_of_bytes() -> None:

@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` returns at onc
 import typer
 
 from medtech.command import dead_letters, mapping
+from medtech.command.replay import replay
 from medtech.command.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -19,3 +20,4 @@ def main() -> None:
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(simulate)
+app.command()(replay)

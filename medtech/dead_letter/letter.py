@@ -7,7 +7,8 @@ letters share a key.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -33,11 +34,21 @@ _PLACE = ("template", "match")
 
 
 class Kind(StrEnum):
-    """What a letter holds: the raw event, one measurement, or the payload of a damaged row of the buffer."""
+    """What a letter holds: the raw event, one measurement, or the payload of a damaged row of the buffer.
+
+    A row cannot be replayed: nobody knows what it held.
+    """
 
     EVENT = "event"
     MEASUREMENT = "measurement"
     ROW = "row"
+
+
+class Keys(NamedTuple):
+    """The keys of a letter's entity."""
+
+    partition_key: str
+    row_key: str
 
 
 class FailedType(NamedTuple):
@@ -66,6 +77,18 @@ class Letter:
     failures: tuple[FailedType, ...]
     hub: str
     content: DeviceEvent | Measurement | bytes
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.partition_key, self.row_key)
+
+
+def of_failures(event: DeviceEvent, failures: Iterable[NormalizationFailure]) -> list[Letter]:
+    """One letter for each different error of a message."""
+    by_error: defaultdict[tuple[str, str], list[NormalizationFailure]] = defaultdict(list)
+    for failure in failures:
+        by_error[failure.error.name, failure.error.stage].append(failure)
+    return [of_event(event, same) for same in by_error.values()]
 
 
 def of_event(event: DeviceEvent, failures: Sequence[NormalizationFailure]) -> Letter:

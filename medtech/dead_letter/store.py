@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import attrgetter, itemgetter
+from types import MappingProxyType
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.fingerprint import fingerprint, shape
-from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.holders import UNMARKED
+from medtech.dead_letter.letter import Keys, Letter
 from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
 from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageRefused, StorageUnavailable
 from medtech.storage.connection import Storage
 from medtech.storage.payload import PROPERTY_BYTES, ROW_BYTES, join, split
-from medtech.storage.table import Entity, Operation, OperationFailed, quoted, transactions
+from medtech.storage.table import Entity, Operation, OperationFailed, Table, quoted, transactions
 
 TABLE = "deadletters"
 
@@ -88,15 +90,19 @@ class DeadLetters:
     def __init__(self, storage: Storage) -> None:
         self._table = storage.table(TABLE)
 
-    def store(self, written: Iterable[Letter], now: int) -> int:
+    def store(self, written: Iterable[Letter], now: int, counts: Mapping[Keys, int] = MappingProxyType({})) -> int:
         """Writes letters and returns how many they are; one that is there has its count raised, and `now` (ticks) is
         its last time.
+
+        `counts` has, by key, what a replayed letter had counted when it failed again, in this letter or another: the
+        count goes on from there, and stays the same however often the write is repeated. A replay job that holds a
+        letter loses it by this write, since the letter may say something else than what the job put through.
 
         After a failure in between, the repetition writes all of them again.
         """
         moment = ticks.format_iso(now)
         envelopes = {
-            (letter.partition_key, letter.row_key): _Envelope(letter, letters.pack(letter)) for letter in written
+            letter.keys: _Envelope(letter, letters.pack(letter), counted=counts.get(letter.keys)) for letter in written
         }
         for _, partition in groupby(sorted(envelopes), key=itemgetter(0)):
             of_partition = (envelopes[key] for key in partition)
@@ -188,7 +194,7 @@ class DeadLetters:
             of_partition = list(partition)
             deletions = [_deletion(_keys_of(each)) for each in of_partition if each.entities <= 1]
             deleted += sum(result.status < 300 for result in self._table.change(deletions))
-            deleted += sum(self._delete(_keys_of(each)) for each in of_partition if each.entities > 1)
+            deleted += sum(delete_letter(self._table, _keys_of(each)) for each in of_partition if each.entities > 1)
         return deleted
 
     def expire(self, now: int, days: int) -> int:
@@ -207,26 +213,8 @@ class DeadLetters:
             orphans = [row for key, row in rows.items() if key not in found and _is_orphan(key, found)]
             self._table.change([_deletion(row) for row in orphans if ticks.from_datetime(row["timestamp"]) < oldest])
             expired = [row for row in found.values() if row["last_time"] < ticks.format_iso(oldest)]
-            deleted += sum(map(self._delete, expired))
+            deleted += sum(delete_letter(self._table, row) for row in expired)
         return deleted
-
-    def _delete(self, letter: Entity) -> bool:
-        """Deletes a letter with its continuations, all or none: nobody would find what is left of them."""
-        deletion = _deletion(letter)
-        continuations = [
-            Operation("delete", deletion.entity | {"RowKey": _continuation_key(letter["RowKey"], n)})
-            for n in range(1, letter["entities"])
-        ]
-        while True:
-            try:
-                self._table.transact([deletion, *continuations])
-            except OperationFailed as failed:
-                if not failed.index:
-                    return False  # written again meanwhile, or deleted by another instance
-                # A continuation that is missing must not keep the rest, which is health data, for ever.
-                del continuations[failed.index - 1]
-            else:
-                return True
 
     def read(self, partition_key: str, row_key: str) -> Letter | None:
         """A letter with its content; None if it is not there. Raises BufferCorrupt if the content is damaged or was not
@@ -250,6 +238,28 @@ class DeadLetters:
         return letters.unpack(entity, payload)
 
 
+def delete_letter(table: Table, letter: Entity) -> bool:
+    """Deletes a letter with its continuations, all or none: nobody would find what is left of them.
+
+    False if it was written again meanwhile, or deleted by another instance.
+    """
+    deletion = _deletion(letter)
+    continuations = [
+        Operation("delete", deletion.entity | {"RowKey": _continuation_key(letter["RowKey"], n)})
+        for n in range(1, letter["entities"])
+    ]
+    while True:
+        try:
+            table.transact([deletion, *continuations])
+        except OperationFailed as failed:
+            if not failed.index:
+                return False
+            # A continuation that is missing must not keep the rest, which is health data, for ever.
+            del continuations[failed.index - 1]
+        else:
+            return True
+
+
 class _Envelope(NamedTuple):
     """A letter with its payload: the first part of it goes with the letter, the others into continuations."""
 
@@ -257,6 +267,8 @@ class _Envelope(NamedTuple):
     payload: bytes
     part_bytes: int = ROW_BYTES
     """How much of the payload goes into one entity; 0: it is not kept."""
+    counted: int | None = None
+    """The count of the replayed letter that failed again; None for what fails by itself."""
 
     @property
     def entities(self) -> int:
@@ -271,7 +283,7 @@ class _Envelope(NamedTuple):
             # Plain characters: whatever the message quotes cannot be what storage takes offence at.
             text = self.letter.message[:_LEFT_CHARACTERS]
             message = "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
-            return _Envelope(replace(self.letter, message=message), b"", 0)
+            return _Envelope(replace(self.letter, message=message), b"", 0, self.counted)
         return None
 
     def continuations(self) -> Iterator[Entity]:
@@ -297,7 +309,7 @@ class _Envelope(NamedTuple):
             "type": letter.type,
             "severity": letter.severity,
             "message": letter.message,
-            "count": 1,
+            "count": (self.counted or 0) + 1,
             "last_time": now,
             "entities": self.entities,
             **split(self.payload[: self.part_bytes]),
@@ -307,7 +319,8 @@ class _Envelope(NamedTuple):
         if not self.part_bytes:
             # What was stored before, content and all, says more.
             entity = {name: entity[name] for name in ("PartitionKey", "RowKey", "last_time")}
-        return Operation("merge", entity | {"count": stored["count"] + 1}, stored["etag"])
+        count = stored["count"] + 1 if self.counted is None else max(stored["count"], self.counted + 1)
+        return Operation("merge", entity | {"count": count, **UNMARKED}, stored["etag"])
 
 
 def _summary(entity: Entity) -> Summary:

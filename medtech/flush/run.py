@@ -16,6 +16,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import chain
 
+from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import within
 from medtech.dotnet import ticks
@@ -147,6 +148,7 @@ class Flush:
             tally=tally,
             buffer=self.buffer,
             dead_letters=self.dead_letters,
+            marks=Marks(self.storage),
             identities=self.identities,
             writer=self.writer,
             memory=memory,

@@ -22,18 +22,21 @@ A window whose portions are too large to be held even packed is done in rounds, 
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
-from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.letter import Keys, Letter
+from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import ask, within
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError, OutOfTime, Unavailable, UnexpectedFault
+from medtech.flush import replayed
 from medtech.flush.budget import Budget
 from medtech.flush.memory import Memory
 from medtech.flush.runs import runs, sent_together
@@ -99,6 +102,7 @@ class WindowFlush:
     tally: Tally
     buffer: Buffer
     dead_letters: DeadLetters
+    marks: Marks
     identities: IdentityResolver
     writer: ObservationWriter
     memory: Memory
@@ -224,10 +228,11 @@ class WindowFlush:
             known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         self.tally.other_encounters += sum(other != identity for other, _ in members)
+        rows = list(_rows_with(draft, rows_of))
         # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
         # are no reason to read its history.
-        check_history = any(row.sent_before for row in _rows_with(draft, rows_of))
-        return ObservationWrite(draft, identity, check_history)
+        check_history = any(row.sent_before for row in rows)
+        return ObservationWrite(draft, identity, check_history, replayed.relabels_unit(rows))
 
     def _write(self, plan: Plan) -> None:
         """Writes what can be written; what is settled then, one way or the other, leaves `plan.rows_of`."""
@@ -312,12 +317,12 @@ class WindowFlush:
         """Notes what is left of a portion, and deletes the rows that nothing is left of."""
         self.tally.measurements += reading.settle(portion, rows_of)
         with within(self.budget.rows):
-            self.buffer.delete(reading.settled_rows())
+            replayed.delete_settled(self.buffer, self.marks, reading.settled_rows())
 
     def _replace(self, window: int, reading: WindowReading) -> None:
         """Leaves of each row what is not settled. Rows that cannot be unpacked become letters."""
         with within(self.budget.rows):
-            self.buffer.delete(reading.settled_rows())
+            replayed.delete_settled(self.buffer, self.marks, reading.settled_rows())
             for lefts in reading.left():
                 self.buffer.replace(lefts)
             self._bury_rows(window, reading.faulty_rows())
@@ -326,9 +331,14 @@ class WindowFlush:
         """Sorts the burials, and stores their letters in that order; returns how many are stored."""
         # In this order letters of one partition key, which share transactions, follow each other.
         burials.sort(key=lambda burial: (burial[0].partition, burial[0].ingestion_time))
-        return self._bury(
-            letters.of_measurement(measurement, rows_of[measurement][0].hub, error) for measurement, error in burials
+        counts: dict[Keys, int] = {}
+        written = (
+            replayed.counted(
+                letters.of_measurement(measurement, rows_of[measurement][0].hub, error), rows_of[measurement], counts
+            )
+            for measurement, error in burials
         )
+        return self._bury(written, counts)
 
     def _bury_rows(self, window: int, rows: Sequence[Row]) -> None:
         corrupt: list[Row] = []
@@ -344,14 +354,14 @@ class WindowFlush:
         )
         self.buffer.delete(corrupt[:stored])
 
-    def _bury(self, written: Iterator[Letter]) -> int:
+    def _bury(self, written: Iterator[Letter], counts: Mapping[Keys, int] = MappingProxyType({})) -> int:
         """Stores letters, made as they are needed, as far as storage takes them in time; returns how many it took."""
         stored = 0
         while together := list(islice(written, _LETTERS_AT_ONCE)):
             try:
                 with within(self.budget.letters):
                     ordered = sorted(together, key=lambda letter: letter.partition_key)
-                    self.tally.letters += self.dead_letters.store(ordered, self.clock())
+                    self.tally.letters += self.dead_letters.store(ordered, self.clock(), counts)
             except Unavailable as error:
                 self.tally.outages.append(error)
                 break

@@ -16,6 +16,7 @@ from medtech.dotnet import ticks
 from medtech.errors import StorageRefused
 from medtech.group import segment, windows
 from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
+from medtech.group.replayed import Replayed
 from medtech.group.segment import Packed
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
@@ -32,16 +33,24 @@ _FIRST, _LAST = "!", "~"
 
 
 class SegmentRow(NamedTuple):
-    """A segment with the keys of the row that it goes to; `row_prefix` is what the row keys of its batch begin with."""
+    """A segment with the keys of the row that it goes to; `row_prefix` is what the row keys of its batch begin with.
+
+    `replayed` names the letter that the segment was made of, if it was one.
+    """
 
     partition_key: str
     row_prefix: str
     hub: str
     packed: Packed
+    replayed: Replayed | None = None
 
     @property
     def row_key(self) -> str:
         return windows.row_key(self.row_prefix, self.packed.digest)
+
+    def entity(self) -> Entity:
+        replayed = {} if self.replayed is None else self.replayed.properties()
+        return {**_entity(self.partition_key, self.row_key, self.packed), "hub": self.hub, **replayed}
 
 
 class Buffer:
@@ -73,10 +82,9 @@ class Buffer:
         return list(chain.from_iterable(write.result() for write in writes))
 
     def _store_row(self, row: SegmentRow) -> list[Measurement]:
-        entity = _entity(row.partition_key, row.row_key, row.packed)
         try:
             # Merged, not replaced: a redelivery must not wipe out `creates_sent`.
-            self._table.upsert({**entity, "hub": row.hub}, merge=True)
+            self._table.upsert(row.entity(), merge=True)
         except StorageRefused as refused:
             if not refused.too_large:
                 raise
@@ -94,6 +102,32 @@ class Buffer:
             for packed in chain.from_iterable(smaller)
             for refused in self._store_row(row._replace(packed=packed))
         ]
+
+    def store_replayed(self, rows: Iterable[SegmentRow]) -> None:
+        """As `store`, for many small rows of few partitions: they go in transactions.
+
+        Raises StorageRefused, when others are stored already, if one is too large for storage alone.
+        """
+        in_order = sorted(rows, key=lambda row: (row.partition_key, row.row_key))
+        for _, group in groupby(in_order, key=lambda row: row.partition_key):
+            partition = list(group)
+            results = self._table.change([Operation("create", row.entity()) for row in partition])
+            for row, result in zip(partition, results, strict=True):
+                if result.status == 413:
+                    raise StorageRefused(
+                        "Storage refuses a row of the buffer as too large. Check that no gateway or proxy before it "
+                        "takes less than the 4 MiB that Table storage takes.",
+                        too_large=True,
+                    )
+                if result.status != 204:
+                    self._table.upsert(row.entity(), merge=True)
+
+    def stored_replayed(self, partition_key: str, first: str, last: str) -> set[str]:
+        """The keys of the rows of replayed letters in a partition, from `first` to `last`."""
+        condition = (
+            f"PartitionKey eq {quoted(partition_key)} and RowKey ge {quoted(first)} and RowKey le {quoted(last)}"
+        )
+        return {row["RowKey"] for row in self._table.query(condition, select=["RowKey"])}
 
     def shards(self) -> list[int]:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
@@ -178,7 +212,7 @@ class Buffer:
         ]
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
-        select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes"]
+        select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes", *Replayed._fields]
         for entity in self._table.query(f"PartitionKey eq '{partition_key}'", select=select):
             creates_sent = _typed(entity.get("creates_sent"), bool, False)
             yield Row(
@@ -190,6 +224,7 @@ class Buffer:
                 sent_before=creates_sent,
                 stored_bytes=_typed(entity.get("stored_bytes"), int, 0),
                 unpacked_bytes=_typed(entity.get("unpacked_bytes"), int, 0),
+                replayed=Replayed.read(entity),
             )
 
     def mark_creates_sent(self, rows: Iterable[Row]) -> list[Row]:

@@ -26,6 +26,7 @@ import orjson
 
 from medtech.errors import BufferCorrupt, MedTechError, Unavailable
 from medtech.group import segment
+from medtech.group.replayed import Replayed
 from medtech.group.segment import Columns
 from medtech.model import Measurement
 from medtech.storage.payload import PayloadDamaged, join
@@ -81,6 +82,7 @@ class Row:
     payload: bytes = b""
     given_up: bool = False
     sent_before: bool = False
+    replayed: Replayed | None = None
 
 
 class Part(NamedTuple):

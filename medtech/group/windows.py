@@ -12,6 +12,9 @@ from medtech.dotnet import ticks
 
 SHARD_DIGITS = 3
 
+REPLAYED = "r|"
+"""What the row keys of all replayed letters begin with, and no other."""
+
 _PARTITION_KEY = re.compile(rf"([0-9]{{{SHARD_DIGITS}}})\|([0-9]{{14}})")
 
 
@@ -60,6 +63,11 @@ def event_row_prefix(*, hub: str, partition: str, first_sequence: int, last_sequ
     return f"e|{hub}|{partition:0>4}|{first_sequence:019d}|{last_sequence:019d}|{first_enqueued:019d}"
 
 
+def replay_row_prefix(letter_id: str) -> str:
+    """What the row keys of a replayed letter begin with."""
+    return f"{REPLAYED}{letter_id}"
+
+
 def row_key(prefix: str, digest: str) -> str:
     """The key of a segment of a batch; `digest` is of its measurements.
 
@@ -67,3 +75,8 @@ def row_key(prefix: str, digest: str) -> str:
     measurements that its own segment does not hold. Rows of earlier versions have the segment's number in its place.
     """
     return f"{prefix}|{digest}"
+
+
+def row_name(partition_key: str, row_key: str) -> str:
+    """`002|20220312100500|<digest>`: what names a row among those of one replayed letter."""
+    return f"{partition_key}|{row_key.rpartition('|')[2]}"

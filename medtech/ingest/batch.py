@@ -12,7 +12,6 @@ from functools import reduce
 from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
-from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.store import DeadLetters
 from medtech.errors import MeasurementTooLarge, MedTechError, NoTemplateMatched, PoisonMessage, UnexpectedFault
 from medtech.group.buffer import Buffer, SegmentRow, segment_rows
@@ -118,7 +117,7 @@ def _process_slice(
     if rows:
         too_large += buffer.store(rows)
     failed += _too_large(taken, too_large)
-    written = [letter for event, failures in failed for letter in _letters_of(event, failures)]
+    written = [letter for event, failures in failed for letter in letters.of_failures(event, failures)]
     if written:
         dead_letters.store(written, clock())
     errors = Counter(_kind(failure.error) for _, failures in failed for failure in failures)
@@ -194,14 +193,6 @@ def _too_large(
             NormalizationFailure(error, measurement.template, measurement.match, measurement.type)
         )
     return [(event_of[sequence_number], of_event) for sequence_number, of_event in failures.items()]
-
-
-def _letters_of(event: DeviceEvent, failures: list[NormalizationFailure]) -> list[Letter]:
-    """One letter for each different error of the event."""
-    by_error: defaultdict[tuple[str, str], list[NormalizationFailure]] = defaultdict(list)
-    for failure in failures:
-        by_error[failure.error.name, failure.error.stage].append(failure)
-    return [letters.of_event(event, same) for same in by_error.values()]
 
 
 def _kind(error: MedTechError) -> ErrorKind:

@@ -134,6 +134,18 @@ class MappingStore(Generic[Mapping]):
                 self._look_again_at = self._monotonic() + LOOK_SECONDS
             return self._compiled
 
+    def stored(self) -> Mapping | None:
+        """The mapping in force, None if none was ever good, without offering this deployment's: for who only looks.
+
+        Raises Unavailable.
+        """
+        with self._looking:
+            row = self._table.get(self._kind, _IN_FORCE)
+            if row is None or not row["in_force"]:
+                return None
+            self._take(row["in_force"])
+            return self._compiled
+
     def current(self, storage_away: str | None = None) -> Current[Mapping]:
         """The mapping in force and its state, from one look at most.
 

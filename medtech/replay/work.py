@@ -1,0 +1,361 @@
+"""Works off replay jobs, the oldest first: letters of a job, chunk by chunk, into the buffer.
+
+    select     letters in the order of the table, from the job's cursor on
+      → today      what each becomes under the mapping in force: rows, and letters of what fails again
+      → claim      letters are marked with the job and their holders, by ETag; others have them no more
+      → store      newer letters first, then rows, then what stays of the letters themselves
+      → write      the job's cursor and counts, by ETag
+
+A worker may be killed anywhere: what a chunk has done is done again, under the same keys, or found done. A letter that
+is marked already is put through anew only as far as its rows are not in the buffer, so that nothing is held for ever
+when the mapping in force has changed in between.
+
+A job that came to no end of its own goes on one letter at a time, until it is past what was under way, and a letter
+over which it ended three times is left: the timer, which flushes as well, must not be killed by it for ever.
+"""
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple
+
+from medtech.dead_letter.holders import JOB, MAX_HOLDER_BYTES, pack_holders
+from medtech.dead_letter.letter import Keys, Letter
+from medtech.dead_letter.letter_id import letter_id
+from medtech.dead_letter.marks import Claim, Marks, Release
+from medtech.dead_letter.store import DeadLetters, Summary
+from medtech.deadline import Deadline, seconds_left, within
+from medtech.dotnet import ticks
+from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable, UnexpectedFault
+from medtech.group.buffer import Buffer
+from medtech.group.replayed import Replayed
+from medtech.group.windows import replay_row_prefix, row_key, row_name
+from medtech.model import DeviceEvent, Measurement
+from medtech.normalize.batch import Normalizer
+from medtech.replay.job import Counts, Job, JobContested, Jobs, Left, State
+from medtech.replay.today import Places, Today, replay_event, replay_measurement
+from medtech.settings import Settings
+from medtech.storage import lease as leases
+from medtech.storage.connection import Storage
+from medtech.storage.lease import Lease
+
+LEASE = "replay"
+
+CHUNK_LETTERS = 200
+"""What is repeated at most after a kill. The job's row is written once a chunk."""
+
+_CHUNK_BYTES = 16 * 1024 * 1024
+"""Of bodies. What they become takes several times as much."""
+
+_COUNT_SECONDS = 10
+"""A selection that takes longer to count is worked off without being counted: the count is for the progress bar."""
+
+_RESERVED_SECONDS = 10
+"""Kept back to write how far the job is."""
+
+_ENDS_PER_LETTER = 3
+
+_log = logging.getLogger(__name__)
+
+FoundLetter = tuple[Summary, Letter | BufferCorrupt]
+
+
+class Taken(NamedTuple):
+    """A letter that the job puts through; `holders` are those of its mark."""
+
+    summary: Summary
+    letter: Letter
+    today: Today
+    holders: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What replaying needs; one per process. `clock` gives ticks, `monotonic` seconds."""
+
+    storage: Storage
+    buffer: Buffer
+    dead_letters: DeadLetters
+    device_mapping: Callable[[], Normalizer | None]
+    settings: Settings
+    clock: Callable[[], int] = ticks.now
+    monotonic: Callable[[], float] = time.monotonic
+
+    def run(self) -> None:
+        """Works off jobs until the deadline in force. What goes wrong is logged, and not raised: the flush comes next,
+        and the next tick goes on."""
+        jobs = Jobs(self.storage)
+        try:
+            known = list(jobs.all())
+            jobs.expire(known, self.clock())
+            waiting = [job for job in known if job.state is not State.DONE]
+            if not waiting:
+                return
+            lease = leases.acquire(self.storage, LEASE, monotonic=self.monotonic)
+            if lease is None:
+                return
+            with lease:
+                for job in waiting:
+                    self._work(job, jobs, lease)
+        except Unavailable as error:
+            _log.error("Replay is held up, nothing is lost: %s", error.message)
+
+    def _work(self, job: Job, jobs: Jobs, lease: Lease) -> None:
+        """One job that cannot go on does not hold up the others."""
+        if not lease.held or seconds_left() <= _RESERVED_SECONDS:
+            return
+        try:
+            # Another instance may have gone on with it before the lease was had.
+            latest = jobs.get(job.id)
+            if latest is not None and latest.state is not State.DONE:
+                _Run(self, jobs, Marks(self.storage), lease, latest).run()
+        except JobContested:
+            _log.warning("Replay job %s: another instance goes on with it.", job.id)
+        except StorageRefused as refused:
+            _log.error("Replay job %s: %s", job.id, refused.message)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the flush must run all the same; the job goes on more carefully
+            fault = UnexpectedFault.of(error, "replaying letters", then="Report it; no letter is lost.")
+            _log.error("Replay job %s: %s", job.id, fault.message)
+
+
+class _Run:
+    """One job during one tick. `job` is as it was last stored."""
+
+    def __init__(self, parts: Replay, jobs: Jobs, marks: Marks, lease: Lease, job: Job) -> None:
+        self._parts = parts
+        self._jobs = jobs
+        self._marks = marks
+        self._lease = lease
+        self._others: dict[str, bool] = {}
+        self.job = job
+
+    def run(self) -> None:
+        mapping = self._mapping()
+        if mapping is None:
+            return
+        self._begin()
+        message = ""
+        try:
+            with within(Deadline(seconds_left() - _RESERVED_SECONDS, self._parts.monotonic)):
+                self._count()
+                self._work_off()
+        except OutOfTime:
+            pass
+        except StorageRefused:
+            raise  # as if killed: the letter that storage refuses is then found one by one
+        except Unavailable as error:
+            message = error.message
+            _log.error("Replay job %s is held up, nothing is lost: %s", self.job.id, message)
+        self._write(self.job.but(attempts=0, message=message))
+        if self.job.state is State.DONE:
+            counts = self.job.counts
+            _log.info(
+                "Replay job %s is done: %d letters put through, %d failed again, %d left",
+                self.job.id,
+                counts.put_through,
+                counts.failed_again,
+                counts.left.total(),
+            )
+
+    def _mapping(self) -> Normalizer | None:
+        try:
+            mapping = self._parts.device_mapping()
+            message = (
+                "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names "
+                "(POST /api/validate lists its errors); the job then goes on by itself."
+            )
+        except Unavailable as error:
+            mapping, message = None, error.message
+        if mapping is None and self.job.message != message:
+            self._write(self.job.but(message=message))
+            _log.error("Replay job %s waits: %s", self.job.id, message)
+        return mapping
+
+    def _write(self, job: Job) -> None:
+        self.job = self._jobs.write(job, self._parts.clock())
+
+    def _begin(self) -> None:
+        job = self.job
+        if not job.began:
+            # A letter that fails again is written after this: taking it would be replaying without end.
+            now = self._parts.clock()
+            to_time = now if job.selection.to_time is None else min(now, job.selection.to_time)
+            job = job.but(began=ticks.format_iso(now), selection=replace(job.selection, to_time=to_time))
+        carefully = max(job.carefully, CHUNK_LETTERS) if job.attempts else job.carefully
+        self._write(job.but(state=State.RUNNING, message="", attempts=job.attempts + 1, carefully=carefully))
+
+    def _count(self) -> None:
+        if self.job.selected is not None or self.job.cursor is not None:
+            return
+        with suppress(OutOfTime), within(Deadline(min(_COUNT_SECONDS, seconds_left() / 2), self._parts.monotonic)):
+            self.job = self.job.but(selected=sum(1 for _ in self._parts.dead_letters.select(self.job.selection)))
+
+    def _work_off(self) -> None:
+        if self.job.attempts > _ENDS_PER_LETTER:
+            self._pass_by()
+        found = self._parts.dead_letters.select_letters(self.job.selection, self.job.cursor)
+        while self._lease.held:
+            if not seconds_left():
+                return
+            chunk = _chunk(found, 1 if self.job.carefully else CHUNK_LETTERS)
+            if not chunk:
+                self.job = self.job.but(state=State.DONE, carefully=0)
+                return
+            mapping = self._parts.device_mapping()
+            if mapping is None:
+                return
+            counts = self._put_through(chunk, mapping)
+            self._move_on(chunk[0][0], chunk[-1][0], counts, len(chunk))
+
+    def _pass_by(self) -> None:
+        """Leaves the next letter, without reading its content."""
+        summary = next(self._parts.dead_letters.select(self.job.selection, self.job.cursor), None)
+        if summary is not None:
+            _log.error(
+                "Replay job %s: letter %s is left, since the app came to no end over it %d times. Report it.",
+                self.job.id,
+                summary.id,
+                _ENDS_PER_LETTER,
+            )
+            self._move_on(summary, summary, Counts(left=Counter({Left.FAULT: 1})), 1)
+
+    def _move_on(self, first: Summary, last: Summary, counts: Counts, letters: int) -> None:
+        job = self.job
+        self._write(
+            job.but(
+                counts=job.counts.plus(counts),
+                first=job.first or first.partition_key,
+                cursor=last.cursor,
+                attempts=1,
+                carefully=max(0, job.carefully - letters),
+            )
+        )
+
+    def _put_through(self, chunk: Sequence[FoundLetter], mapping: Normalizer) -> Counts:
+        left: Counter[Left] = Counter()
+        in_buffer = self._in_buffer([summary for summary, _ in chunk if summary.job])
+        done = 0
+        taken: dict[Keys, Taken] = {}
+        for summary, letter in chunk:
+            keys = Keys(summary.partition_key, summary.row_key)
+            stored = in_buffer.get(keys, ([], False))
+            if summary.job == self.job.id and stored[1]:
+                done += 1
+                continue
+            reason = self._reason_to_leave(summary, letter, bool(stored[0]))
+            if reason is None and not isinstance(letter, BufferCorrupt):
+                today = self._today(letter, mapping)
+                holders = [JOB] if today.failed else []
+                holders += (row_name(row.partition_key, row.row_key) for row in today.rows)
+                holders = list(dict.fromkeys([*holders, *stored[0]]))
+                if len(pack_holders(holders)) <= MAX_HOLDER_BYTES:
+                    taken[keys] = Taken(summary, letter, today, holders)
+                    continue
+                reason = Left.TOO_LARGE
+            left[reason or Left.DAMAGED] += 1
+        claimed = self._marks.claim(
+            self.job.id, [Claim(keys, each.summary.etag, each.holders) for keys, each in taken.items()]
+        )
+        left[Left.CHANGED] += len(taken) - len(claimed)
+        mine = {keys: each for keys, each in taken.items() if keys in claimed}
+        self._store(mine)
+        failed_again = sum(bool(each.today.failed) for each in mine.values())
+        return Counts(done + len(mine) - failed_again, failed_again, +left)
+
+    def _in_buffer(self, marked: Sequence[Summary]) -> dict[Keys, tuple[list[str], bool]]:
+        """Of marked letters, the holders that are rows of the buffer, and whether all of its holders are."""
+        holders_of = self._marks.holders([Keys(each.partition_key, each.row_key) for each in marked])
+        wanted: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for keys, holders in holders_of.items():
+            prefix = replay_row_prefix(letter_id(*keys))
+            for name in holders:
+                if name != JOB:
+                    partition_key, _, digest = name.rpartition("|")
+                    wanted[partition_key][row_key(prefix, digest)] = name
+        present: set[tuple[str, str]] = set()
+        for partition_key, rows in wanted.items():
+            stored = self._parts.buffer.stored_replayed(partition_key, min(rows), max(rows))
+            present.update((partition_key, key) for key in stored)
+        found: dict[Keys, tuple[list[str], bool]] = {}
+        for keys, holders in holders_of.items():
+            prefix = replay_row_prefix(letter_id(*keys))
+            there = []
+            for name in holders:
+                partition_key, _, digest = name.rpartition("|")
+                if (partition_key, row_key(prefix, digest)) in present:
+                    there.append(name)
+            found[keys] = (there, len(there) == len(holders))
+        return found
+
+    def _reason_to_leave(self, summary: Summary, letter: Letter | BufferCorrupt, is_in_buffer: bool) -> Left | None:
+        if isinstance(letter, BufferCorrupt):
+            return Left.DAMAGED
+        if isinstance(letter.content, bytes):
+            return Left.ROW
+        if not summary.job or summary.job == self.job.id:
+            return None
+        if self._is_under_way(summary.job):
+            return Left.OTHER_JOB
+        # The other job is done: its rows settle the letter. Without them nobody would.
+        return Left.IN_BUFFER if is_in_buffer else None
+
+    def _is_under_way(self, job_id: str) -> bool:
+        if job_id not in self._others:
+            other = self._jobs.get(job_id)
+            self._others[job_id] = other is not None and other.state is not State.DONE
+        return self._others[job_id]
+
+    def _today(self, letter: Letter, mapping: Normalizer) -> Today:
+        settings = self._parts.settings
+        places = Places(settings.window_seconds, settings.buffer_shards)
+        match letter.content:
+            case DeviceEvent() as event:
+                return replay_event(letter, event, mapping, places)
+            case Measurement() as measurement:
+                return replay_measurement(letter, measurement, places)
+        raise TypeError(letter.kind)
+
+    def _store(self, mine: dict[Keys, Taken]) -> None:
+        if not self._lease.held:
+            raise JobContested
+        now = self._parts.clock()
+        newer: dict[Keys, Letter] = {}
+        staying: list[Letter] = []
+        counts: dict[Keys, int] = {}
+        done: list[Release] = []
+        for keys, each in mine.items():
+            for failed in each.today.failed:
+                counts[failed.keys] = max(counts.get(failed.keys, 0), each.summary.count)
+                if failed.keys == keys:
+                    staying.append(failed)
+                else:
+                    newer[failed.keys] = failed
+            if each.today.failed and all(failed.keys != keys for failed in each.today.failed):
+                done.append(Release(keys, self.job.id, frozenset([JOB])))
+        self._parts.dead_letters.store(newer.values(), now, counts)
+        self._parts.buffer.store_replayed(
+            row._replace(replayed=Replayed(*keys, each.summary.count, self.job.id, self.job.relabel_unit))
+            for keys, each in mine.items()
+            for row in each.today.rows
+        )
+        self._parts.dead_letters.store(staying, now, counts)
+        self._marks.release(done)
+
+
+def _chunk(found: Iterator[FoundLetter], letters: int) -> list[FoundLetter]:
+    """The next letters: as many, or fewer if they are large."""
+    chunk: list[FoundLetter] = []
+    size = 0
+    for each in islice(found, letters):
+        chunk.append(each)
+        content = each[1].content if isinstance(each[1], Letter) else b""
+        size += len(content.body) if isinstance(content, DeviceEvent) else 0
+        if size > _CHUNK_BYTES:
+            break
+    return chunk
