@@ -115,6 +115,7 @@ def fhir_options() -> FhirOptions:
 @_once
 def flusher() -> Flush:
     from medtech.flush.run import Flush
+    from medtech.flush.watches import Watches
     from medtech.persist.client import FhirClient
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter
@@ -133,6 +134,7 @@ def flusher() -> Flush:
             chosen.identity_cache_seconds,
         ),
         writer=ObservationWriter(client, lookup=chosen.observation_lookup),
+        watches=Watches(storage(), client),
         settings=chosen,
     )
 

@@ -30,12 +30,14 @@ from medtech.dotnet import ticks
 from medtech.errors import MedTechError, OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
 from medtech.flush.tally import Tally
+from medtech.flush.watches import ShardWatches
 from medtech.group.buffer import Buffer, Portion, Row
 from medtech.group.groups import group_measurements
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
+from medtech.persist.watch import Watch
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
 
@@ -126,6 +128,7 @@ class WindowFlush:
     dead_letters: DeadLetters
     identities: IdentityResolver
     writer: ObservationWriter
+    watches: ShardWatches
     portion_bytes: int
     clock: Callable[[], int]
 
@@ -179,7 +182,7 @@ class WindowFlush:
             for measurement in portion.of_row[row.row_key]:
                 rows_of.setdefault(measurement, []).append(row)
         drafts, unsaved = self._convert(portion)
-        identities = self.identities.resolve((key for key, _ in drafts), self._check_lease)
+        identities = self.identities.resolve((key for key, _ in drafts), self._check_lease, self.watches)
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
             identity = identities[key]
@@ -225,19 +228,30 @@ class WindowFlush:
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         self.tally.superseded += draft.superseded
         self.tally.other_encounters += sum(other != identity for other, _ in members)
-        check_history = any(row.creates_sent for row in _rows_with(draft, rows_of))
-        return ObservationWrite(draft, identity, check_history)
+        rows = list(_rows_with(draft, rows_of))
+        check_history = any(row.sent_by_earlier for row in rows)
+        watch = self.watches.of_observation(draft.identify(identity)[1], rows)
+        return ObservationWrite(draft, identity, check_history, watch=watch)
 
     def _write(self, plan: Plan) -> Remainder:
         unsaved = list(plan.unsaved)
         unsettled = dict.fromkeys(plan.writes)
+        watches: list[Watch] = []
         try:
             for outcome in self.writer.write(plan.writes, lambda creates: self._before_writes(plan, creates)):
                 unsaved.extend(self._take(outcome, plan))
                 del unsettled[outcome.write]
+                if outcome.watch is not None:
+                    watches.append(outcome.watch)
         except Unavailable as outage:
             self.tally.outages.append(outage)
             unsaved += [Unsaved(write.draft.measurements, outage) for write in unsettled]
+        # Before any row goes; what this raises leaves all of them, with their marks.
+        with within(self.budget.letters):
+            self.watches.add(watches)
+        if not unsettled:
+            for row in plan.portion.rows:
+                row.keeps_mark = row.sent_by_earlier
         waiting: set[Measurement] = set()
         burials: list[tuple[Measurement, Letter]] = []
         for measurements, error in unsaved:
@@ -261,16 +275,15 @@ class WindowFlush:
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
         self._check_lease()
-        if not plan.links.hold(self._check_lease):
+        if not plan.links.hold(self._check_lease, self.watches):
             raise ShardContested("A Device was linked to another Patient meanwhile.")
         rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
-        if self.buffer.mark_creates_sent(rows.values()):
+        if self.buffer.mark_creates_sent(rows.values(), self.writer.now()):
             raise ShardContested("Another instance changed one of its rows.")
 
     def _check_lease(self) -> None:
         """Called just before Patients, Devices and Observations are written."""
-        if not self.lease.held:
-            raise ShardContested("Its lease was lost.")
+        check_lease(self.lease)
 
     def _take(self, outcome: Outcome, plan: Plan) -> list[Unsaved]:
         """Counts a write that succeeded; returns the measurements of one that did not."""
@@ -297,7 +310,7 @@ class WindowFlush:
         keys = {IdentityKey(each.device_id, each.patient_id, each.encounter_id) for each in write.draft.measurements}
         for key in keys:
             self.identities.forget(key)
-        found = self.identities.resolve(keys, self._check_lease)
+        found = self.identities.resolve(keys, self._check_lease, self.watches)
         return any(found[key] != plan.identities[key] for key in keys)
 
     def _settle(self, window: int, flushed: Flushed) -> None:
@@ -354,6 +367,12 @@ class WindowFlush:
                 return [buried for buried, _ in burials[start:]]
             self.tally.errors.update((letter.error, letter.stage) for letter in written)
         return []
+
+
+def check_lease(lease: Lease) -> None:
+    """Raises ShardContested when the lease does not cover a write any more."""
+    if not lease.held:
+        raise ShardContested("Its lease was lost.")
 
 
 def _left(flushed: Flushed) -> Iterator[Left]:

@@ -33,6 +33,7 @@ _WRITES_AT_ONCE = 8
 _MEMORY_PER_UNPACKED_BYTE = 5
 # These characters come before and after every digit.
 _FIRST, _LAST = "!", "~"
+_LAST_TICK = 2**63 - 1
 
 
 class SegmentRow(NamedTuple):
@@ -52,6 +53,11 @@ class SegmentRow(NamedTuple):
 class Row:
     """One row as it was read. `etag` and `creates_sent` follow this process's own changes to it.
 
+    `creates_sent` is the mark of creates of whose answers nothing is known, should the flush die; `creates_from` and
+    `creates_to` are the first and the last time (ticks) at which it was made. `sent_by_earlier`: an earlier flush made
+    it. `marked`: this one did. `keeps_mark`: it stays when the row is replaced; whoever keeps a watch on all that this
+    flush has created unanswered may clear it, unless an earlier one made it too.
+
     `fault` says why the row gave no measurements: BufferCorrupt (`payload` then goes into the dead letter), or
     Unavailable, when the row has to stay.
     """
@@ -66,6 +72,11 @@ class Row:
     trace_context: str = ""
     fault: MedTechError | None = None
     payload: bytes = b""
+    creates_from: int = 0
+    creates_to: int = _LAST_TICK
+    sent_by_earlier: bool = False
+    marked: bool = False
+    keeps_mark: bool = True
 
 
 class Portion(NamedTuple):
@@ -222,32 +233,38 @@ class Buffer:
                 yield row, _unpack(row, entity)
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
-        select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes"]
+        select = ["PartitionKey", "RowKey", "hub", "stored_bytes", "unpacked_bytes"]
+        select += ["creates_sent", "creates_from", "creates_to"]
         for entity in self._table.query(f"PartitionKey eq '{partition_key}'", select=select):
             yield Row(
                 partition_key=partition_key,
                 row_key=entity["RowKey"],
                 etag=entity["etag"],
                 hub=_typed(entity.get("hub"), str, ""),
-                creates_sent=_typed(entity.get("creates_sent"), bool, False),
+                creates_sent=(creates_sent := _typed(entity.get("creates_sent"), bool, False)),
+                sent_by_earlier=creates_sent,
                 stored_bytes=_typed(entity.get("stored_bytes"), int, 0),
                 unpacked_bytes=_typed(entity.get("unpacked_bytes"), int, 0),
+                # Text: the protocol's numbers of 64 bits are text as well. Rows of earlier versions have only the mark.
+                creates_from=int(_typed(entity.get("creates_from"), str, "0")),
+                creates_to=int(_typed(entity.get("creates_to"), str, str(_LAST_TICK))),
             )
 
-    def mark_creates_sent(self, rows: Iterable[Row]) -> list[Row]:
-        """Marks rows before a bundle is sent that creates Observations of their measurements.
+    def mark_creates_sent(self, rows: Iterable[Row], now: int = 0) -> list[Row]:
+        """Marks rows before a bundle is sent that creates Observations of their measurements, issued at about `now`.
 
-        Returns the rows that could not be marked, since they were changed or deleted: what they hold must not be sent
-        in this flush.
+        Once in a flush. Returns the rows that could not be marked, since they were changed or deleted: what they hold
+        must not be sent in this flush.
         """
-        mark = {"creates_sent": True}
         unmarked: list[Row] = []
-        pending = [row for row in rows if not row.creates_sent]
-        for row, status, etag in self._change(pending, lambda row: Operation("merge", _keys(row) | mark, row.etag)):
-            if status == 204:
-                row.creates_sent, row.etag = True, etag
-            else:
+        pending = [row for row in rows if not row.marked]
+        for row, status, etag in self._change(pending, lambda row: Operation("merge", _mark(row, now), row.etag)):
+            if status != 204:
                 unmarked.append(row)
+                continue
+            row.creates_from = row.creates_from if row.creates_sent else now
+            row.creates_sent, row.creates_to, row.marked, row.etag = True, now, True, etag
+            row.keeps_mark = True
         return unmarked
 
     def delete(self, rows: Iterable[Row]) -> int:
@@ -265,6 +282,8 @@ class Buffer:
             # A part can, in theory, compress worse than the whole. The row then stays as it is, which is safe.
             return False
         entity = _entity(row.partition_key, row.row_key, packing.segments[0])
+        if not row.keeps_mark:
+            entity["creates_sent"] = False
         changes = list(self._change([row], lambda row: Operation("merge", entity, row.etag)))
         _, status, etag = changes[0]
         if status == 204:
@@ -337,6 +356,11 @@ def _portion_of(device_id: str, portions: int) -> int:
 
 def _typed(value: Any, kind: type, default: Any) -> Any:
     return value if type(value) is kind else default
+
+
+def _mark(row: Row, now: int) -> Entity:
+    first = row.creates_from if row.creates_sent else now
+    return _keys(row) | {"creates_sent": True, "creates_from": str(first), "creates_to": str(now)}
 
 
 def _keys(row: Row) -> Entity:
