@@ -188,14 +188,10 @@ class ShardWatches:
             kept = self._kept[watch.url]
             if isinstance(error, Unavailable):
                 continue
-            if error is not None:
-                _log.error(
-                    "%s may have been overwritten by a create that came late, and cannot be put right: %s",
-                    watch.url,
-                    error.message,
-                )
             if kept.until <= now:
                 done[watch.url] = kept
+                if error is not None:
+                    _log.error("%s is not watched any more, without a last look: %s", watch.url, error.message)
             elif watch != kept.watch:
                 seen[watch.url] = kept._replace(watch=watch)
         self._delete(done)

@@ -76,9 +76,9 @@ def look(
 def take_back(current: Resource, earlier: Sequence[Resource], watch: Watch) -> Resource:
     """An Observation with what late creates have gone over; `current` itself if that is nothing.
 
-    `earlier` are its other versions, newest first as far as the server keeps that order. If the current version is a late create, the one that it went over
-    stands, with everything that people have added to it, and even if it is withdrawn; if somebody has written since,
-    that stands. Raises as `absorb`.
+    `earlier` are its other versions, newest first as far as the server keeps that order. If the current version is a
+    late create, the one that it went over stands, with everything that people have added to it, and even if it is
+    withdrawn; if somebody has written since, that stands. Raises as `absorb`.
     """
     versions = [current, *_newest_first(earlier)]
     late = [_is_late(version, versions[place:], watch.issued) for place, version in enumerate(versions, 1)]
@@ -102,7 +102,7 @@ def take_back(current: Resource, earlier: Sequence[Resource], watch: Watch) -> R
 
 
 def _newest_first(versions: Sequence[Resource]) -> Sequence[Resource]:
-    """By the one clock of the server; versions that it wrote within one tick of that, by their numbers if they have any.
+    """By the one clock of the server; those that it wrote within one tick of that by their numbers, if they have any.
 
     Each version stays in its place if one of them does not say when it was written.
     """

@@ -53,7 +53,7 @@ class WatchKeeper(Protocol):
 
 
 class NoWatchKeeper:
-    """For servers that honour If-None-Match, and for tests of what else a resolution does."""
+    """When nobody keeps them: a stub that comes late is put right only if its identity is resolved once more."""
 
     def sending(self, creates: Sequence[Watch]) -> None:
         pass
