@@ -246,11 +246,11 @@ class Buffer:
                 stored_bytes=_typed(entity.get("stored_bytes"), int, 0),
                 unpacked_bytes=_typed(entity.get("unpacked_bytes"), int, 0),
                 # Text: the protocol's numbers of 64 bits are text as well. Rows of earlier versions have only the mark.
-                creates_from=int(_typed(entity.get("creates_from"), str, "0")),
-                creates_to=int(_typed(entity.get("creates_to"), str, str(_LAST_TICK))),
+                creates_from=_ticks(entity.get("creates_from"), 0),
+                creates_to=_ticks(entity.get("creates_to"), _LAST_TICK),
             )
 
-    def mark_creates_sent(self, rows: Iterable[Row], now: int = 0) -> list[Row]:
+    def mark_creates_sent(self, rows: Iterable[Row], now: int) -> list[Row]:
         """Marks rows before a bundle is sent that creates Observations of their measurements, issued at about `now`.
 
         Once in a flush. Returns the rows that could not be marked, since they were changed or deleted: what they hold
@@ -356,6 +356,11 @@ def _portion_of(device_id: str, portions: int) -> int:
 
 def _typed(value: Any, kind: type, default: Any) -> Any:
     return value if type(value) is kind else default
+
+
+def _ticks(value: Any, default: int) -> int:
+    text = _typed(value, str, "")
+    return int(text) if text.isdecimal() else default
 
 
 def _mark(row: Row, now: int) -> Entity:

@@ -235,6 +235,20 @@ class TestRows:
             run.client.close()
             server.close()
 
+    def test_spare_what_is_left_of_a_row_the_reading_of_histories(self, scene: Scene) -> None:
+        """The mark of a row says nothing of which of its Observations were created; the watches do."""
+        others = [known(scene.server) for _ in range(2)]
+        scene.run.store([measured(of, 0) for of in (scene.of, *others)])
+        refused = others[0].patient.encode()
+        scene.run.client.bundle_size = 1
+        scene.proxy.answer(429, when=lambda request: writes(request) and refused in request.body, times=None)
+        scene.run.run()
+        assert [each.device_id for each in scene.run.left()] == [others[0].device]
+        scene.proxy.clear()
+        scene.run.run()
+        assert scene.run.left() == []
+        assert not any(b"_history" in request.body for request in scene.proxy.requests)
+
     def test_of_another_instance_that_holds_the_lease_are_left_to_it(self, scene: Scene) -> None:
         late = scene.create_late(0, value="60")
         scene.flush(1, value="61")

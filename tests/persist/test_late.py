@@ -56,9 +56,7 @@ BEFORE = [merged(2, "5 2 E E"), version(1, "5 E E E", at=1)]
         pytest.param([version(3, "1 E E 4"), *BEFORE], "5 2 E 4", id="the create adds what that one lacks"),
         pytest.param([merged(4, "1 E 3 E"), LATE, *BEFORE], "1 2 3 E", id="what was merged since stands"),
         pytest.param([version(4, "1 E E E"), LATE, *BEFORE], "5 2 E E", id="carried out twice"),
-        pytest.param(
-            [version(2, "1 E E E"), version(1, "E E E 4", at=0.001)], "1 E E 4", id="another create at the same time"
-        ),
+        pytest.param([version(2, "1 E E E"), version(1, "E E E 4", at=0.001)], "1 E E 4", id="two creates at once"),
         pytest.param([version(3, "1 E E E"), merged(2, "1 2 E E"), version(1, "1 E E E")], "1 2 E E", id="two copies"),
     ],
 )
