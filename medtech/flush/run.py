@@ -156,6 +156,8 @@ class Flush:
         half = Deadline(budget.work.seconds_left() / 2, self.monotonic)
         try:
             tally.outages += watches.look(lambda: check_lease(lease), half)
+        except OutOfTime:
+            return
         except (Unavailable, ShardContested):
             raise
         except Exception as error:  # noqa: BLE001 - the shard's windows must not wait for it for ever

@@ -25,7 +25,7 @@ from medtech.persist.client import CONCURRENT_BUNDLES, FhirClient
 from medtech.persist.late import Looked, look
 from medtech.persist.watch import FIRST_TICK, LAST_TICK, Watch
 from medtech.storage.connection import Storage
-from medtech.storage.table import Entity, Operation, OperationResult, Table, quoted
+from medtech.storage.table import TRANSACTION_OPERATIONS, Entity, Operation, OperationResult, Table, quoted
 
 TABLE = "watches"
 
@@ -220,8 +220,10 @@ class ShardWatches:
                 del self._kept[url]
 
     def _change(self, rows: Mapping[str, _Kept], *, delete: bool = False) -> Iterator[tuple[str, OperationResult]]:
-        operations = [self._operation(each, delete=delete) for each in rows.values()]
-        return zip(rows, self._table.change(operations), strict=True)
+        # Transaction by transaction: what one of them has done is known when the next one fails.
+        for urls in _batched(rows, TRANSACTION_OPERATIONS):
+            operations = [self._operation(rows[url], delete=delete) for url in urls]
+            yield from zip(urls, self._table.change(operations), strict=True)
 
     def _operation(self, kept: _Kept, *, delete: bool) -> Operation:
         keys = {"PartitionKey": self._partition_key, "RowKey": _row_key(kept.watch)}

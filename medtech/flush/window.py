@@ -50,6 +50,10 @@ _LETTERS_AT_ONCE = 1000
 window of nothing but letters gets done as well. Fewer would fill fewer of the transactions."""
 
 
+_WATCHES_AT_ONCE = 500
+"""Watches that are stored while a portion is still written: at its end there may be time for no more than these."""
+
+
 class ShardContested(Exception):
     """Another instance works on the shard as well, or a row changed meanwhile: the rest is left to the next flush."""
 
@@ -190,7 +194,7 @@ class WindowFlush:
                 meeting[draft.identify(identity)[1]].append((identity, draft))
             else:
                 unsaved.append(Unsaved(draft.measurements, identity))
-        folded = [self._fold(rows_of, members) for members in meeting.values()]
+        folded = [self._fold(rows_of, resource_id, members) for resource_id, members in meeting.items()]
         return Plan(
             portion,
             rows_of,
@@ -216,7 +220,10 @@ class WindowFlush:
         return drafts, unsaved
 
     def _fold(
-        self, rows_of: dict[Measurement, list[Row]], members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
+        self,
+        rows_of: dict[Measurement, list[Row]],
+        resource_id: str,
+        members: Sequence[tuple[ResourceIdentity, ObservationDraft]],
     ) -> ObservationWrite | Unsaved:
         """One write of the drafts that meet in one Observation."""
         identity = members[0][0]
@@ -230,7 +237,7 @@ class WindowFlush:
         self.tally.other_encounters += sum(other != identity for other, _ in members)
         rows = list(_rows_with(draft, rows_of))
         check_history = any(row.sent_by_earlier for row in rows)
-        watch = self.watches.of_observation(draft.identify(identity)[1], rows)
+        watch = self.watches.of_observation(resource_id, rows)
         return ObservationWrite(draft, identity, check_history, watch=watch)
 
     def _write(self, plan: Plan) -> Remainder:
@@ -243,6 +250,9 @@ class WindowFlush:
                 del unsettled[outcome.write]
                 if outcome.watch is not None:
                     watches.append(outcome.watch)
+                if len(watches) == _WATCHES_AT_ONCE:
+                    self.watches.add(watches)
+                    watches.clear()
         except Unavailable as outage:
             self.tally.outages.append(outage)
             unsaved += [Unsaved(write.draft.measurements, outage) for write in unsettled]

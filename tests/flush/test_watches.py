@@ -382,6 +382,18 @@ class TestTwoInstances:
         assert watched(run.storage) == [f"Patient|{watch.resource_id}"]
 
 
+class TestTime:
+    def test_that_is_over_for_looking_is_left_for_the_windows(self, scene: Scene) -> None:
+        seconds = [0.0]
+        scene.run.flush.watches.of(0, lambda: NOW).add(some(1))
+        scene.run.flush = replace(scene.run.flush, monotonic=lambda: seconds[0], budget_seconds=24.0)
+        # Half of the time for work.
+        scene.proxy.before_forwarding(lambda request: seconds.__setitem__(0, 11.0), when=reads)
+        scene.flush(0, value="60")
+        assert points(scene.observation()) == {0: "60"}
+        assert len(scene.watched()) == 1
+
+
 class TestForeignRows:
     def test_are_left_alone(self, run: Run) -> None:
         table = run.storage.table(TABLE)
