@@ -153,6 +153,7 @@ def fhir_options() -> FhirOptions:
 @_once
 def flusher() -> Flush:
     from medtech.flush.run import Flush
+    from medtech.flush.watches import Watches
     from medtech.persist.client import FhirClient
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter
@@ -171,6 +172,7 @@ def flusher() -> Flush:
             chosen.identity_cache_seconds,
         ),
         writer=ObservationWriter(client, lookup=chosen.observation_lookup),
+        watches=Watches(storage(), client),
         settings=chosen,
     )
 

@@ -3,6 +3,7 @@
     with FaultProxy("http://127.0.0.1:8103") as proxy:
         proxy.answer(429, headers={"Retry-After": "1"}, when=writes)     # the next request that writes is throttled
         proxy.cut_after(when=writes)                                     # the one after is carried out, its answer lost
+        late = proxy.late(when=writes)                                   # this one only when the test says so
         client = FhirClient(f"{proxy.url}/fhir/R4")
 
 Each rule applies `times` times (None: always) to requests that `when` picks; a request takes the first rule that has
@@ -78,6 +79,18 @@ class Cut(Exception):
 
 Forward = Callable[[], Answer]
 Act = Callable[[ProxiedRequest, Forward], Answer]
+
+
+class Late:
+    """Requests that a gateway has in hand; whoever sent them knows nothing of what becomes of them."""
+
+    def __init__(self) -> None:
+        self.held: list[Forward] = []
+
+    def carry_out(self) -> list[Answer]:
+        """Sends them on, in the order in which they came; the answers are for the test alone."""
+        held, self.held = self.held, []
+        return [forward() for forward in held]
 
 
 @dataclass(slots=True)
@@ -183,6 +196,27 @@ class FaultProxy:
             raise Cut(answer if half else None)
 
         self.rule(act, when, times)
+
+    def late(
+        self,
+        when: Callable[[ProxiedRequest], bool] = anything,
+        times: int | None = 1,
+        *,
+        seconds: float | None = None,
+    ) -> "Late":
+        """The connection breaks at once, and the request reaches the server `seconds` later, or when the test says."""
+        late = Late()
+
+        def act(request: ProxiedRequest, forward: Forward) -> Answer:
+            late.held.append(forward)
+            if seconds is not None:
+                timer = threading.Timer(seconds, late.carry_out)
+                timer.daemon = True
+                timer.start()
+            raise Cut
+
+        self.rule(act, when, times)
+        return late
 
     def duplicate(self, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
         """The request is delivered twice; the client sees the second answer."""

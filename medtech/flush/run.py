@@ -10,7 +10,7 @@ and only then leaves the buffer.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ from itertools import chain
 
 from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
-from medtech.deadline import within
+from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
 from medtech.flush.memory import Memory
 from medtech.flush.tally import Tally
-from medtech.flush.window import ShardContested, WindowFlush
+from medtech.flush.watches import ShardWatches, Watches
+from medtech.flush.window import ShardContested, WindowFlush, check_lease
 from medtech.group.buffer import Buffer
 from medtech.group.windows import shard_name
 from medtech.mapping.fhir import FhirMapping
@@ -57,6 +58,7 @@ class Flush:
     fhir_mapping: Callable[[], FhirMapping | None]
     identities: IdentityResolver
     writer: ObservationWriter
+    watches: Watches
     settings: Settings
     clock: Callable[[], int] = ticks.now
     monotonic: Callable[[], float] = time.monotonic
@@ -69,40 +71,46 @@ class Flush:
         tally = Tally()
         try:
             with within(budget.work):
-                if shards := self.buffer.shards():
-                    mapping = self.fhir_mapping()
-                    if mapping is None:
-                        _log.error(
-                            "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the "
-                            "mapping that FHIR_MAPPING names (POST /api/validate lists its errors)."
-                        )
-                    else:
-                        self._flush_shards(shards, mapping, budget, tally)
+                shards, watched = self.buffer.shards(), self.watches.shards()
+                mapping = self.fhir_mapping() if shards else None
+                if shards and mapping is None:
+                    _log.error(
+                        "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the "
+                        "mapping that FHIR_MAPPING names (POST /api/validate lists its errors)."
+                    )
+                    shards = []
+                if due_or_watched := sorted({*shards, *watched}):
+                    self._flush_shards(due_or_watched, watched, mapping, budget, tally)
         except Unavailable as error:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
 
-    def _flush_shards(self, shards: Sequence[int], mapping: FhirMapping, budget: Budget, tally: Tally) -> None:
+    def _flush_shards(
+        self, shards: Sequence[int], watched: Container[int], mapping: FhirMapping | None, budget: Budget, tally: Tally
+    ) -> None:
         at_once = min(len(shards), _SHARDS_AT_ONCE)
         memory = Memory.of(self.settings.flush_portion_mb, at_once, self.settings.fhir_bundle_size)
         with ThreadPoolExecutor(at_once, thread_name_prefix="flush") as pool:
             # Each in a copy of this context: it holds the deadline, and by it the worker knows which invocation a log
             # line belongs to.
             flushes = [
-                pool.submit(copy_context().run, self._flush_shard, shard, mapping, budget, memory) for shard in shards
+                pool.submit(copy_context().run, self._flush_shard, shard, shard in watched, mapping, budget, memory)
+                for shard in shards
             ]
             for of_shard in flushes:
                 tally.add(of_shard.result())
 
-    def _flush_shard(self, shard: int, mapping: FhirMapping, budget: Budget, memory: Memory) -> Tally:
+    def _flush_shard(
+        self, shard: int, watched: bool, mapping: FhirMapping | None, budget: Budget, memory: Memory
+    ) -> Tally:
         """Whatever ends the shard, what it did until then is counted, and the other shards go on."""
         tally = Tally()
         due = self.buffer.due_windows(
             shard, self.clock(), self.settings.window_seconds, self.settings.flush_grace_seconds
         )
         try:
-            self._flush_windows(shard, due, mapping, budget, memory, tally)
+            self._flush_windows(shard, due, watched, mapping, budget, memory, tally)
         except Unavailable as error:
             tally.outages.append(error)
         except ShardContested as contested:
@@ -114,18 +122,30 @@ class Flush:
         return tally
 
     def _flush_windows(
-        self, shard: int, due: Iterator[int], mapping: FhirMapping, budget: Budget, memory: Memory, tally: Tally
+        self,
+        shard: int,
+        due: Iterator[int],
+        watched: bool,
+        mapping: FhirMapping | None,
+        budget: Budget,
+        memory: Memory,
+        tally: Tally,
     ) -> None:
         # The lease is asked for with the first due window: an idle shard costs one query a tick, and no lease.
-        first = next(due, None)
-        if first is None:
+        first = next(due, None) if mapping is not None else None
+        if first is None and not watched:
             return
         lease = leases.acquire(self.storage, shard_name(shard), monotonic=self.monotonic)
         if lease is None:
             return
         # The lease is given back even when the time for work is over: else the next flush would find it held.
         with within(budget.rows), lease, within(budget.work):
-            flush = self._window_flush(shard, mapping, lease, budget, memory, tally)
+            # Read only here: another instance may just have worked on the shard.
+            watches = self.watches.of(shard, self.clock)
+            self._look(shard, watches, lease, budget, tally)
+            if first is None or mapping is None or tally.outages:
+                return
+            flush = self._window_flush(shard, mapping, lease, watches, budget, memory, tally)
             for window in chain([first], due):
                 if not lease.held:
                     return
@@ -137,8 +157,29 @@ class Flush:
                 if tally.outages:
                     return
 
+    def _look(self, shard: int, watches: ShardWatches, lease: Lease, budget: Budget, tally: Tally) -> None:
+        """Looks at what is watched, before the windows but in half of the time, so that neither holds up the other."""
+        half = Deadline(budget.work.seconds_left() / 2, self.monotonic)
+        try:
+            tally.outages += watches.look(lambda: check_lease(lease), half)
+        except OutOfTime:
+            return
+        except (Unavailable, ShardContested):
+            raise
+        except Exception as error:  # noqa: BLE001 - the shard's windows must not wait for it for ever
+            fault = UnexpectedFault.of(error, "looking at what is watched", then="Report it.")
+            tally.errors[fault.name, fault.stage] += 1
+            _log.error("Shard %d: %s", shard, fault.message)
+
     def _window_flush(
-        self, shard: int, mapping: FhirMapping, lease: Lease, budget: Budget, memory: Memory, tally: Tally
+        self,
+        shard: int,
+        mapping: FhirMapping,
+        lease: Lease,
+        watches: ShardWatches,
+        budget: Budget,
+        memory: Memory,
+        tally: Tally,
     ) -> WindowFlush:
         return WindowFlush(
             shard=shard,
@@ -151,6 +192,7 @@ class Flush:
             marks=Marks(self.storage),
             identities=self.identities,
             writer=self.writer,
+            watches=watches,
             memory=memory,
             clock=self.clock,
         )

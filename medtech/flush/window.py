@@ -41,12 +41,14 @@ from medtech.flush.budget import Budget
 from medtech.flush.memory import Memory
 from medtech.flush.runs import runs, sent_together
 from medtech.flush.tally import Tally
+from medtech.flush.watches import ShardWatches
 from medtech.group.buffer import Buffer
 from medtech.group.reading import Portion, Round, Row, WindowReading
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
+from medtech.persist.watch import Watch
 from medtech.storage.lease import Lease
 from medtech.transform.observation import ObservationDraft, convert, fold
 
@@ -59,6 +61,9 @@ window of nothing but letters gets done as well. Fewer would fill fewer of the t
 
 _GROUPS_PER_LOOK = 100
 """Groups that are converted before the time is looked at: some 10 ms."""
+
+_WATCHES_AT_ONCE = 500
+"""Watches that are stored while a run is still written: at its end there may be time for no more than these."""
 
 RowsOf = dict[Measurement, tuple[Row, ...]]
 """The rows that hold a measurement: several, if it came twice."""
@@ -82,6 +87,7 @@ class Plan(NamedTuple):
     """What to write of a run.
 
     `rows_of` has what is not settled of the portion. `identities` are what the keys of its groups were resolved to.
+    `creating` are rows that did not keep their mark before creates of this run were sent.
     """
 
     rows_of: RowsOf
@@ -89,6 +95,7 @@ class Plan(NamedTuple):
     links: Links
     writes: list[ObservationWrite]
     unsaved: list[Unsaved]
+    creating: list[Row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +112,7 @@ class WindowFlush:
     marks: Marks
     identities: IdentityResolver
     writer: ObservationWriter
+    watches: ShardWatches
     memory: Memory
     clock: Callable[[], int]
 
@@ -180,7 +188,7 @@ class WindowFlush:
 
     def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
         drafts, unsaved = self._convert(groups)
-        identities = self.identities.resolve((key for key, _ in drafts), self._check_lease)
+        identities = self.identities.resolve((key for key, _ in drafts), self._check_lease, self.watches)
         meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
         for key, draft in drafts:
             identity = identities[key]
@@ -188,13 +196,14 @@ class WindowFlush:
                 meeting[draft.identify(identity)[1]].append((identity, draft))
             else:
                 unsaved.append(Unsaved(draft.measurements, identity))
-        folded = [self._fold(rows_of, members) for members in meeting.values()]
+        folded = [self._fold(rows_of, resource_id, members) for resource_id, members in meeting.items()]
         return Plan(
             rows_of,
             identities,
             Links(self.identities, identities),
             writes=[each for each in folded if isinstance(each, ObservationWrite)],
             unsaved=unsaved + [each for each in folded if isinstance(each, Unsaved)],
+            creating=[],
         )
 
     def _convert(
@@ -217,7 +226,7 @@ class WindowFlush:
         return drafts, unsaved
 
     def _fold(
-        self, rows_of: RowsOf, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
+        self, rows_of: RowsOf, resource_id: str, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
     ) -> ObservationWrite | Unsaved:
         """One write of the drafts that meet in one Observation."""
         identity = members[0][0]
@@ -232,13 +241,20 @@ class WindowFlush:
         # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
         # are no reason to read its history.
         check_history = any(row.sent_before for row in rows)
-        return ObservationWrite(draft, identity, check_history, replayed.relabels_unit(rows))
+        return ObservationWrite(
+            draft,
+            identity,
+            check_history,
+            replayed.relabels_unit(rows),
+            watch=self.watches.of_observation(resource_id, rows),
+        )
 
     def _write(self, plan: Plan) -> None:
         """Writes what can be written; what is settled then, one way or the other, leaves `plan.rows_of`."""
         unsaved = list(plan.unsaved)
         done: list[Measurement] = []
         unsettled = dict.fromkeys(plan.writes)
+        watches: list[Watch] = []
         try:
             for writes in sent_together(plan.writes, self.memory.writes_at_once, self.memory.writes_bytes):
                 for outcome in self.writer.write(writes, lambda creates: self._before_writes(plan, creates)):
@@ -247,10 +263,21 @@ class WindowFlush:
                     if not not_saved:
                         done += outcome.write.draft.measurements
                     del unsettled[outcome.write]
+                    if outcome.watch is not None:
+                        watches.append(outcome.watch)
+                    if len(watches) == _WATCHES_AT_ONCE:
+                        self.watches.add(watches)
+                        watches.clear()
                 if self.tally.outages:
                     break
         except Unavailable as outage:
             self.tally.outages.append(outage)
+        # Before any row goes; what this raises leaves all of them, with their marks.
+        with within(self.budget.letters):
+            self.watches.add(watches)
+        if not unsettled:
+            for row in plan.creating:
+                row.keeps_mark = False
         waiting = {measurement for write in unsettled for measurement in write.draft.measurements}
         burials: list[tuple[Measurement, MedTechError]] = []
         for measurements, error in unsaved:
@@ -272,16 +299,19 @@ class WindowFlush:
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
         self._check_lease()
-        if not plan.links.hold(self._check_lease):
+        if not plan.links.hold(self._check_lease, self.watches):
             raise ShardContested("A Device was linked to another Patient meanwhile.")
         rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
-        if self.buffer.mark_creates_sent(rows.values()):
+        for row in rows.values():
+            if not row.keeps_mark:
+                row.keeps_mark = True
+                plan.creating.append(row)
+        if self.buffer.mark_creates_sent(rows.values(), self.writer.now()):
             raise ShardContested("Another instance changed one of its rows.")
 
     def _check_lease(self) -> None:
         """Called just before Patients, Devices and Observations are written."""
-        if not self.lease.held:
-            raise ShardContested("Its lease was lost.")
+        check_lease(self.lease)
 
     def _take(self, outcome: Outcome, plan: Plan) -> list[Unsaved]:
         """Counts a write that succeeded; returns the measurements of one that did not."""
@@ -310,7 +340,7 @@ class WindowFlush:
         keys = {IdentityKey(each.device_id, each.patient_id, each.encounter_id) for each in write.draft.measurements}
         for key in keys:
             self.identities.forget(key)
-        found = self.identities.resolve(keys, self._check_lease)
+        found = self.identities.resolve(keys, self._check_lease, self.watches)
         return any(found[key] != plan.identities[key] for key in keys)
 
     def _settle(self, reading: WindowReading, portion: Portion, rows_of: RowsOf) -> None:
@@ -368,6 +398,12 @@ class WindowFlush:
             self.tally.errors.update((letter.error, letter.stage) for letter in together)
             stored += len(together)
         return stored
+
+
+def check_lease(lease: Lease) -> None:
+    """Raises ShardContested when the lease does not cover a write any more."""
+    if not lease.held:
+        raise ShardContested("Its lease was lost.")
 
 
 def _rows_with(draft: ObservationDraft, rows_of: RowsOf) -> Iterable[Row]:

@@ -212,7 +212,8 @@ class Buffer:
         ]
 
     def _sizes(self, partition_key: str) -> Iterator[Row]:
-        select = ["PartitionKey", "RowKey", "hub", "creates_sent", "stored_bytes", "unpacked_bytes", *Replayed._fields]
+        select = ["PartitionKey", "RowKey", "hub", "stored_bytes", "unpacked_bytes", *Replayed._fields]
+        select += ["creates_sent", "creates_from", "creates_to"]
         for entity in self._table.query(f"PartitionKey eq '{partition_key}'", select=select):
             creates_sent = _typed(entity.get("creates_sent"), bool, False)
             yield Row(
@@ -222,25 +223,30 @@ class Buffer:
                 hub=_typed(entity.get("hub"), str, ""),
                 creates_sent=creates_sent,
                 sent_before=creates_sent,
+                keeps_mark=creates_sent,
                 stored_bytes=_typed(entity.get("stored_bytes"), int, 0),
                 unpacked_bytes=_typed(entity.get("unpacked_bytes"), int, 0),
                 replayed=Replayed.read(entity),
+                # Text: the protocol's numbers of 64 bits are text as well. Rows of earlier versions have only the mark.
+                creates_from=_ticks(entity.get("creates_from"), 0),
+                creates_to=_ticks(entity.get("creates_to"), ticks.MAX_TICKS),
             )
 
-    def mark_creates_sent(self, rows: Iterable[Row]) -> list[Row]:
-        """Marks rows before a bundle is sent that creates Observations of their measurements.
+    def mark_creates_sent(self, rows: Iterable[Row], now: int) -> list[Row]:
+        """Marks rows before a bundle is sent that creates Observations of their measurements, issued at about `now`.
 
-        Returns the rows that could not be marked, since they were changed or deleted: what they hold must not be sent
-        in this flush.
+        Once in a flush. Returns the rows that could not be marked, since they were changed or deleted: what they hold
+        must not be sent in this flush.
         """
-        mark = {"creates_sent": True}
         unmarked: list[Row] = []
-        pending = [row for row in rows if not row.creates_sent]
-        for row, status, etag in self._change(pending, lambda row: Operation("merge", _keys(row) | mark, row.etag)):
-            if status == 204:
-                row.creates_sent, row.etag = True, etag
-            else:
+        pending = [row for row in rows if not row.marked]
+        for row, status, etag in self._change(pending, lambda row: Operation("merge", _mark(row, now), row.etag)):
+            if status != 204:
                 unmarked.append(row)
+                continue
+            row.creates_from = row.creates_from if row.creates_sent else now
+            row.creates_sent, row.creates_to, row.marked, row.etag = True, now, True, etag
+            row.keeps_mark = True
         return unmarked
 
     def delete(self, rows: Iterable[Row]) -> int:
@@ -265,7 +271,8 @@ class Buffer:
             packing = segment.pack(measurements, row.trace_context)
             # A part can, in theory, compress worse than the whole. The row then stays as it is, which is safe.
             if len(packing.segments) == 1:
-                entities[row.row_key] = _entity(row.partition_key, row.row_key, packing.segments[0])
+                entity = _entity(row.partition_key, row.row_key, packing.segments[0])
+                entities[row.row_key] = entity if row.keeps_mark else entity | {"creates_sent": False}
                 rows.append(row)
         replaced: list[Row] = []
         for row, status, etag in self._change(rows, lambda row: Operation("merge", entities[row.row_key], row.etag)):
@@ -321,6 +328,16 @@ def _entity(partition_key: str, row_key: str, packed: Packed) -> Entity:
 
 def _typed(value: Any, kind: type, default: Any) -> Any:
     return value if type(value) is kind else default
+
+
+def _ticks(value: Any, default: int) -> int:
+    text = _typed(value, str, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _mark(row: Row, now: int) -> Entity:
+    first = row.creates_from if row.creates_sent else now
+    return _keys(row) | {"creates_sent": True, "creates_from": str(first), "creates_to": str(now)}
 
 
 def _keys(row: Row) -> Entity:

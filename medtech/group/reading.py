@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import orjson
 
+from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, MedTechError, Unavailable
 from medtech.group import segment
 from medtech.group.replayed import Replayed
@@ -65,9 +66,14 @@ class Round(NamedTuple):
 class Row:
     """One row as it was read. `etag` and `creates_sent` follow this process's own changes to it.
 
+    `creates_sent` is the mark of creates of whose answers nothing is known, should the flush die; `creates_from` and
+    `creates_to` are the first and the last time (ticks) at which it was made. `sent_before`: the row had it when it was
+    read, from an earlier flush or round. `marked`: this one made it. `keeps_mark`: it stays when the row is replaced,
+    since not all creates that it stands for are answered or watched.
+
     `fault` says why the row gave no measurements: BufferCorrupt (`payload` then goes into the dead letter), or
     Unavailable, when the row has to stay. `given_up`: it is gone, or somebody else changed it, so that it is the next
-    flush's. `sent_before`: it was marked `creates_sent` when it was read, so by an earlier flush or round.
+    flush's.
     """
 
     partition_key: str
@@ -82,6 +88,10 @@ class Row:
     payload: bytes = b""
     given_up: bool = False
     sent_before: bool = False
+    creates_from: int = 0
+    creates_to: int = ticks.MAX_TICKS
+    marked: bool = False
+    keeps_mark: bool = True
     replayed: Replayed | None = None
 
 

@@ -145,6 +145,14 @@ def has_predecessor(reply: Reply) -> bool:
     return reply.interaction.if_none_match and past_first
 
 
+def may_be_under_way(reply: Reply) -> bool:
+    """Whether the interaction may be carried out after its reply: somebody between here and the server has it in hand.
+
+    Who throttles (429), or refuses a request as a whole, has turned it away.
+    """
+    return reply.verdict is Verdict.UNKNOWN and reply.status not in (429, *REFUSALS)
+
+
 def outcome_text(resource: Any) -> str | None:
     """An OperationOutcome (or what was sent in its place) as text, cut to what a dead letter holds."""
     if resource is None:

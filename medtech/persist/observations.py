@@ -13,9 +13,12 @@ from medtech.model import ResourceIdentity
 from medtech.persist.answers import Resource
 from medtech.persist.client import FhirClient
 from medtech.persist.history import absorb
+from medtech.persist.late import amended, take_back
 from medtech.persist.references import Identifier, match_exactly
 from medtech.persist.settle import Attempt, Failed, SavedAs, Stored, settle
+from medtech.persist.watch import Watch
 from medtech.settings import ObservationLookup
+from medtech.transform.effective import read_moment
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.merge import merge
 from medtech.transform.observation import ObservationDraft, create
@@ -28,22 +31,29 @@ class ObservationWrite:
     """One Observation of a flush: no two of a flush have the same id (drafts that meet are folded before).
 
     `check_history`: one of its rows was marked `creates_sent`, so an earlier flush may have created this Observation
-    without seeing the answer, over another writer's. Hashable by identity, so that its rows can be looked up by it.
+    without seeing the answer, over another writer's. `watch` says how these creates are recognised, and others of this
+    Observation that are watched. Hashable by identity, so that its rows can be looked up by it.
     """
 
     draft: ObservationDraft
     identity: ResourceIdentity
     check_history: bool = False
     relabel_unit: bool = False
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The Observation is stored. `other_encounter`: it keeps another encounter than the measurements name."""
+    """The Observation is stored. `other_encounter`: it keeps another encounter than the measurements name.
+
+    `watch`, of this and the other outcomes: a create of it may still be carried out. It is to be kept before the rows
+    go that hold the measurements.
+    """
 
     write: ObservationWrite
     operation: SavedAs
     other_encounter: bool = False
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class Refused:
     write: ObservationWrite
     error: MedTechError
     reference_lost: bool = False
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Waiting:
     write: ObservationWrite
     error: Unavailable
     server_away: bool = False
+    watch: Watch | None = None
 
 
 Outcome = Saved | Refused | Waiting
@@ -89,6 +101,10 @@ class ObservationWriter:
         self._lookup = lookup
         self._now = now
         self._pause = pause
+
+    def now(self) -> int:
+        """The clock that `issued` is taken from, in ticks."""
+        return self._now()
 
     def write(
         self, writes: Iterable[ObservationWrite], before_writes: Callable[[Sequence[ObservationWrite]], object]
@@ -133,7 +149,7 @@ class _ObservationAttempt(Attempt):
 
     def __init__(self, write: ObservationWrite, now: Callable[[], int]) -> None:
         identifier, resource_id = write.draft.identify(write.identity)
-        super().__init__("Observation", resource_id, check_history=write.check_history)
+        super().__init__("Observation", resource_id, check_history=write.check_history or write.watch is not None)
         self.write = write
         self.identifier = Identifier(SYSTEM, identifier)
         self._now = now
@@ -143,22 +159,29 @@ class _ObservationAttempt(Attempt):
         write, issued = self.write, self._now()
         if current is None:
             return create(write.draft, write.identity, issued) | {"id": self.resource_id}
-        restored = absorb(current, earlier)
+        restored = absorb(take_back(current, earlier, write.watch) if write.watch else current, earlier)
         merged = merge(restored, write.draft, write.identity, issued, relabel_unit=write.relabel_unit)
         self._other_encounter = merged.other_encounter
         if merged.changed:
             return merged.resource
         if restored is current:
             return None
-        status = "corrected" if current.get("status") == "corrected" else "amended"
-        return {**restored, "status": status, "issued": ticks.format_iso(issued)}
+        return amended(restored, issued)
 
     def outcome(self, result: Stored | Failed) -> Outcome:
+        watch = self._watch(result.unseen)
+        if isinstance(result, Failed) and isinstance(result.error, Unavailable):
+            # Its rows stay, and with them what they say about earlier creates.
+            return Waiting(self.write, result.error, result.server_away, watch)
+        if self.write.check_history and self.write.watch:
+            watch = self.write.watch.joined(watch)
         if isinstance(result, Stored):
-            return Saved(self.write, result.saved_as, self._other_encounter)
-        if isinstance(result.error, Unavailable):
-            return Waiting(self.write, result.error, result.server_away)
-        return Refused(self.write, result.error, self._reference_lost(result.error))
+            return Saved(self.write, result.saved_as, self._other_encounter, watch)
+        return Refused(self.write, result.error, self._reference_lost(result.error), watch)
+
+    def _watch(self, unseen: Iterable[Resource]) -> Watch | None:
+        issued = [read_moment(create["issued"], self.url)[0] for create in unseen]
+        return Watch("Observation", self.resource_id, (min(issued), max(issued))) if issued else None
 
     def _reference_lost(self, error: MedTechError) -> bool:
         if not isinstance(error, ResourceRefused) or not error.outcome:

@@ -11,10 +11,14 @@ A server that ignores If-None-Match lets a create go over what somebody else has
 the version before is in the history. A create that did so, or that may have (its answer was not seen), is therefore
 followed by a look at the history, and what the attempt then restores is a write like any other: an attempt is settled
 only when a reply says that it was carried out, or a read shows that there is nothing left to write.
+
+A create whose answer was not seen may go over it even later, when a gateway that still has it in hand lets it go. A
+result names these creates (`unseen`), for whoever watches the resource from then on.
 """
 
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
@@ -29,7 +33,7 @@ from medtech.errors import (
     ResourceRefused,
     UnexpectedFault,
 )
-from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor
+from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_predecessor, may_be_under_way
 from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
 from medtech.persist.history import read_earlier
 from medtech.persist.patience import Patience
@@ -80,20 +84,25 @@ class Attempt(ABC):
 
 
 class Stored(NamedTuple):
-    """It is as it should be. `resource` is what is stored now, None when nothing is, nor is to be."""
+    """It is as it should be. `resource` is what is stored now, None when nothing is, nor is to be.
+
+    `unseen` are the creates that were sent on the way and not answered: each may still be carried out.
+    """
 
     saved_as: SavedAs
     resource: Resource | None
+    unseen: tuple[Resource, ...] = ()
 
 
 class Failed(NamedTuple):
     """It is not known to be as it should be: tried again at the next flush if the error is an Unavailable, else never.
 
-    `server_away`: the error is not about this resource; nothing more can be written by anyone.
+    `server_away`: the error is not about this resource; nothing more can be written by anyone. `unseen` as in Stored.
     """
 
     error: MedTechError
     server_away: bool = False
+    unseen: tuple[Resource, ...] = ()
 
 
 A = TypeVar("A", bound=Attempt)
@@ -124,7 +133,9 @@ def settle(
             continue
         settling = _Round(client, of_round, before_writes, pause)
         away = settling.run(locate)
-        yield from settling.results.items()
+        for attempt, result in settling.results.items():
+            unseen = settling.unseen.get(attempt)
+            yield attempt, result._replace(unseen=tuple(unseen)) if unseen else result
 
 
 def reply_error(client: FhirClient, reply: Reply, what: str) -> MedTechError:
@@ -181,6 +192,7 @@ class _Round(Generic[A]):
         pause: Callable[[float], object],
     ) -> None:
         self.results: dict[A, Stored | Failed] = {}
+        self.unseen: defaultdict[A, list[Resource]] = defaultdict(list)
         self._client = client
         self._attempts = attempts
         self._before_writes = before_writes
@@ -199,7 +211,7 @@ class _Round(Generic[A]):
     def _settle(self, unsettled: list[_Progress[A]]) -> MedTechError | None:
         while writes := self._decide(self._read(unsettled)):
             self._before_writes([write.progress.attempt for write in writes if write.request.if_none_match])
-            replies = self._client.exchange([write.request for write in writes])
+            replies = self._exchange(writes)
             errors, shortest_seconds, asked_seconds = self._judge(zip(writes, replies, strict=True))
             if errors and not self._writing.waits(shortest_seconds, asked_seconds):
                 # A single resource that the server cannot take is not an outage.
@@ -208,6 +220,21 @@ class _Round(Generic[A]):
                 return next(iter(errors.values())) if away else None
             unsettled = list(errors)
         return None
+
+    def _exchange(self, writes: Sequence[_Write[A]]) -> list[Reply]:
+        try:
+            replies = self._client.exchange([write.request for write in writes])
+        except (FhirServerUnavailable, FhirAccessDenied, OutOfTime):
+            # Raised for one bundle; those beside it may have been sent.
+            self._remember_unseen(writes)
+            raise
+        self._remember_unseen(write for write, reply in zip(writes, replies, strict=True) if may_be_under_way(reply))
+        return replies
+
+    def _remember_unseen(self, writes: Iterable[_Write[A]]) -> None:
+        for progress, resource, request in writes:
+            if request.if_none_match:
+                self.unseen[progress.attempt].append(resource)
 
     def _read(self, unsettled: Sequence[_Progress[A]]) -> list[_Read[A]]:
         """What is stored, with its history where that is wanted; what cannot be read is settled."""

@@ -36,13 +36,13 @@ def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
     period = observation.get("effectivePeriod")
     if isinstance(period, dict):
         start, end = period.get("start"), period.get("end")
-        first = None if start is None else _read(start, where)[0]
-        last = (None, None) if end is None else _read(end, where)
+        first = None if start is None else read_moment(start, where)[0]
+        last = (None, None) if end is None else read_moment(end, where)
         return StoredPeriod(first, *last)
     for name in ("effectiveDateTime", "effectiveInstant"):
         moment = observation.get(name)
         if moment is not None:
-            first_tick, last_tick = _read(moment, where)
+            first_tick, last_tick = read_moment(moment, where)
             # With a time of day it is a point in time, a date alone is the whole day.
             return StoredPeriod(first_tick, first_tick if "T" in moment else last_tick, last_tick)
     if "effectiveTiming" in observation:
@@ -50,8 +50,11 @@ def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
     return StoredPeriod(None, None, None)
 
 
-def _read(text: Any, where: str) -> tuple[int, int]:
-    """The first and the last tick that a FHIR dateTime or instant names; without an offset it is UTC."""
+def read_moment(text: Any, where: str) -> tuple[int, int]:
+    """The first and the last tick that a FHIR dateTime or instant names; without an offset it is UTC.
+
+    Raises ConversionError, which names `where`.
+    """
     found = _DATE_TIME.fullmatch(text) if isinstance(text, str) else None
     try:
         if found is None:

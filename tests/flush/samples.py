@@ -9,6 +9,7 @@ from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.flush.run import Flush
 from medtech.flush.tally import Tally
+from medtech.flush.watches import Watches
 from medtech.group import windows
 from medtech.group.buffer import Buffer, segment_rows
 from medtech.mapping.fhir import FhirMapping
@@ -52,6 +53,7 @@ class Run:
             fhir_mapping=lambda: self.mapping,
             identities=IdentityResolver(self.client, resolution, "", 3600, pause=lambda seconds: None),
             writer=ObservationWriter(self.client, pause=lambda seconds: None),
+            watches=Watches(storage, self.client, pause=lambda seconds: None),
             settings=self.settings,
             clock=lambda: NOW,
         )

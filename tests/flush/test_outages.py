@@ -233,11 +233,11 @@ class TestFault:
     class Faulty(IdentityResolver):
         unlucky: str
 
-        def resolve(self, keys: Iterable[IdentityKey], before_writes: Callable[[], object]) -> Any:
+        def resolve(self, keys: Iterable[IdentityKey], *how: Any) -> Any:
             asked = list(keys)
             if any(key.device_id == self.unlucky for key in asked):
                 raise KeyError("secret reading")
-            return super().resolve(asked, before_writes)
+            return super().resolve(asked, *how)
 
     def spoil(self, run: Run, of: ResourceIdentity) -> None:
         identities = self.Faulty(run.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None)

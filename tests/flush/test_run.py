@@ -375,11 +375,11 @@ def test_a_fault_of_the_app_in_one_shard_leaves_the_others_theirs(
     class Faulty(IdentityResolver):
         """Meets what nobody thought of."""
 
-        def resolve(self, keys: Iterable[IdentityKey], before_writes: Callable[[], object]) -> Any:
+        def resolve(self, keys: Iterable[IdentityKey], *how: Any) -> Any:
             asked = list(keys)
             if any(key.device_id == of.device for key in asked):
                 raise KeyError("secret reading")
-            return super().resolve(asked, before_writes)
+            return super().resolve(asked, *how)
 
     identities = Faulty(run.client, ResolutionType.LOOKUP, "", 3600, pause=lambda seconds: None)
     whole, run.flush = run.flush, replace(run.flush, identities=identities)

@@ -220,7 +220,7 @@ def test_rows_keep_their_identity_over_the_portions(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(n, f"device-{n}") for n in range(20)]))
     seen: list[Row] = []
     for portion in buffer.read(0, _NOON, 500):
-        assert not buffer.mark_creates_sent(portion.rows)
+        assert not buffer.mark_creates_sent(portion.rows, _NOON)
         seen += portion.rows
     assert len(seen) > 1 and len({id(row) for row in seen}) == 1
     assert buffer.delete(seen[:1]) == 1
@@ -264,16 +264,47 @@ def test_marked_rows_stay_marked_until_they_are_deleted(buffer: Buffer) -> None:
     for number in range(3):
         buffer.store(_rows([_measurement(number)]))
     rows = _read(buffer).rows
-    assert buffer.mark_creates_sent(rows[:2]) == []
+    assert buffer.mark_creates_sent(rows[:2], _NOON) == []
     # A redelivery writes the row again; what the mark warns of has happened all the same.
     buffer.store(_rows([_measurement(0)]))
     assert [row.creates_sent for row in _read(buffer).rows] == [True, True, False]
 
 
+def test_a_mark_says_from_when_to_when_creates_were_sent(buffer: Buffer) -> None:
+    buffer.store(_rows([_measurement(0)]))
+    for now in (_NOON, _NOON + _SECOND):
+        rows = _read(buffer).rows
+        buffer.mark_creates_sent(rows, now)
+        # Once in a flush: a window of many portions would write its rows as often.
+        buffer.mark_creates_sent(rows, now + 99)
+    [row] = _read(buffer).rows
+    assert (row.creates_from, row.creates_to, row.sent_before) == (_NOON, _NOON + _SECOND, True)
+
+
+def test_a_mark_without_times_says_nothing_of_when(buffer: Buffer, storage: Storage) -> None:
+    buffer.store(_rows([_measurement(0)]))
+    [row] = _read(buffer).rows
+    mark = {"creates_sent": True, "creates_to": "soon"}
+    storage.table(TABLE).upsert({"PartitionKey": row.partition_key, "RowKey": row.row_key, **mark}, merge=True)
+    [row] = _read(buffer).rows
+    assert row.creates_from < _NOON < row.creates_to
+
+
+@pytest.mark.parametrize("keeps_mark", [True, False])
+def test_what_is_left_of_a_row_keeps_its_mark_unless_its_creates_are_watched(buffer: Buffer, keeps_mark: bool) -> None:
+    batch = [_measurement(number) for number in range(2)]
+    buffer.store(_rows(batch))
+    [row] = _read(buffer).rows
+    buffer.mark_creates_sent([row], _NOON)
+    row.keeps_mark = keeps_mark
+    assert buffer.replace([Left(row, batch[1:])]) == [row]
+    assert [each.creates_sent for each in _read(buffer).rows] == [keeps_mark]
+
+
 def test_a_mark_changes_the_etag_that_deletion_goes_by(buffer: Buffer) -> None:
     buffer.store(_rows([_measurement(0)]))
     rows = _read(buffer).rows
-    buffer.mark_creates_sent(rows)
+    buffer.mark_creates_sent(rows, _NOON)
     assert buffer.delete(rows) == 1
 
 
@@ -283,7 +314,7 @@ def test_rows_that_cannot_be_marked_are_told(buffer: Buffer) -> None:
     rows = _read(buffer).rows
     buffer.store(_rows([_measurement(1)]))
     buffer.delete(rows[2:])
-    assert buffer.mark_creates_sent(rows) == rows[1:]
+    assert buffer.mark_creates_sent(rows, _NOON) == rows[1:]
 
 
 def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> None:
@@ -341,7 +372,7 @@ def test_a_row_that_an_earlier_version_wrote_is_read(buffer: Buffer, storage: St
     [row] = portion.rows
     assert portion.measurements() == [measurement]
     assert row.trace_context == "00-trace-01"
-    assert buffer.mark_creates_sent([row]) == []
+    assert buffer.mark_creates_sent([row], _NOON) == []
     assert buffer.replace([Left(row, [measurement])]) == [row]
     # Still under its own key: there is one row, and it is gone when it is settled.
     assert [(each.row_key, each.creates_sent) for each in _read(buffer).rows] == [(row.row_key, True)]
@@ -387,7 +418,7 @@ def test_storage_that_is_away_is_told_by_whatever_asks_it() -> None:
         lambda: list(buffer.due_windows(0, _NOON, 300, 15)),
         lambda: list(buffer.read(0, _NOON, _PORTION)),
         lambda: buffer.delete([row]),
-        lambda: buffer.mark_creates_sent([row]),
+        lambda: buffer.mark_creates_sent([row], _NOON),
         lambda: buffer.replace([Left(row, [_measurement(0)])]),
     ):
         with pytest.raises(StorageUnavailable):

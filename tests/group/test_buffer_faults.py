@@ -97,7 +97,7 @@ def test_a_mark_whose_answer_is_lost_is_seen_by_the_next_flush(wire: Wire) -> No
     rows = _rows(buffer)
     wire.tables.cut_after(when=_transaction)
     try:
-        unmarked = buffer.mark_creates_sent(rows)
+        unmarked = buffer.mark_creates_sent(rows, 0)
     except StorageUnavailable:
         unmarked = rows
     # Either way nothing may be sent on the strength of a mark that nobody confirmed.

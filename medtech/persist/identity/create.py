@@ -3,7 +3,8 @@
 Of a Patient or Device whose search finds nothing, the id under which it would be created is read: a search may lag, or
 miss what was edited by hand. On a server that ignores If-None-Match a create may still go over what was written since.
 What the app creates is bare (an identifier, and a Device's link), so a bare resource past its first version may hide
-such an accident, whoever had it: its history is read, and the version that was more than bare is put back.
+such an accident, whoever had it: its history is read, and the version that was more than bare is put back. A create
+that nobody has answered yet is watched from before it is sent, until its answer is there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,24 +17,27 @@ from medtech.persist.identity.cache import IdentityKey
 from medtech.persist.identity.lookup import Found, IdentityLookup, encounter_of, is_absent
 from medtech.persist.references import Identifier, referred_id
 from medtech.persist.settle import Attempt, Failed, Stored, settle
+from medtech.persist.watch import Watch, WatchKeeper
 
 _SERVERS_OWN = frozenset({"meta", "text"})
 """What a server adds to a resource by itself."""
 
 
 class Creation:
-    """One resolution in Create mode. `before_writes` and `pause` as in IdentityResolver."""
+    """One resolution in Create mode. `before_writes`, `watches` and `pause` as in IdentityResolver."""
 
     def __init__(
         self,
         client: FhirClient,
         lookup: IdentityLookup,
         before_writes: Callable[[], object],
+        watches: WatchKeeper,
         pause: Callable[[float], object],
     ) -> None:
         self._client = client
         self._lookup = lookup
         self._before_writes = before_writes
+        self._watches = watches
         self._pause = pause
 
     def resolve(self, keys: Sequence[IdentityKey]) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
@@ -111,11 +115,23 @@ class Creation:
 
     def _settle(self, found: Found, attempts: Sequence["_Kept"]) -> None:
         """Puts into `found` what is stored after the attempts."""
-        results = settle(self._client, attempts, lambda creates: self._before_writes(), pause=self._pause)
-        for attempt, result in results:
+        sent: dict[_Kept, Watch] = {}
+
+        def before_writes(creates: Sequence[_Kept]) -> None:
+            if unsent := {attempt: attempt.watch() for attempt in creates if attempt not in sent}:
+                sent.update(unsent)
+                # No row of the buffer says so, should the flush die.
+                self._watches.sending(list(unsent.values()))
+            self._before_writes()
+
+        for attempt, result in settle(self._client, attempts, before_writes, pause=self._pause):
             if isinstance(result, Failed) and result.server_away:
                 raise result.error
             found[attempt.identifier] = attempt.known(result)
+            if result.unseen:
+                sent.pop(attempt, None)
+        if sent:
+            self._watches.answered(list(sent.values()))
 
 
 class _Kept(Attempt):
@@ -136,9 +152,13 @@ class _Kept(Attempt):
     ) -> None:
         super().__init__(resource_type, found_id or identifier.resource_id())
         self.identifier = identifier
+        self._patient_id = patient_id
         self._link: Resource = {"patient": {"reference": f"Patient/{patient_id}"}} if patient_id else {}
         self._creates = creates
         self._created = False
+
+    def watch(self) -> Watch:
+        return Watch(self.resource_type, self.resource_id, patient=self._patient_id)
 
     def doubts(self, current: Resource) -> bool:
         return may_hide_another(current, self.identifier)
@@ -158,13 +178,8 @@ class _Kept(Attempt):
         """`current`, or the version that a create went over."""
         if not is_bare(current, self.identifier):
             return current
-        for version in earlier:
-            if not is_bare(version, self.identifier):
-                return version
-        if self._created and earlier and current.get("patient") == self._link.get("patient"):
-            # Another instance had created it first; whose link stands must not depend on who is slower.
-            return earlier[0]
-        return current
+        sent_patient = self._patient_id if self._created else None
+        return put_back(current, earlier, self.identifier, sent_patient)
 
     def known(self, result: Stored | Failed) -> Resource | MedTechError | None:
         """What is there now, or the error that stands in its place."""
@@ -187,6 +202,38 @@ def is_bare(resource: Resource, identifier: Identifier) -> bool:
     """Whether it says no more than what the app creates; a Device may be linked to any Patient."""
     content = {name: value for name, value in _content(resource).items() if name != "patient"}
     return content == bare(resource["resourceType"], identifier)
+
+
+def own_identifier(resource: Resource) -> Identifier | None:
+    """The identifier by which the app would create a resource under its id; None if it has another one, or several."""
+    match resource.get("identifier"):
+        case [{"value": str(value)} as element]:
+            identifier = Identifier(str(element.get("system") or ""), value)
+            return identifier if identifier.resource_id() == resource.get("id") else None
+    return None
+
+
+def put_back(
+    current: Resource, earlier: Iterable[Resource], identifier: Identifier, sent_patient: str | None
+) -> Resource:
+    """The version that a create has gone over, if `current` is that create; else `current`.
+
+    `sent_patient`: the Patient to whom the create links its Device, None if no create was sent.
+    """
+    versions = list(earlier)
+    for version in versions:
+        if not is_bare(version, identifier):
+            return version
+    before = versions[0].get("patient") if versions else None
+    if sent_patient and before and _linked_to(current) == sent_patient != _linked_to(versions[0]):
+        # Another instance had created it first, or somebody has handed it over since; whose link stands must not depend
+        # on who is slower.
+        return versions[0]
+    return current
+
+
+def _linked_to(device: Resource) -> str | None:
+    return referred_id(device.get("patient"), "Patient")
 
 
 def may_hide_another(resource: Resource, identifier: Identifier) -> bool:

@@ -6,6 +6,7 @@ from medtech.errors import MedTechError
 from medtech.model import ResourceIdentity
 from medtech.persist.identity.cache import IdentityKey
 from medtech.persist.identity.resolve import IdentityResolver
+from medtech.persist.watch import WatchKeeper
 
 
 class Links:
@@ -19,14 +20,14 @@ class Links:
         self._identities = {key: found for key, found in resolved.items() if isinstance(found, ResourceIdentity)}
         self._fresh_until = resolver.fresh_until(self._identities)
 
-    def hold(self, before_writes: Callable[[], object]) -> bool:
+    def hold(self, before_writes: Callable[[], object], watches: WatchKeeper) -> bool:
         """Whether everything may still be written by these identities.
 
-        Nothing is asked of the server before one of them is as old as the resolver allows. `before_writes` and errors
-        as for `IdentityResolver.resolve`.
+        Nothing is asked of the server before one of them is as old as the resolver allows. `before_writes`,
+        `watches` and errors as for `IdentityResolver.resolve`.
         """
         if self._resolver.now() < self._fresh_until:
             return True
-        found = self._resolver.resolve(self._identities, before_writes)
+        found = self._resolver.resolve(self._identities, before_writes, watches)
         self._fresh_until = self._resolver.fresh_until(self._identities)
         return found == self._identities

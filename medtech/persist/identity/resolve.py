@@ -12,7 +12,10 @@ from medtech.persist.identity.create import Creation
 from medtech.persist.identity.lookup import IdentityLookup, is_absent
 from medtech.persist.patience import Patience
 from medtech.persist.references import referred_id
+from medtech.persist.watch import NoWatchKeeper, WatchKeeper
 from medtech.settings import ResolutionType
+
+_UNWATCHED = NoWatchKeeper()
 
 
 class IdentityResolver:
@@ -39,12 +42,13 @@ class IdentityResolver:
         self._pause = pause
 
     def resolve(
-        self, keys: Iterable[IdentityKey], before_writes: Callable[[], object]
+        self, keys: Iterable[IdentityKey], before_writes: Callable[[], object], watches: WatchKeeper = _UNWATCHED
     ) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
         """An identity or an error for every key. An Unavailable among them: this one is tried at the next flush.
 
         `before_writes` is called each time before Patients or Devices are written; what it raises ends the resolution,
-        and nothing is written after that. Raises Unavailable when the server is away as a whole or denies access.
+        and nothing is written after that. `watches` keeps which Patients and Devices may still be created late. Raises
+        Unavailable when the server is away as a whole or denies access, and what `watches` raises.
         """
         asked = self._cache.now()
         resolved: dict[IdentityKey, ResourceIdentity | MedTechError] = {}
@@ -66,7 +70,7 @@ class IdentityResolver:
         if unknown:
             # In the order of the keys, so that two instances that see the same device decide alike.
             unknown.sort(key=lambda key: tuple(each or "" for each in key))
-            for key, result in self._resolve_anew(unknown, before_writes).items():
+            for key, result in self._resolve_anew(unknown, before_writes, watches).items():
                 resolved[key] = result
                 if isinstance(result, ResourceIdentity):
                     self._cache.put(key, result, asked)
@@ -112,8 +116,8 @@ class IdentityResolver:
         }
 
     def _resolve_anew(
-        self, keys: list[IdentityKey], before_writes: Callable[[], object]
+        self, keys: list[IdentityKey], before_writes: Callable[[], object], watches: WatchKeeper
     ) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
         if self._resolution is ResolutionType.CREATE:
-            return Creation(self._client, self._lookup, before_writes, self._pause).resolve(keys)
+            return Creation(self._client, self._lookup, before_writes, watches, self._pause).resolve(keys)
         return self._lookup.resolve(keys)
