@@ -44,9 +44,11 @@ Tokens = list[Any]
 
 _FOUND_STEPS = 3
 """For each token that a step finds: it is put into a list, often into one after another."""
+_CONTAINER_STEPS = 2
+"""For each object and array that a scan goes into, besides one for each of its members."""
 _ASKED_STEPS = 3
 """For each token that a filter asks, besides the weight of its condition."""
-_COMPARED_STEPS = 4
+_COMPARED_STEPS = 8
 """For each pair of tokens that a comparison has to try."""
 
 
@@ -185,7 +187,7 @@ def _objects(token: Any, budget: EvaluationBudget) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def collect(container: Any) -> None:
-        budget.left -= len(container)
+        budget.left -= _CONTAINER_STEPS + len(container)
         if type(container) is dict:
             found.append(container)
             container = container.values()
@@ -318,14 +320,14 @@ def _scan(names: tuple[str, ...]) -> _Run:
 
     def collect(token: Any, found: Tokens, budget: EvaluationBudget) -> None:
         if type(token) is dict:
-            budget.left -= len(token) * most_times
+            budget.left -= _CONTAINER_STEPS + len(token) * most_times
             for name, value in token.items():
                 if name in times:
                     found.extend([value] * times[name])
                 if type(value) is dict or type(value) is list:
                     collect(value, found, budget)
         elif type(token) is list:
-            budget.left -= len(token)
+            budget.left -= _CONTAINER_STEPS + len(token)
             for element in token:
                 if type(element) is dict or type(element) is list:
                     collect(element, found, budget)
@@ -335,7 +337,7 @@ def _scan(names: tuple[str, ...]) -> _Run:
         for token in tokens:
             before = len(found)
             collect(_below(token), found, root.budget)
-            root.budget.charge(1 + (len(found) - before) * _FOUND_STEPS)
+            root.budget.charge(_CONTAINER_STEPS + (len(found) - before) * _FOUND_STEPS)
         return found
 
     return scan
@@ -361,7 +363,7 @@ def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
             found: Tokens = []
             for token in tokens:
                 candidates = _objects(_below(token), root.budget)
-                root.budget.charge(1 + len(candidates) * steps)
+                root.budget.charge(_CONTAINER_STEPS + len(candidates) * steps)
                 found += [candidate for candidate in candidates if holds(candidate, root)]
             return found
 

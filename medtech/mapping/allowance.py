@@ -11,7 +11,7 @@ BASE_STEPS: Final = 1_000_000
 """However small the message: about 0.1 s."""
 
 STEPS_A_BYTE: Final = 20
-STEPS_A_BYTE_AND_TEMPLATE: Final = 2
+STEPS_A_BYTE_AND_TEMPLATE: Final = 6
 
 MOST_STEPS: Final = 64_000_000
 """However large the message. With more, one message could take a minute, and the memory of a small instance."""

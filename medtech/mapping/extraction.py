@@ -74,7 +74,6 @@ class _Writer:
         template = self._template
         self._constants["failure"] = self._failure
         evaluated = [field.source for field in template.fields if isinstance(field.source, Evaluation)]
-        self._constants["STEPS_ONCE"] = sum(source.weight for source in evaluated if not source.from_match)
         self._constants["STEPS_EACH"] = (
             _MEASUREMENT_STEPS
             + _FIELD_STEPS * len(template.fields)
@@ -93,9 +92,9 @@ class _Writer:
                 "):",
                 "    at = -1",
                 "    try:",
-                "        budget.left -= STEPS_ONCE + len(tokens) * STEPS_EACH",
-                "        if budget.left < 0:",
-                "            budget.charge(0)",
+                # One match of each template is free, so that most messages do not pay for being charged.
+                "        if len(tokens) > 1:",
+                "            budget.charge(len(tokens) * STEPS_EACH)",
                 *(["        try:", *_indented(self._before, 3), *_FAIL_ALL] if self._before else []),
                 "        match = -1",
                 "        for token in tokens:",
