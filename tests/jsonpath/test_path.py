@@ -363,9 +363,9 @@ def test_what_a_filter_asks_of_the_root_is_looked_for_once(
     """Counted by the comparisons with 77: two keys are in the document, and ten rows."""
     compared = []
 
-    def counting(left: Any, right: Any) -> bool:
+    def counting(left: Any, right: Any, budget: EvaluationBudget) -> bool:
         compared.append(right)
-        return equal(left, right)
+        return equal(left, right, budget)
 
     monkeypatch.setitem(COMPARISONS, "==", counting)
     rows = [{"k": n % 3, "below": [{"n": 0}, {"n": 77}]} for n in range(10)]
