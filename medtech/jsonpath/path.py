@@ -76,7 +76,7 @@ class Root:
 
 
 Predicate = Callable[[Any, Root], bool]
-"""Whether a condition holds for (candidate, root); raises PathFailed or BudgetSpent."""
+"""Whether a condition holds for (candidate, root); raises BudgetSpent."""
 
 
 class Path:
@@ -116,7 +116,7 @@ class Path:
         self.weight = _weight_of_steps(steps)
 
     def find(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> Tokens:
-        """The tokens that the path selects in `document`, in order; raises PathFailed, or BudgetSpent.
+        """The tokens that the path selects in `document`, in order; raises BudgetSpent.
 
         `further` is the value of the further name, if the path was compiled with one; `document` is then an object.
         """

@@ -193,38 +193,33 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
         found = f"found_{number}"
         if scan.condition is not None:
             constants[f"holds_{number}"] = _holds(scan)
-            # Only failures are in `matches` until the walk is done.
-            test = f"({test}) and TEMPLATE_{number} not in matches and holds_{number}(container, root, matches)"
-            found = f"found_{number} and TEMPLATE_{number} not in matches"
+            test = f"({test}) and holds_{number}(container, root)"
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
         finish += [f"if {found}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
     return prepare, ask, finish
 
 
-_Holds = Callable[[Any, Root, Matches], bool]
+_Holds = Callable[[Any, Root], bool]
 
 
 def _holds(scan: Scan) -> _Holds | None:
-    """The condition, with a failure put into the matches. It is then not asked again: failing may have taken long."""
+    """The condition, which charges what asking it takes."""
     condition, template, weight = scan.condition, scan.template, scan.weight
     if condition is None:
         return None
 
-    def holds(candidate: Any, root: Root, matches: Matches) -> bool:
+    def holds(candidate: Any, root: Root) -> bool:
         try:
             root.budget.charge(weight)
             return condition(candidate, root)
-        except FAILED as error:
-            matches[template] = error
-            return False
         except BudgetSpent as spent:
             raise MatchTooCostly(template, spent) from None
 
     return holds
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, Matches, EvaluationBudget], None]:
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, dict[int, list[Any]], EvaluationBudget], None]:
     """Asks only the scans that want one of the object's properties."""
     asked: dict[str, list[tuple[int, frozenset[str], _Holds | None]]] = {}
     for scan in scans:
@@ -233,7 +228,7 @@ def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, Matches, Evalua
             first = min(required)
             asked.setdefault(first, []).append((scan.template, required - {first}, holds))
 
-    def ask(candidate: dict[str, Any], root: Root, matches: Matches, budget: EvaluationBudget) -> None:
+    def ask(candidate: dict[str, Any], root: Root, matches: dict[int, list[Any]], budget: EvaluationBudget) -> None:
         for name in candidate:
             if name not in asked:
                 continue
@@ -247,9 +242,9 @@ def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, Matches, Evalua
                 if others and not others <= candidate.keys():
                     continue
                 found = matches.get(template)
-                if found is not None and (not isinstance(found, list) or found[-1] is candidate):
-                    continue  # failed, or taken already because of another of its properties
-                if holds is not None and not holds(candidate, root, matches):
+                if found is not None and found[-1] is candidate:
+                    continue  # taken already because of another of its properties
+                if holds is not None and not holds(candidate, root):
                     continue
                 if found is None:
                     matches[template] = [candidate]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
-from medtech.jsonpath.errors import PathFailed
+from medtech.jmespath.errors import ExpressionFailed
 from medtech.jsonpath.path import compile_path
-from medtech.mapping.matching import Matcher, Scan, Search, finder_of
+from medtech.mapping.matching import Matcher, Search, finder_of
 
 _NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
 _DOCUMENTS = st.recursive(
@@ -46,32 +46,13 @@ def test_walk_finds_what_each_path_finds(
         assert [id(token) for token in found] == [id(token) for token in expected], text
 
 
-@pytest.mark.parametrize("names", [["a"], [f"n{number}" for number in range(20)]])
-def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: list[str]) -> None:
-    asked = []
-
-    def condition(candidate: Any, root: Any) -> bool:
-        asked.append(candidate)
-        if candidate["a"] == 2:
-            raise PathFailed("takes too long")
-        return True
-
-    sets = tuple(frozenset((name,)) for name in {"a", *names})
-    matcher = Matcher([Scan(3, sets, condition, 1), Scan(4, (frozenset("b"),), None, 1)])
-    body = [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]
-    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}}, UNBOUNDED)
-    assert isinstance(matches.pop(3), PathFailed)
-    assert matches == {4: [{"b": 1}]}
-    assert asked == [{"a": 1}, {"a": 2}]
-
-
 def test_a_search_that_fails_leaves_the_others() -> None:
     def fail(document: Any, further: None, budget: EvaluationBudget) -> list[Any]:
-        raise PathFailed("fails")
+        raise ExpressionFailed("fails")
 
     matcher = Matcher([Search(0, fail, 1), Search(1, lambda document, further, budget: [document["Body"]], 1)])
     matches = matcher.find({"Body": 1}, UNBOUNDED)
-    assert isinstance(matches.pop(0), PathFailed)
+    assert isinstance(matches.pop(0), ExpressionFailed)
     assert matches == {1: [1]}
     assert matcher.reads_metadata
 
