@@ -7,6 +7,7 @@
     ├── IncompatibleData            a message or a measurement that a template cannot read
     │   ├── NotSupported            a body that is not JSON
     │   ├── MeasurementTooLarge     a measurement that no row of the buffer can hold
+    │   ├── MessageTooCostly        a message on which the mapping's expressions take too many steps
     │   ├── NoTemplateMatched       a message that no template takes (kept only if KEEP_UNMATCHED)
     │   ├── DeviceIdentityNotDefined
     │   ├── PatientIdentityNotDefined
@@ -170,6 +171,10 @@ class NotSupported(IncompatibleData):
 
 class MeasurementTooLarge(IncompatibleData):
     """A measurement that no row of the buffer can hold."""
+
+
+class MessageTooCostly(IncompatibleData):
+    """A message on which the expressions of the mapping take more steps than it may: no measurements are made of it."""
 
 
 class NoTemplateMatched(IncompatibleData):

@@ -41,7 +41,8 @@ _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,7}+))?"
     r"(?:([Zz])|([+-])([0-9]{2})(?::?([0-9]{2})|:)?|:?[0-9]{2}|:)?"
 )
-_MICROSOFT = re.compile(r"/Date\((-?[0-9]+)(?:([+-])[0-9]{2}(?:[0-9]{2}[^+]*)?)?\)/")
+# No date has more than 19 digits; without that bound a text of half a million took 5 ms to be none.
+_MICROSOFT = re.compile(r"/Date\((-?[0-9]{1,19}+)(?:([+-])[0-9]{2}(?:[0-9]{2}[^+]*)?)?\)/")
 
 
 def json_date(text: str) -> JsonDate | None:

@@ -128,6 +128,39 @@ def _projects_itself(left: Syntax) -> bool:
     return bool(left["type"] == "index_expression" and left["children"][-1]["type"] == "slice")
 
 
+_OBJECT_STEPS = 8
+"""For each array or object that a selection makes."""
+
+
+def weight(node: Syntax) -> int:
+    """How many steps it takes to evaluate an expression once, without what is charged."""
+    steps = 0
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        steps += 2 + _OBJECT_STEPS * node["type"].startswith("multi_select")
+        waiting += [child for child in node["children"] if isinstance(child, dict)]
+    return steps
+
+
+def weight_of_steps(steps: list[Step]) -> int:
+    return 1 + sum(
+        weight(step.node) if isinstance(step, Select) else weight(step.condition) if isinstance(step, Filter) else 1
+        for step in steps
+    )
+
+
+def makes_containers(node: Syntax) -> bool:
+    """Whether the result may hold one container in several places; it may then be larger than what it is made of."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node["type"].startswith("multi_select") or node.get("value") == "merge":
+            return True
+        waiting += [child for child in node["children"] if isinstance(child, dict)]
+    return False
+
+
 WHOLE_ROOT: Final = "@"
 """Stands for the root itself among the names of its members; a member of this name counts as the whole root too."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from medtech.dotnet.numbers import compare_doubles
 from medtech.dotnet.text import code_units
 from medtech.dotnet.tokens import Text, is_date, text_reading, time_reading
+from medtech.evaluation_budget import EvaluationBudget
 
 
 def truth(value: Any) -> bool:
@@ -25,7 +26,7 @@ def text_of(string: str) -> str:
     return text_reading(string) or ""
 
 
-def equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
     """Json.NET's deep equality: an integer never equals a fraction, nor a date a string; order of members is ignored.
 
     Tokens may be nested deeper than Python's stack allows calls, so this walks them with a stack of its own.
@@ -36,14 +37,25 @@ def equal(left: Any, right: Any) -> bool:
         if type(left) is list:
             if type(right) is not list or len(left) != len(right):
                 return False
+            budget.charge(1 + len(left) * _COMPARED_STEPS)
             pairs += zip(left, right, strict=True)
         elif type(left) is dict:
-            if type(right) is not dict or left.keys() != right.keys():
+            if type(right) is not dict or len(left) != len(right):
+                return False
+            budget.charge(1 + len(left) * _COMPARED_STEPS)
+            if left.keys() != right.keys():
                 return False
             pairs += [(value, right[name]) for name, value in left.items()]
-        elif not _equal_values(left, right):
-            return False
+        else:
+            if isinstance(left, str):
+                budget.charge_text(len(left))
+            if not _equal_values(left, right):
+                return False
     return True
+
+
+_COMPARED_STEPS = 6
+"""For each pair of tokens that deep equality walks to."""
 
 
 def _equal_values(left: Any, right: Any) -> bool:
@@ -60,12 +72,13 @@ def _equal_values(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
-    def compare(left: Any, right: Any) -> bool | None:
+def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, EvaluationBudget], bool | None]:
+    def compare(left: Any, right: Any, budget: EvaluationBudget) -> bool | None:
         left_type, right_type = type(left), type(right)
         if (left_type is int or left_type is float) and (right_type is int or right_type is float):
             return holds(left, right)
         if (left is None or isinstance(left, str)) and (right is None or isinstance(right, str)):
+            budget.charge_text(len(left or "") + len(right or ""))
             return holds(_null_first(left), _null_first(right))
         return None
 
@@ -76,12 +89,12 @@ def _null_first(text: str | None) -> tuple[bool, bytes]:
     return (False, b"") if text is None else (True, code_units(text_of(text)))
 
 
-COMPARATORS: dict[str, Callable[[Any, Any], bool | None]] = {
+COMPARATORS: dict[str, Callable[[Any, Any, EvaluationBudget], bool | None]] = {
     "eq": equal,
-    "ne": lambda left, right: not equal(left, right),
+    "ne": lambda left, right, budget: not equal(left, right, budget),
     "lt": _ordering(operator.lt),
     "lte": _ordering(operator.le),
     "gt": _ordering(operator.gt),
     "gte": _ordering(operator.ge),
 }
-"""By the syntax tree's names. Each returns true, false or, for null, None."""
+"""By the syntax tree's names. Each returns true, false or, for null, None, and raises BudgetSpent."""

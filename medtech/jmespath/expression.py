@@ -14,6 +14,7 @@ a projection through an expression as a value of its own kind. The rules that fo
 from collections.abc import Callable
 from typing import Any, Final
 
+from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.jmespath.chain import (
     PROJECTING,
     WHOLE_ROOT,
@@ -28,11 +29,24 @@ from medtech.jmespath.chain import (
     Slice,
     Step,
     chain,
+    makes_containers,
     root_names,
+    weight,
+    weight_of_steps,
 )
 from medtech.jmespath.comparison import COMPARATORS, truth
 from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
-from medtech.jmespath.functions import EXPRESSION, FUNCTIONS, Evaluate, Function, wrong_type
+from medtech.jmespath.functions import (
+    EXPRESSION,
+    FUNCTIONS,
+    SIZED,
+    Evaluate,
+    Function,
+    Parameter,
+    charge_size,
+    charge_tree,
+    wrong_type,
+)
 from medtech.jmespath.syntax import Syntax, nested_too_deep, parse
 
 
@@ -40,10 +54,21 @@ class Expression:
     """A compiled expression.
 
     `names` are the member names from the root when the expression is nothing but names (`Body.deviceId`), else None.
-    `reads_further_name` says whether the result may depend on the value of the further name.
+    `reads_further_name` says whether the result may depend on the value of the further name. `weight` is how many steps
+    an evaluation takes at least, which are not charged: charged is what grows with the document, such as each element
+    that a projection goes through and each long text that a function reads.
     """
 
-    __slots__ = ("_from_further", "_from_root", "_further_name", "names", "reads_further_name", "text")
+    __slots__ = (
+        "_from_further",
+        "_from_root",
+        "_further_name",
+        "_makes_containers",
+        "names",
+        "reads_further_name",
+        "text",
+        "weight",
+    )
 
     def __init__(self, text: str, tree: Syntax, further_name: str | None = None) -> None:
         base, steps = chain(tree)
@@ -54,41 +79,50 @@ class Expression:
         self.reads_further_name = further_name is not None and (further_name in seen or WHOLE_ROOT in seen)
         self._further_name = further_name if self.reads_further_name else None
         self._from_root = _Compiler().raw(tree, at_root=True)
+        self._makes_containers = makes_containers(tree)
+        self.weight = weight(tree)
         # Nearly every value is read from the further name alone; evaluation then starts from the value of that name.
         starts_there = further_name is not None and seen == {further_name}
         self._from_further = _Compiler(further_name).raw(tree, at_root=True) if starts_there else None
 
-    def search(self, document: Any, further: Any = None) -> Any:
-        """The result in `document`: a token, a `Projection`, or None; raises ExpressionFailed.
+    def search(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> Any:
+        """The result in `document`: a token, a `Projection`, or None; raises ExpressionFailed, or BudgetSpent.
 
         `further` is the value of the further name, if the expression was compiled with one; `document` must then be an
         object.
         """
         try:
             if self._further_name is None:
-                result = self._from_root(document)
+                result = self._from_root(document, budget)
             elif self._from_further is not None:
-                result = self._from_further(further)
+                result = self._from_further(further, budget)
             else:
                 # Only the few outermost members are copied; what they hold is shared.
-                result = self._from_root({**document, self._further_name: further})
+                result = self._from_root({**document, self._further_name: further}, budget)
         except OverflowError:
             raise ExpressionFailed("fails: an integer is too large to be converted to a fraction") from None
         return result
 
-    def tokens(self, document: Any, further: Any = None) -> list[Any]:
-        """The selected tokens: the elements of a projection, else the one token, or none for null."""
-        result = self.search(document, further)
-        if type(result) is Projection:
-            return [_settled(element) for element in result]
-        return [] if result is None else [result]
+    def tokens(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> list[Any]:
+        """The selected tokens: the elements of a projection, else the one token, or none for null.
 
-    def single(self, document: Any, further: Any = None) -> Any:
+        Whoever goes through a token does finite work: all of it is charged here if it may be larger than the document.
+        """
+        result = self.search(document, further, budget)
+        if type(result) is Projection:
+            found = [_settled(element) for element in result]
+        else:
+            found = [] if result is None else [result]
+        if self._makes_containers:
+            charge_tree(found, budget)
+        return found
+
+    def single(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> Any:
         """The result as one token, None if there is none; raises ExpressionFailed if there are several.
 
         A projection becomes an array, even one of a single element.
         """
-        result = self.search(document, further)
+        result = self.search(document, further, budget)
         if type(result) is not Projection:
             return result
         if len(result) > 1:
@@ -131,7 +165,7 @@ def _settled(value: Any) -> Any:
 
 
 class _Compiler:
-    """Makes closures of one argument, the current node.
+    """Makes closures of two arguments, the current node and the budget.
 
     A *settled* closure returns a token. A *raw* one may also return a Projection, which the following steps go through.
     `dropped_name`, where an expression starts with it at the root, is dropped: the closure is then called with the
@@ -166,7 +200,9 @@ class _Compiler:
         for place in range(len(steps) - 1, -1, -1):
             if isinstance(steps[place], Flatten):
                 source = self._steps(steps[:place], at_root, False)
-                return _project(_flattening(source), self._step(steps[place + 1 :], mapped=True, raw=raw), raw, None)
+                rest = steps[place + 1 :]
+                mapped = self._step(rest, mapped=True, raw=raw)
+                return _project(_flattening(source), mapped, raw, None, weight_of_steps(rest))
         return self._step(steps, mapped=False, raw=raw, at_root=at_root) or _identity
 
     def _steps_after(self, start: Evaluate, steps: list[Step], raw: bool) -> Evaluate:
@@ -174,17 +210,18 @@ class _Compiler:
         flattened = next((place for place, step in enumerate(steps) if isinstance(step, Flatten)), len(steps))
         straight = self._steps(steps[:flattened], False, True)
         mapped = self._step(steps[:flattened], mapped=True, raw=True)
+        element_steps = weight_of_steps(steps[:flattened])
 
-        def evaluate(value: Any) -> Any:
-            found = start(value)
+        def evaluate(value: Any, budget: EvaluationBudget) -> Any:
+            found = start(value, budget)
             if type(found) is Projection:
-                return found if mapped is None else _mapped_deep(found, mapped)
-            return None if found is None else straight(found)
+                return found if mapped is None else _mapped_deep(found, mapped, budget, element_steps)
+            return None if found is None else straight(found, budget)
 
         if flattened == len(steps):
-            return evaluate if raw else lambda value: _settled(evaluate(value))
+            return evaluate if raw else lambda value, budget: _settled(evaluate(value, budget))
         rest = self._steps(steps[flattened:], False, raw)
-        return lambda value: rest(_settled(evaluate(value)))
+        return lambda value, budget: rest(_settled(evaluate(value, budget)), budget)
 
     def _step(self, steps: list[Step], *, mapped: bool, raw: bool, at_root: bool = False) -> Evaluate | None:
         """The first step and, through it, all the others; None for no steps.
@@ -201,23 +238,29 @@ class _Compiler:
         if isinstance(step, Index):
             return _index(step.position, rest, end)
         if isinstance(step, Current):
-            return lambda value: None if value is None or rest is None else rest(value)
+            return lambda value, budget: None if value is None or rest is None else rest(value, budget)
         if isinstance(step, Select):
             return _selection(getattr(self, f"_{step.node['type']}")(step.node, at_root, raw), rest, end)
-        return _project(self._projected(step), rest, raw, end)
+        return _project(self._projected(step), rest, raw, end, weight_of_steps(steps[1:]))
 
-    def _projected(self, step: Step) -> Callable[[Any], Any]:
+    def _projected(self, step: Step) -> Evaluate:
         """The elements that a step projects, None where it does not apply."""
-        if isinstance(step, EveryElement):
-            return lambda value: [element for element in value if element is not None] if type(value) is list else None
         if isinstance(step, EveryMember):
-            return lambda value: list(value.values()) if type(value) is dict else None
+            return _projecting(dict, lambda members, budget: list(members.values()), _ELEMENT_STEPS)
+        if isinstance(step, EveryElement):
+            return _projecting(
+                list, lambda array, budget: [element for element in array if element is not None], _ELEMENT_STEPS
+            )
         if isinstance(step, Slice):
             sliced = step.of
-            return lambda value: sliced(value) if type(value) is list else None
+            return _projecting(list, lambda array, budget: sliced(array), _ELEMENT_STEPS)
         assert isinstance(step, Filter)
         holds = self.condition(step.condition)
-        return lambda value: [element for element in value if holds(element)] if type(value) is list else None
+        return _projecting(
+            list,
+            lambda array, budget: [element for element in array if holds(element, budget)],
+            _ELEMENT_STEPS + weight(step.condition),
+        )
 
     # What a chain may start from, or select
 
@@ -227,42 +270,42 @@ class _Compiler:
     def _pipe(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         left = self.settled(node["children"][0], at_root=at_root)
         right = self._compile(node["children"][1], False, raw=raw)
-        return lambda value: right(left(value))
+        return lambda value, budget: right(left(value, budget), budget)
 
     def _or_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
 
-        def either(value: Any) -> Any:
-            found = left(value)
-            return found if truth(found) else right(value)
+        def either(value: Any, budget: EvaluationBudget) -> Any:
+            found = left(value, budget)
+            return found if truth(found) else right(value, budget)
 
         return either
 
     def _and_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         left, right = (self._compile(child, at_root, raw=raw) for child in node["children"])
 
-        def both(value: Any) -> Any:
-            found = left(value)
-            return right(value) if truth(found) else found
+        def both(value: Any, budget: EvaluationBudget) -> Any:
+            found = left(value, budget)
+            return right(value, budget) if truth(found) else found
 
         return both
 
     def _not_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         holds = self.condition(node["children"][0], at_root=at_root)
-        return lambda value: not holds(value)
+        return lambda value, budget: not holds(value, budget)
 
     def _comparator(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         left, right = (self.settled(child, at_root=at_root) for child in node["children"])
         compare = COMPARATORS[node["value"]]
-        return lambda value: compare(left(value), right(value))
+        return lambda value, budget: compare(left(value, budget), right(value, budget), budget)
 
     def _multi_select_list(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         elements = [self.settled(child, at_root=at_root) for child in node["children"]]
-        return lambda value: [element(value) for element in elements]
+        return lambda value, budget: [element(value, budget) for element in elements]
 
     def _multi_select_dict(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         members = [(child["value"], self.settled(child["children"][0], at_root=at_root)) for child in node["children"]]
-        return lambda value: {name: member(value) for name, member in members}
+        return lambda value, budget: {name: member(value, budget) for name, member in members}
 
     def _function_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
         name, arguments = node["value"], node["children"]
@@ -285,7 +328,8 @@ class _Compiler:
                 )
                 raise ExpressionInvalid(f"argument {place + 1} of {name}() {needed}", node["start"])
             if parameter is EXPRESSION:
-                compiled.append(_constant(self.settled(argument["children"][0])))
+                expression = argument["children"][0]
+                compiled.append(_for_each_element(self.settled(expression), weight(expression)))
             else:
                 compiled.append(self.settled(argument, at_root=at_root))
         last = arguments[-1]
@@ -297,22 +341,51 @@ class _Compiler:
         if kind == "and_expression" or kind == "or_expression":
             left, right = (self.condition(child, at_root=at_root) for child in node["children"])
             if kind == "and_expression":
-                return lambda value: left(value) and right(value)
-            return lambda value: left(value) or right(value)
+                return lambda value, budget: left(value, budget) and right(value, budget)
+            return lambda value, budget: left(value, budget) or right(value, budget)
         evaluate = self.settled(node, at_root=at_root)
         if kind == "not_expression" or kind == "comparator":
             return evaluate
-        return lambda value: truth(evaluate(value))
+        return lambda value, budget: truth(evaluate(value, budget))
 
 
 _NO_CONSTANT: Final = object()
 
 
-def _constant(value: Any) -> Evaluate:
-    return lambda _: value
+_ELEMENT_STEPS: Final = 3
+"""For each element that a projection goes through: it is put into a list, and what is made of it into another."""
 
 
-def _identity(value: Any) -> Any:
+def _constant(constant: Any) -> Evaluate:
+    return lambda value, budget: constant
+
+
+def _for_each_element(expression: Evaluate, steps: int) -> Evaluate:
+    """The argument `&expression`: a function of an element."""
+
+    def bound(value: Any, budget: EvaluationBudget) -> Callable[[Any], Any]:
+        def of_element(element: Any) -> Any:
+            budget.charge(steps)
+            return expression(element, budget)
+
+        return of_element
+
+    return bound
+
+
+def _projecting(kind: type[list[Any]] | type[dict[str, Any]], elements: Evaluate, steps: int) -> Evaluate:
+    """The elements of a container of this kind, with so many steps charged for each; None for any other value."""
+
+    def projecting(value: Any, budget: EvaluationBudget) -> Any:
+        if type(value) is not kind:
+            return None
+        budget.charge(len(value) * steps)
+        return elements(value, budget)
+
+    return projecting
+
+
+def _identity(value: Any, budget: EvaluationBudget) -> Any:
     return value
 
 
@@ -322,21 +395,21 @@ def _identity(value: Any) -> Any:
 
 def _member(name: str, rest: Evaluate | None, end: Any) -> Evaluate:
     if rest is None:
-        return lambda value: value.get(name, end) if type(value) is dict else end
+        return lambda value, budget: value.get(name, end) if type(value) is dict else end
 
-    def member(value: Any) -> Any:
+    def member(value: Any, budget: EvaluationBudget) -> Any:
         found = value.get(name, end) if type(value) is dict else end
-        return end if found is end else rest(found)
+        return end if found is end else rest(found, budget)
 
     return member
 
 
 def _index(position: int, rest: Evaluate | None, end: Any) -> Evaluate:
-    def index(value: Any) -> Any:
+    def index(value: Any, budget: EvaluationBudget) -> Any:
         if type(value) is not list or not -len(value) <= position < len(value):
             return end
         found = value[position]
-        return found if rest is None or found is end else rest(found)
+        return found if rest is None or found is end else rest(found, budget)
 
     return index
 
@@ -345,45 +418,54 @@ def _selection(select: Evaluate, rest: Evaluate | None, end: Any) -> Evaluate:
     if rest is None and end is None:
         return select
 
-    def selection(value: Any) -> Any:
-        found = select(value)
+    def selection(value: Any, budget: EvaluationBudget) -> Any:
+        found = select(value, budget)
         if found is None:
             return end
-        return found if rest is None else rest(found)
+        return found if rest is None else rest(found, budget)
 
     return selection
 
 
-def _project(elements: Evaluate, rest: Evaluate | None, raw: bool, end: Any) -> Evaluate:
-    """The projection of `elements`, each through `rest`; an array unless `raw`."""
+def _project(elements: Evaluate, rest: Evaluate | None, raw: bool, end: Any, steps: int) -> Evaluate:
+    """The projection of `elements`, each through `rest`, which takes so many steps; an array unless `raw`."""
 
-    def project(value: Any) -> Any:
-        found = elements(value)
+    def project(value: Any, budget: EvaluationBudget) -> Any:
+        found = elements(value, budget)
         if found is None:
             return end
         if rest is not None:
-            found = [result for element in found if (result := rest(element)) is not NOTHING]
+            budget.charge(len(found) * steps)
+            found = [result for element in found if (result := rest(element, budget)) is not NOTHING]
         return Projection(found) if raw else found
 
     return project
 
 
-def _mapped_deep(projection: Projection, rest: Evaluate) -> Projection:
+def _mapped_deep(projection: Projection, rest: Evaluate, budget: EvaluationBudget, steps: int) -> Projection:
+    budget.charge(len(projection) * steps)
     return Projection(
         result
         for element in projection
-        if (result := _mapped_deep(element, rest) if type(element) is Projection else rest(element)) is not NOTHING
+        if (
+            result := _mapped_deep(element, rest, budget, steps)
+            if type(element) is Projection
+            else rest(element, budget)
+        )
+        is not NOTHING
     )
 
 
 def _flattening(source: Evaluate) -> Evaluate:
-    def flatten(value: Any) -> Any:
-        found = source(value)
+    def flatten(value: Any, budget: EvaluationBudget) -> Any:
+        found = source(value, budget)
         if type(found) is not list:
             return None
         flat: list[Any] = []
+        budget.charge(len(found) * _ELEMENT_STEPS)
         for element in found:
             if type(element) is list:
+                budget.charge(len(element) * _ELEMENT_STEPS)
                 flat += [inner for inner in element if inner is not None]
             elif element is not None:
                 flat.append(element)
@@ -392,54 +474,104 @@ def _flattening(source: Evaluate) -> Evaluate:
     return flatten
 
 
+_FEW: Final = 16
+"""An argument of up to this size is part of the call."""
+
+
 def _call(function: Function, arguments: list[Evaluate], constant: Any) -> Evaluate:
     """Calls a function on checked arguments; one or two arguments, nearly all calls, without a loop.
 
     `constant` is the last argument where that is a literal: the number to multiply by, the text to start with.
     """
-    call, name = function.call, function.name
     parameters = [function.parameters[min(place, len(function.parameters) - 1)] for place in range(len(arguments))]
+    if function.charges:
+        return _call_with_budget(function, arguments, parameters)
     if len(arguments) == 1:
-        (argument,), (parameter,) = arguments, parameters
-        types = parameter.types
-        if types is None:
-            return lambda value: call(argument(value))
+        return _call_one(function, arguments[0], parameters[0])
+    if len(arguments) == 2 and parameters[0].types and parameters[1].types:
+        return _call_two(function, arguments, parameters, constant)
+    call = function.call
+    checked = _checked(function, arguments, parameters)
+    return lambda value, budget: call(*checked(value, budget))
 
-        def call_one(value: Any) -> Any:
-            given = argument(value)
+
+def _call_with_budget(function: Function, arguments: list[Evaluate], parameters: list[Parameter]) -> Evaluate:
+    """A call of a function that charges by itself."""
+    call = function.call
+    if len(arguments) == 1 and parameters[0].types is None:
+        (argument,) = arguments
+        return lambda value, budget: call(argument(value, budget), budget=budget)
+    checked = _checked(function, arguments, parameters)
+    return lambda value, budget: call(*checked(value, budget), budget=budget)
+
+
+def _checked(
+    function: Function, arguments: list[Evaluate], parameters: list[Parameter]
+) -> Callable[[Any, EvaluationBudget], list[Any]]:
+    """The arguments, each of a right type and charged by its size."""
+    name = function.name
+
+    def checked(value: Any, budget: EvaluationBudget) -> list[Any]:
+        given = [argument(value, budget) for argument in arguments]
+        for place, (parameter, item) in enumerate(zip(parameters, given, strict=True), 1):
+            if parameter.types is not None and type(item) not in parameter.types:
+                raise wrong_type(name, place, parameter, item)
+            charge_size(item, budget)
+        return given
+
+    return checked
+
+
+def _call_one(function: Function, argument: Evaluate, parameter: Parameter) -> Evaluate:
+    call, name, types = function.call, function.name, parameter.types
+    if types is not None and types.isdisjoint(SIZED):
+
+        def call_small(value: Any, budget: EvaluationBudget) -> Any:
+            given = argument(value, budget)
             if type(given) not in types:
                 raise wrong_type(name, 1, parameter, given)
             return call(given)
 
-        return call_one
-    if len(arguments) == 2 and parameters[0].types and parameters[1].types:
-        first, second = arguments
-        left_types, right_types = parameters[0].types, parameters[1].types
+        return call_small
 
-        def call_with_constant(value: Any) -> Any:
-            left = first(value)
-            if type(left) not in left_types:
-                raise wrong_type(name, 1, parameters[0], left)
-            return call(left, constant)
+    def call_sized(value: Any, budget: EvaluationBudget) -> Any:
+        given = argument(value, budget)
+        if types is not None and type(given) not in types:
+            raise wrong_type(name, 1, parameter, given)
+        if type(given) in SIZED and len(given) > _FEW:
+            charge_size(given, budget)
+        return call(given)
 
-        if type(constant) in right_types:
-            return call_with_constant
+    return call_sized
 
-        def call_two(value: Any) -> Any:
-            left, right = first(value), second(value)
-            if type(left) not in left_types:
-                raise wrong_type(name, 1, parameters[0], left)
-            if type(right) not in right_types:
-                raise wrong_type(name, 2, parameters[1], right)
-            return call(left, right)
 
-        return call_two
+def _call_two(function: Function, arguments: list[Evaluate], parameters: list[Parameter], constant: Any) -> Evaluate:
+    call, name = function.call, function.name
+    first, second = arguments
+    left_types, right_types = parameters[0].types or SIZED, parameters[1].types or SIZED
+    left_is_sized, right_is_sized = not left_types.isdisjoint(SIZED), not right_types.isdisjoint(SIZED)
 
-    def call_many(value: Any) -> Any:
-        given = [argument(value) for argument in arguments]
-        for place, (parameter, item) in enumerate(zip(parameters, given, strict=True), 1):
-            if parameter.types is not None and type(item) not in parameter.types:
-                raise wrong_type(name, place, parameter, item)
-        return call(*given)
+    def call_with_constant(value: Any, budget: EvaluationBudget) -> Any:
+        left = first(value, budget)
+        if type(left) not in left_types:
+            raise wrong_type(name, 1, parameters[0], left)
+        if left_is_sized and len(left) > _FEW:
+            charge_size(left, budget)
+        return call(left, constant)
 
-    return call_many
+    if type(constant) in right_types:
+        return call_with_constant
+
+    def call_two(value: Any, budget: EvaluationBudget) -> Any:
+        left, right = first(value, budget), second(value, budget)
+        if type(left) not in left_types:
+            raise wrong_type(name, 1, parameters[0], left)
+        if type(right) not in right_types:
+            raise wrong_type(name, 2, parameters[1], right)
+        if left_is_sized and len(left) > _FEW:
+            charge_size(left, budget)
+        if right_is_sized and len(right) > _FEW:
+            charge_size(right, budget)
+        return call(left, right)
+
+    return call_two

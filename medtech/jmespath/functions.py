@@ -5,6 +5,10 @@ are checked against the parameters first. Integers and fractions are distinct ty
 that looks like a date is a date, which functions see by its text reading; a string that a function makes is a `Text`,
 which never becomes a date. Lengths and positions count UTF-16 code units.
 
+What a call does is charged to the budget by the size of its arguments, before it is done. A function with `charges`
+gets the budget as well, because its work is not told by those sizes: it reads what is below its arguments, or what an
+expression makes of their elements.
+
 docs/languages.md lists where a function differs from the library's.
 """
 
@@ -16,10 +20,13 @@ from medtech.dotnet import ticks
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
 from medtech.dotnet.text import code_units, from_code_units, utf16_length
 from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
+from medtech.evaluation_budget import LONG_TEXT, EvaluationBudget
 from medtech.jmespath.comparison import equal, text_of
 from medtech.jmespath.errors import ExpressionFailed
 
-Evaluate = Callable[[Any], Any]
+Evaluate = Callable[[Any, EvaluationBudget], Any]
+OfElement = Callable[[Any], Any]
+"""An expression that a function is given (`&name`): from an element to a token."""
 
 
 class Parameter(NamedTuple):
@@ -42,12 +49,52 @@ MEASURABLE = Parameter("an object, an array or a string", frozenset({dict, list,
 EXPRESSION = Parameter("an expression (&...)", None)
 
 
+SIZED = frozenset({str, Text, list, dict})
+
+_ELEMENT_STEPS = 4
+"""For each element or member of an argument: what sorting takes, the most of what a function does to elements."""
+_TOKEN_STEPS = 10
+"""For each token below an argument: what writing it as JSON takes."""
+
+
+def charge_size(value: Any, budget: EvaluationBudget) -> None:
+    """Charges a value by its length, without what is below its elements."""
+    kind = type(value)
+    if kind is list or kind is dict:
+        budget.charge(len(value) * _ELEMENT_STEPS)
+    elif kind is str or kind is Text:
+        budget.charge_text(len(value))
+
+
+def charge_texts(values: list[Any], budget: EvaluationBudget) -> None:
+    """Charges strings that are all read."""
+    budget.charge_text(sum(map(len, values)))
+
+
+def charge_tree(value: Any, budget: EvaluationBudget) -> None:
+    """Charges all that a value holds, at any depth, however often it holds it."""
+    waiting = [value]
+    while waiting:
+        token = waiting.pop()
+        kind = type(token)
+        if kind is dict:
+            budget.charge(len(token) * _TOKEN_STEPS)
+            charge_texts(list(token), budget)
+            waiting += token.values()
+        elif kind is list:
+            budget.charge(len(token) * _TOKEN_STEPS)
+            waiting += token
+        elif (kind is str or kind is Text) and len(token) > LONG_TEXT:
+            budget.charge_text(len(token))
+
+
 class Function(NamedTuple):
-    """`variadic`: the last parameter may be repeated."""
+    """`variadic`: the last parameter may be repeated. With `charges`, `call` takes the `budget` as a keyword."""
 
     name: str
     parameters: tuple[Parameter, ...]
     variadic: bool
+    charges: bool
     call: Callable[..., Any]
 
 
@@ -56,11 +103,13 @@ FUNCTIONS: dict[str, Function] = {}
 _Implementation = Callable[..., Any]
 
 
-def function(name: str, *parameters: Parameter, variadic: bool = False) -> Callable[[_Implementation], _Implementation]:
+def function(
+    name: str, *parameters: Parameter, variadic: bool = False, charges: bool = False
+) -> Callable[[_Implementation], _Implementation]:
     """Registers the decorated function under the name that expressions use."""
 
     def register(call: _Implementation) -> _Implementation:
-        FUNCTIONS[name] = Function(name, parameters, variadic, call)
+        FUNCTIONS[name] = Function(name, parameters, variadic, charges, call)
         return call
 
     return register
@@ -170,8 +219,8 @@ def _total(array: list[Any]) -> float:
     return total
 
 
-@function("to_number", ANY)
-def _to_number(value: Any) -> float | None:
+@function("to_number", ANY, charges=True)
+def _to_number(value: Any, budget: EvaluationBudget) -> float | None:
     shape = type(value)
     if shape is int or shape is float:
         return value  # type: ignore[no-any-return]
@@ -179,6 +228,7 @@ def _to_number(value: Any) -> float | None:
         return None
     if value.isascii() and value.isdigit() and len(value) <= _ALWAYS_64_BITS:
         return int(value)
+    budget.charge_text(len(value))
     text = text_of(value)
     whole = parse_int64(text)
     if whole is not None:
@@ -194,10 +244,10 @@ _ALWAYS_64_BITS = 18
 # --- Strings ------------------------------------------------------------------------------------------------------
 
 
-@function("contains", ARRAY_OR_STRING, ANY)
-def _contains(subject: Any, search: Any) -> bool:
+@function("contains", ARRAY_OR_STRING, ANY, charges=True)
+def _contains(subject: Any, search: Any, budget: EvaluationBudget) -> bool:
     if type(subject) is list:
-        return any(equal(element, search) for element in subject)
+        return any(equal(element, search, budget) for element in subject)
     if is_date(subject):
         return False  # to the library a date is neither a string nor an array
     try:
@@ -219,9 +269,11 @@ def _ends_with(text: str, suffix: str) -> bool:
     return text_of(text).endswith(text_of(suffix))
 
 
-@function("join", STRING, ARRAY)
-def _join(glue: str, texts: list[Any]) -> str:
+@function("join", STRING, ARRAY, charges=True)
+def _join(glue: str, texts: list[Any], budget: EvaluationBudget) -> str:
     _same("join", texts, STRING)
+    charge_texts(texts, budget)
+    budget.charge_text(len(glue) * len(texts))
     return Text(text_of(glue).join(map(text_of, texts)))
 
 
@@ -240,8 +292,9 @@ def _insert_string(text: str, addition: str, position: int) -> str:
     raise ExpressionFailed("fails in insertString(): argument 3 is a position outside the text")
 
 
-@function("to_string", ANY)
-def _to_string(value: Any) -> str:
+@function("to_string", ANY, charges=True)
+def _to_string(value: Any, budget: EvaluationBudget) -> str:
+    charge_tree(value, budget)
     # A date stays a date: its text reading as a value, ISO within JSON.
     return value if isinstance(value, str) else Text(json_text(value))
 
@@ -311,20 +364,23 @@ def _values(value: dict[str, Any]) -> list[Any]:
     return list(value.values())
 
 
-@function("merge", OBJECT, variadic=True)
-def _merge(first: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+@function("merge", OBJECT, variadic=True, charges=True)
+def _merge(first: dict[str, Any], *others: dict[str, Any], budget: EvaluationBudget) -> dict[str, Any]:
     """Merges as Json.NET does: objects member by member, at any depth; arrays are appended; null replaces nothing."""
     merged = dict(first)
     pairs = [(merged, other) for other in reversed(others)]
     while pairs:
         target, addition = pairs.pop()
+        charge_size(addition, budget)
         for name, value in addition.items():
             held = target.get(name)
             if type(held) is dict and type(value) is dict:
                 # The member may belong to the document, which is not changed.
+                charge_size(held, budget)
                 target[name] = dict(held)
                 pairs.append((target[name], value))
             elif type(held) is list and type(value) is list:
+                budget.charge((len(held) + len(value)) * _ELEMENT_STEPS)
                 target[name] = held + value
             elif value is not None or name not in target:
                 target[name] = value
@@ -342,24 +398,25 @@ def _to_array(value: Any) -> list[Any]:
 
 
 @function("map", EXPRESSION, ARRAY)
-def _map(expression: Evaluate, array: list[Any]) -> list[Any]:
+def _map(expression: OfElement, array: list[Any]) -> list[Any]:
     return [expression(element) for element in array]
 
 
-@function("max", ARRAY)
-def _max(array: list[Any]) -> Any:
-    return _extreme("max", array, max)
+@function("max", ARRAY, charges=True)
+def _max(array: list[Any], budget: EvaluationBudget) -> Any:
+    return _extreme("max", array, max, budget)
 
 
-@function("min", ARRAY)
-def _min(array: list[Any]) -> Any:
-    return _extreme("min", array, min)
+@function("min", ARRAY, charges=True)
+def _min(array: list[Any], budget: EvaluationBudget) -> Any:
+    return _extreme("min", array, min, budget)
 
 
-def _extreme(name: str, array: list[Any], choose: Callable[..., Any]) -> Any:
+def _extreme(name: str, array: list[Any], choose: Callable[..., Any], budget: EvaluationBudget) -> Any:
     if not array:
         return None
     if _same(name, array, NUMBER, STRING) is STRING:
+        charge_texts(array, budget)
         return Text(choose(map(text_of, array), key=code_units))
     found = choose(array, key=_number_key)
     return found if all(type(number) is int for number in array) else float(found)
@@ -370,51 +427,61 @@ def _number_key(number: float) -> tuple[bool, float]:
     return number == number, number
 
 
-@function("max_by", ARRAY, EXPRESSION)
-def _max_by(array: list[Any], expression: Evaluate) -> Any:
-    return _extreme_by("max_by", array, expression, lambda left, right: left > right)
+@function("max_by", ARRAY, EXPRESSION, charges=True)
+def _max_by(array: list[Any], expression: OfElement, budget: EvaluationBudget) -> Any:
+    return _extreme_by("max_by", array, expression, lambda left, right: left > right, budget)
 
 
-@function("min_by", ARRAY, EXPRESSION)
-def _min_by(array: list[Any], expression: Evaluate) -> Any:
-    return _extreme_by("min_by", array, expression, lambda left, right: left < right)
+@function("min_by", ARRAY, EXPRESSION, charges=True)
+def _min_by(array: list[Any], expression: OfElement, budget: EvaluationBudget) -> Any:
+    return _extreme_by("min_by", array, expression, lambda left, right: left < right, budget)
 
 
-def _extreme_by(name: str, array: list[Any], expression: Evaluate, beats: Callable[[float, float], bool]) -> Any:
+def _extreme_by(
+    name: str,
+    array: list[Any],
+    expression: OfElement,
+    beats: Callable[[float, float], bool],
+    budget: EvaluationBudget,
+) -> Any:
     """The last of equals. A text counts as the number it spells; a single element is never compared."""
     if not array:
         raise ExpressionFailed(f"fails in {name}(): argument 1 is an empty array")
     best = array[0]
     for element in array[1:]:
-        best = best if beats(_key(name, expression(best)), _key(name, expression(element))) else element
+        best_key, key = _key(name, expression(best), budget), _key(name, expression(element), budget)
+        best = best if beats(best_key, key) else element
     return best
 
 
-def _key(name: str, value: Any) -> float:
+def _key(name: str, value: Any, budget: EvaluationBudget) -> float:
     if type(value) is int or type(value) is float:
         return value
     if not isinstance(value, str):
         raise ExpressionFailed(
             f"fails in {name}(): the expression must give a number or a string, not {type_name(value)}"
         )
+    budget.charge_text(len(value))
     number = parse_double(text_of(value))
     if number is None:
         raise ExpressionFailed(f"fails in {name}(): the expression gives a string that is not a number")
     return number
 
 
-@function("sort", ARRAY)
-def _sort(array: list[Any]) -> list[Any]:
+@function("sort", ARRAY, charges=True)
+def _sort(array: list[Any], budget: EvaluationBudget) -> list[Any]:
     kind = _same("sort", array, NUMBER, STRING, BOOLEAN, NULL)
     if kind is STRING:
+        charge_texts(array, budget)
         return sorted(array, key=lambda text: code_units(text_of(text)))
     return array if kind is NULL else sorted(array, key=_number_key)
 
 
-@function("sort_by", ARRAY, EXPRESSION)
-def _sort_by(array: list[Any], expression: Evaluate) -> list[Any]:
+@function("sort_by", ARRAY, EXPRESSION, charges=True)
+def _sort_by(array: list[Any], expression: OfElement, budget: EvaluationBudget) -> list[Any]:
     keys = [expression(element) for element in array]
     if _same("sort_by", keys, NUMBER, STRING) is STRING:
+        charge_texts(keys, budget)
         keys = _ordered_as_texts(keys)
     else:
         keys = [_number_key(key) for key in keys]

@@ -4,6 +4,8 @@
 `<` and `>` convert: a text to the other side's type, anything else to the left side's. Null is less than everything.
 What cannot be converted compares false, where the connector loses the message (divergence 15). Objects and arrays
 equal nothing, so `!=` is true of them.
+
+Each comparison charges its long texts to the budget; who compares many tokens charges the comparisons themselves.
 """
 
 import math
@@ -15,6 +17,7 @@ from medtech.dotnet import times
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, compare_doubles, parse_double, parse_int64
 from medtech.dotnet.text import BLANKS, compare_ordinal
 from medtech.dotnet.tokens import Text, is_date, time_reading
+from medtech.evaluation_budget import LONG_TEXT, EvaluationBudget
 
 
 class Property:
@@ -52,15 +55,18 @@ _KINDS: dict[type, _Kind] = {
 }
 
 
-def _kind(token: Any) -> _Kind:
-    if type(token) is str:
-        return _Kind.DATE if is_date(token) else _Kind.STRING
-    return _KINDS[type(token)]
+def _kind(token: Any, budget: EvaluationBudget) -> _Kind:
+    kind = _KINDS.get(type(token))
+    if kind is not None and kind is not _Kind.STRING:
+        return kind
+    if len(token) > LONG_TEXT:
+        budget.charge_text(len(token))
+    return kind or (_Kind.DATE if is_date(token) else _Kind.STRING)
 
 
-def equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
     """`==`"""
-    left_kind, right_kind = _kind(left), _kind(right)
+    left_kind, right_kind = _kind(left, budget), _kind(right, budget)
     if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
         return False
     if left_kind is right_kind or _are_numbers(left_kind, right_kind):
@@ -71,47 +77,47 @@ def equal(left: Any, right: Any) -> bool:
     return False
 
 
-def not_equal(left: Any, right: Any) -> bool:
+def not_equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
     """`!=` and `<>`: also true of objects and arrays."""
-    return not equal(left, right)
+    return not equal(left, right, budget)
 
 
-def strictly_equal(left: Any, right: Any) -> bool:
+def strictly_equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
     """`===`: a date does not equal its text."""
-    left_kind, right_kind = _kind(left), _kind(right)
+    left_kind, right_kind = _kind(left, budget), _kind(right, budget)
     if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
         return False
     return (left_kind is right_kind or _are_numbers(left_kind, right_kind)) and _compare(left_kind, left, right) == 0
 
 
-def strictly_not_equal(left: Any, right: Any) -> bool:
+def strictly_not_equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
     """`!==`: false of objects and arrays, unlike `!=`."""
-    if _kind(left) is _Kind.CONTAINER or _kind(right) is _Kind.CONTAINER:
+    if _kind(left, budget) is _Kind.CONTAINER or _kind(right, budget) is _Kind.CONTAINER:
         return False
-    return not strictly_equal(left, right)
+    return not strictly_equal(left, right, budget)
 
 
-def less(left: Any, right: Any) -> bool:
-    order = _order(left, right)
+def less(left: Any, right: Any, budget: EvaluationBudget) -> bool:
+    order = _order(left, right, budget)
     return order is not None and order < 0
 
 
-def less_or_equal(left: Any, right: Any) -> bool:
-    order = _order(left, right)
+def less_or_equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
+    order = _order(left, right, budget)
     return order is not None and order <= 0
 
 
-def greater(left: Any, right: Any) -> bool:
-    order = _order(left, right)
+def greater(left: Any, right: Any, budget: EvaluationBudget) -> bool:
+    order = _order(left, right, budget)
     return order is not None and order > 0
 
 
-def greater_or_equal(left: Any, right: Any) -> bool:
-    order = _order(left, right)
+def greater_or_equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
+    order = _order(left, right, budget)
     return order is not None and order >= 0
 
 
-COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: dict[str, Callable[[Any, Any, EvaluationBudget], bool]] = {
     "==": equal,
     "!=": not_equal,
     "===": strictly_equal,
@@ -124,9 +130,9 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 """By operator. `=~` is not among them: its right side is compiled first (`patterns`)."""
 
 
-def is_string(token: Any) -> bool:
+def is_string(token: Any, budget: EvaluationBudget) -> bool:
     """Whether a token is a string to Json.NET: a date is not, and matches no regular expression."""
-    return _kind(token) is _Kind.STRING
+    return _kind(token, budget) is _Kind.STRING
 
 
 def _are_numbers(left: _Kind, right: _Kind) -> bool:
@@ -136,9 +142,9 @@ def _are_numbers(left: _Kind, right: _Kind) -> bool:
 _NUMBERS = (_Kind.INTEGER, _Kind.FLOAT)
 
 
-def _order(left: Any, right: Any) -> int | None:
+def _order(left: Any, right: Any, budget: EvaluationBudget) -> int | None:
     """Negative, 0 or positive; None if the two cannot be compared."""
-    left_kind, right_kind = _kind(left), _kind(right)
+    left_kind, right_kind = _kind(left, budget), _kind(right, budget)
     if left_kind is _Kind.CONTAINER or right_kind is _Kind.CONTAINER:
         return None
     if right_kind is _Kind.NULL:

@@ -1,4 +1,4 @@
-"""How a path fails: when it is compiled, or on a document."""
+"""How a path fails: when it is compiled. On a document it never does; it finds something or nothing."""
 
 
 class PathInvalid(ValueError):
@@ -11,7 +11,3 @@ class PathInvalid(ValueError):
         super().__init__(message)
         self.message = message
         self.position = position
-
-
-class PathFailed(ValueError):
-    """A path that fails on a document. The message never holds a value of the document, because it goes to logs."""

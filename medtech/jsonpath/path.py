@@ -5,13 +5,18 @@ A path is parsed once, when its mapping is loaded (`compile_path`), and then onl
 whose match is `$..[?(condition)]` share one walk of the document (`Path.deep_condition`, `walk`).
 
 Results are in the order of the document: a token comes before its descendants, properties in the order of the text.
+
+What an evaluation does is charged to its budget: each token that a scan visits or a filter asks, each that a step
+finds, each pair that is compared. What is done for one token alone is part of the path's `weight`.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
+from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.jsonpath.comparison import COMPARISONS, Property, is_string
 from medtech.jsonpath.patterns import Pattern, PatternInvalid, compile_pattern, search
 from medtech.jsonpath.syntax import (
@@ -37,20 +42,31 @@ from medtech.jsonpath.syntax import (
 Tokens = list[Any]
 
 
-_Run = Callable[[Tokens, "Root | None"], Tokens]
+_FOUND_STEPS = 3
+"""For each token that a step finds: it is put into a list, often into one after another."""
+_CONTAINER_STEPS = 2
+"""For each object and array that a scan goes into, besides one for each of its members."""
+_ASKED_STEPS = 3
+"""For each token that a filter asks, besides the weight of its condition."""
+_COMPARED_STEPS = 8
+"""For each pair of tokens that a comparison has to try."""
+
+
+_Run = Callable[[Tokens, "Root"], Tokens]
 
 
 class Root:
-    """The root that `$` means inside conditions, for one evaluation of a path.
+    """The root that `$` means inside conditions, for one evaluation of a path, and the budget that it is charged to.
 
     What a query from the root finds does not depend on the candidate; it is looked for once, when first asked for.
     """
 
-    __slots__ = ("_found", "_token")
+    __slots__ = ("_found", "_token", "budget")
 
-    def __init__(self, token: Any) -> None:
+    def __init__(self, token: Any, budget: EvaluationBudget) -> None:
         self._token = token
         self._found: dict[_Run, Tokens] = {}
+        self.budget = budget
 
     def tokens(self, query: _Run) -> Tokens:
         found = self._found.get(query)
@@ -59,8 +75,8 @@ class Root:
         return found
 
 
-Predicate = Callable[[Any, Root | None], bool]
-"""Whether a condition holds for (candidate, root); raises PathFailed. The root may be None where nothing reads it."""
+Predicate = Callable[[Any, Root], bool]
+"""Whether a condition holds for (candidate, root); raises BudgetSpent."""
 
 
 class Path:
@@ -68,24 +84,24 @@ class Path:
 
     `names` are its property names from the root if it has only names (`$.Body.deviceId`), else None.
     `deep_condition` is its condition if it is exactly `$..[?(condition)]`, else None. `reads_further_name` says whether
-    what it finds may depend on the value of the further name.
+    what it finds may depend on the value of the further name. `weight` is how many steps an evaluation takes at least,
+    which are not charged.
     """
 
     __slots__ = (
         "_further_name",
         "_hides_properties",
-        "_reads_root",
         "_run",
         "deep_condition",
         "names",
         "reads_further_name",
         "steps",
+        "weight",
     )
 
     def __init__(self, steps: tuple[Step, ...], further_name: str | None = None) -> None:
         self.steps = steps
         queries = list(_queries_from_root(steps))
-        self._reads_root = bool(queries)
         self.reads_further_name = further_name is not None and any(
             _may_read(further_name, query) for query in (steps, *queries)
         )
@@ -97,15 +113,16 @@ class Path:
             self.deep_condition = DeepCondition(steps[0].condition)
         self._run = _compile_steps(steps)
         self._hides_properties = _may_yield_properties(steps)
+        self.weight = _weight_of_steps(steps)
 
-    def find(self, document: Any, further: Any = None) -> Tokens:
-        """The tokens that the path selects in `document`, in order; raises PathFailed.
+    def find(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> Tokens:
+        """The tokens that the path selects in `document`, in order; raises BudgetSpent.
 
         `further` is the value of the further name, if the path was compiled with one; `document` is then an object.
         """
         # Only the few outermost entries are copied; what is below them is shared.
         root = document if self._further_name is None else {**document, self._further_name: further}
-        found = self._run([root], Root(root) if self._reads_root else None)
+        found = self._run([root], Root(root, budget))
         if self._hides_properties:
             return [token for token in found if type(token) is not Property]
         return found
@@ -128,20 +145,20 @@ def compile_path(text: str, further_name: str | None = None) -> Path:
 class DeepCondition:
     """The condition of `$..[?(condition)]`, for a caller that walks the document itself.
 
-    `holds(candidate, root)` says whether a token of `walk(document)` is selected. The root is one `Root(document)` for
-    all candidates; if the condition does not read it (`reads_root`), it may be None. `required_names`, where it is not
-    None, is a necessary condition: only an object that has every name of one of the sets can be selected. Where
-    `names_suffice`, such an object always is, and `holds` need not be asked.
+    `holds(candidate, root)` says whether a token of `walk(document)` is selected. The root is one `Root` of the
+    document for all candidates. `weight` is how many steps asking takes at least, which are not charged.
+    `required_names`, where it is not None, is a necessary condition: only an object that has every name of one of the
+    sets can be selected. Where `names_suffice`, such an object always is, and `holds` need not be asked.
     """
 
-    __slots__ = ("holds", "names_suffice", "reads_root", "required_names")
+    __slots__ = ("holds", "names_suffice", "required_names", "weight")
 
     def __init__(self, condition: Condition) -> None:
         self.holds = _compile_condition(condition)
         required = _required_names(condition)
         self.required_names = None if required is None else required.sets
         self.names_suffice = required is not None and required.suffice
-        self.reads_root = next(_queries_of_condition(condition), None) is not None
+        self.weight = _ASKED_STEPS + _weight(condition)
 
 
 def walk(token: Any) -> Iterator[Any]:
@@ -163,13 +180,14 @@ def walk(token: Any) -> Iterator[Any]:
             pending.pop()
 
 
-def _objects(token: Any) -> list[dict[str, Any]]:
-    """The objects of `walk`, in a third of its time."""
+def _objects(token: Any, budget: EvaluationBudget) -> list[dict[str, Any]]:
+    """The objects of `walk`, in a third of its time. What is visited is taken from the budget, which is then asked."""
     # Recursion, one frame a level as in `_scan`: a loop takes 1.3 times as long, and of the 1,000 frames that Python
     # has, the 512 levels of the deepest document leave enough to whoever calls.
     found: list[dict[str, Any]] = []
 
     def collect(container: Any) -> None:
+        budget.left -= _CONTAINER_STEPS + len(container)
         if type(container) is dict:
             found.append(container)
             container = container.values()
@@ -215,7 +233,7 @@ def _compile_steps(steps: tuple[Step, ...]) -> _Run:
     if len(runs) == 1:
         return runs[0]
 
-    def run(tokens: Tokens, root: Root | None) -> Tokens:
+    def run(tokens: Tokens, root: Root) -> Tokens:
         for step in runs:
             tokens = step(tokens, root)
             if not tokens:
@@ -228,17 +246,17 @@ def _compile_steps(steps: tuple[Step, ...]) -> _Run:
 def _compile_step(step: Step) -> _Run:
     match step:
         case Name(name, deep=False):
-            return lambda tokens, root: [token[name] for token in tokens if type(token) is dict and name in token]
+            return _look_up(name)
         case Name(name):
             return _scan((name,))
         case Names(names, deep=False):
-            return lambda tokens, root: [
-                token[name] for token in tokens if type(token) is dict for name in names if name in token
-            ]
+            return _look_up_each(names)
         case Names(names):
             return _scan(names)
         case AnyName(deep=False):
-            return lambda tokens, root: [value for token in tokens if type(token) is dict for value in token.values()]
+            return lambda tokens, root: [
+                value for token in _charged(tokens, dict, root.budget) for value in token.values()
+            ]
         case AnyName():
             return _scan_all
         case Index(index):
@@ -246,18 +264,45 @@ def _compile_step(step: Step) -> _Run:
         case Indexes(indexes):
             return _pick(indexes)
         case AnyIndex():
-            return lambda tokens, root: [element for token in tokens if type(token) is list for element in token]
+            return lambda tokens, root: [element for token in _charged(tokens, list, root.budget) for element in token]
         case Slice(start, end, stride):
             bounds = slice(start, end, stride)
             return lambda tokens, root: [
-                element for token in tokens if type(token) is list for element in token[bounds]
+                element for token in _charged(tokens, list, root.budget) for element in token[bounds]
             ]
         case Filter(condition, deep):
             return _compile_filter(condition, deep=deep)
 
 
+def _look_up(name: str) -> _Run:
+    def look_up(tokens: Tokens, root: Root) -> Tokens:
+        if len(tokens) > 1:
+            root.budget.charge(len(tokens))
+        return [token[name] for token in tokens if type(token) is dict and name in token]
+
+    return look_up
+
+
+def _look_up_each(names: tuple[str, ...]) -> _Run:
+    def look_up_each(tokens: Tokens, root: Root) -> Tokens:
+        if len(tokens) > 1:
+            root.budget.charge(len(tokens) * len(names) * _FOUND_STEPS)
+        return [token[name] for token in tokens if type(token) is dict for name in names if name in token]
+
+    return look_up_each
+
+
+def _charged(tokens: Tokens, kind: type, budget: EvaluationBudget) -> Tokens:
+    """The tokens of a kind, once what they hold is charged."""
+    kept: Tokens = [token for token in tokens if type(token) is kind]
+    budget.charge(len(tokens) + sum(map(len, kept)) * _FOUND_STEPS)
+    return kept
+
+
 def _pick(indexes: tuple[int, ...]) -> _Run:
-    def pick(tokens: Tokens, root: Root | None) -> Tokens:
+    def pick(tokens: Tokens, root: Root) -> Tokens:
+        if len(tokens) > 1:
+            root.budget.charge(len(tokens) * len(indexes) * _FOUND_STEPS)
         return [
             token[index]
             for token in tokens
@@ -271,60 +316,76 @@ def _pick(indexes: tuple[int, ...]) -> _Run:
 
 def _scan(names: tuple[str, ...]) -> _Run:
     times = Counter(names)
+    most_times = max(times.values())
 
-    def collect(token: Any, found: Tokens) -> None:
+    def collect(token: Any, found: Tokens, budget: EvaluationBudget) -> None:
         if type(token) is dict:
+            budget.left -= _CONTAINER_STEPS + len(token) * most_times
             for name, value in token.items():
                 if name in times:
                     found.extend([value] * times[name])
                 if type(value) is dict or type(value) is list:
-                    collect(value, found)
+                    collect(value, found, budget)
         elif type(token) is list:
+            budget.left -= _CONTAINER_STEPS + len(token)
             for element in token:
                 if type(element) is dict or type(element) is list:
-                    collect(element, found)
+                    collect(element, found, budget)
 
-    def scan(tokens: Tokens, root: Root | None) -> Tokens:
+    def scan(tokens: Tokens, root: Root) -> Tokens:
         found: Tokens = []
         for token in tokens:
-            collect(_below(token), found)
+            before = len(found)
+            collect(_below(token), found, root.budget)
+            root.budget.charge(_CONTAINER_STEPS + (len(found) - before) * _FOUND_STEPS)
         return found
 
     return scan
 
 
-def _scan_all(tokens: Tokens, root: Root | None) -> Tokens:
+def _scan_all(tokens: Tokens, root: Root) -> Tokens:
     found: Tokens = []
     for token in tokens:
+        before = len(found)
         if type(token) is Property:
             found.append(token)
         found.extend(walk(_below(token)))
+        root.budget.charge((len(found) - before) * _FOUND_STEPS)
     return found
 
 
 def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
     holds = _compile_condition(condition)
+    steps = _ASKED_STEPS + _weight(condition)
     if deep and _required_names(condition) is not None:
-        return lambda tokens, root: [
-            candidate for token in tokens for candidate in _objects(_below(token)) if holds(candidate, root)
-        ]
+
+        def select_objects(tokens: Tokens, root: Root) -> Tokens:
+            found: Tokens = []
+            for token in tokens:
+                candidates = _objects(_below(token), root.budget)
+                root.budget.charge(_CONTAINER_STEPS + len(candidates) * steps)
+                found += [candidate for candidate in candidates if holds(candidate, root)]
+            return found
+
+        return select_objects
     holds_for_properties = _may_hold_for_properties(condition)
     if deep:
 
-        def select_deep(tokens: Tokens, root: Root | None) -> Tokens:
-            return [
-                candidate
-                for token in tokens
-                for candidate in (_walk_with_properties(token) if holds_for_properties else walk(_below(token)))
-                if holds(candidate, root)
-            ]
+        def select_deep(tokens: Tokens, root: Root) -> Tokens:
+            found: Tokens = []
+            for token in tokens:
+                candidates = list(_walk_with_properties(token) if holds_for_properties else walk(_below(token)))
+                root.budget.charge(len(candidates) * steps)
+                found += [candidate for candidate in candidates if holds(candidate, root)]
+            return found
 
         return select_deep
 
-    def select(tokens: Tokens, root: Root | None) -> Tokens:
+    def select(tokens: Tokens, root: Root) -> Tokens:
         found: Tokens = []
         for token in tokens:
             if type(token) is not dict or holds_for_properties:
+                root.budget.charge(1 + (len(token) if type(token) is dict or type(token) is list else 0) * steps)
                 found.extend([candidate for candidate in _children(token) if holds(candidate, root)])
         return found
 
@@ -349,7 +410,7 @@ def _compile_condition(condition: Condition) -> Predicate:
 def _combined(operator: str, predicates: list[Predicate]) -> Predicate:
     if operator == "&&":
 
-        def every(candidate: Any, root: Root | None) -> bool:
+        def every(candidate: Any, root: Root) -> bool:
             for holds in predicates:  # noqa: SIM110 - half the time of all() with a generator
                 if not holds(candidate, root):
                     return False
@@ -357,7 +418,7 @@ def _combined(operator: str, predicates: list[Predicate]) -> Predicate:
 
         return every
 
-    def some(candidate: Any, root: Root | None) -> bool:
+    def some(candidate: Any, root: Root) -> bool:
         for holds in predicates:  # noqa: SIM110 - half the time of any() with a generator
             if holds(candidate, root):
                 return True
@@ -374,16 +435,23 @@ def _compile_comparison(condition: Comparison) -> Predicate:
         match left:
             case Query(False, (Name(name, deep=False),)):
                 return lambda candidate, root: (
-                    type(candidate) is dict and name in candidate and compares(candidate[name], constant)
+                    type(candidate) is dict and name in candidate and compares(candidate[name], constant, root.budget)
                 )
     left_side, right_side = _compile_side(left), _compile_side(right)
 
-    def compare(candidate: Any, root: Root | None) -> bool:
+    def compare(candidate: Any, root: Root) -> bool:
         lefts = left_side(candidate, root)
         if not lefts:
             return False
         rights = right_side(candidate, root)
-        return any(compares(one, other) for one in lefts for other in rights)
+        budget = root.budget
+        for one in lefts:
+            for place, other in enumerate(rights):
+                if compares(one, other, budget):
+                    budget.charge(place * _COMPARED_STEPS)
+                    return True
+            budget.charge(len(rights) * _COMPARED_STEPS)
+        return False
 
     return compare
 
@@ -391,44 +459,77 @@ def _compile_comparison(condition: Comparison) -> Predicate:
 _KEPT_PATTERNS = 8
 """Patterns from messages that one comparison keeps: most often one pattern is asked of many tokens in a row."""
 
+_LONGEST_PATTERN = 4096
+"""Characters of a pattern from a message. Compiling takes 500 times its memory, and nothing can stop it."""
 
-def _compile_match(right: Query | Literal) -> Callable[[Any, Any], bool]:
+
+def _compile_match(right: Query | Literal) -> Callable[[Any, Any, EvaluationBudget], bool]:
     """`=~`: a string that holds a match of the pattern."""
     if isinstance(right, Literal) and right.pattern is not None:
         pattern = right.pattern
-        return lambda token, constant: is_string(token) and search(pattern, token)
+        return lambda token, constant, budget: is_string(token, budget) and search(pattern, token, budget)
     pattern_of = lru_cache(maxsize=_KEPT_PATTERNS)(_pattern_of_message)
 
-    def matches(token: Any, text: Any) -> bool:
-        if not is_string(token) or not is_string(text):
+    def matches(token: Any, text: Any, budget: EvaluationBudget) -> bool:
+        if not is_string(token, budget) or not is_string(text, budget):
             return False
+        started = time.thread_time()
         pattern = pattern_of(text)
-        return pattern is not None and search(pattern, token)
+        budget.charge_regex(time.thread_time() - started)
+        return pattern is not None and search(pattern, token, budget)
 
     return matches
 
 
 def _pattern_of_message(text: str) -> Pattern | None:
     """The pattern of `/pattern/options`; None for a text that is not one, or is refused: it matches nothing."""
+    if len(text) > _LONGEST_PATTERN:
+        return None
     try:
         return compile_pattern(text)
     except PatternInvalid:
         return None
 
 
-def _compile_side(side: Query | Literal) -> Callable[[Any, Any], Tokens]:
+def _compile_side(side: Query | Literal) -> Callable[[Any, Root], Tokens]:
     if isinstance(side, Literal):
         constant = [side.value]
         return lambda candidate, root: constant
     run = _compile_steps(side.steps)
     if side.from_root:
-
-        def from_root(candidate: Any, root: Root | None) -> Tokens:
-            assert root is not None
-            return root.tokens(run)
-
-        return from_root
+        return lambda candidate, root: root.tokens(run)
     return lambda candidate, root: run([candidate], root)
+
+
+def _weight(condition: Condition) -> int:
+    """How many steps it takes to ask a condition of one token, without what is charged."""
+    match condition:
+        case Exists(side):
+            return _weight_of_side(side)
+        case Comparison(_, left, right):
+            return _COMPARED_STEPS + _weight_of_side(left) + _weight_of_side(right)
+        case Combination(_, conditions):
+            return sum(map(_weight, conditions))
+
+
+def _weight_of_side(side: Query | Literal) -> int:
+    # From the root a query is run once; what it costs from then on is a look-up.
+    return _weight_of_steps(side.steps) if isinstance(side, Query) and not side.from_root else 1
+
+
+def _weight_of_steps(steps: tuple[Step, ...]) -> int:
+    return 1 + sum(_weight_of_step(step) for step in steps)
+
+
+def _weight_of_step(step: Step) -> int:
+    match step:
+        case Names(names):
+            return len(names) * _FOUND_STEPS
+        case Indexes(indexes):
+            return len(indexes) * _FOUND_STEPS
+        case Filter(condition):
+            return _ASKED_STEPS + _weight(condition)
+    return 2
 
 
 def _queries_from_root(steps: Iterable[Step]) -> Iterator[tuple[Step, ...]]:

@@ -1,4 +1,4 @@
-"""Regular expressions as .NET reads them, run by the `regex` package, which has a time limit.
+"""Regular expressions as .NET reads them, run by the `regex` package, which can be stopped.
 
 The two read most syntax alike. The rest is either written the other way here (`\\Z`, `\\e`, `\\k<name>`, a brace
 that is meant as text) or refused, with what to write instead: no pattern changes its meaning silently. A pattern is
@@ -9,17 +9,21 @@ Differences that remain: `regex` sees characters where .NET sees UTF-16 code uni
 `\\w` and without regard to case a few rare characters count differently.
 """
 
+import math
 import re
+import time
 from typing import Final, TypeAlias
 
 import regex
 
-from medtech.jsonpath.errors import PathFailed
+from medtech.evaluation_budget import CHARACTERS_A_STEP, EvaluationBudget
 
 Pattern: TypeAlias = regex.Pattern[str]
 
-TIMEOUT_SECONDS: Final = 0.1
-"""One search may take this long. An expression that backtracks without end is stopped there."""
+MOST_NESTED_REPETITIONS: Final = 8
+"""`regex` reads `x+` as `xx*`, so each `+` around another doubles what it compiles; twenty take a gigabyte."""
+
+_STEPS_A_SEARCH: Final = 20
 
 
 class PatternInvalid(ValueError):
@@ -55,15 +59,20 @@ def compile_pattern(text: str) -> Pattern:
         raise PatternInvalid(f"the regular expression is malformed: {reason}") from None
 
 
-def search(pattern: Pattern, text: str) -> bool:
-    """Whether the text holds a match; raises PathFailed when the search takes too long."""
+def search(pattern: Pattern, text: str, budget: EvaluationBudget) -> bool:
+    """Whether the text holds a match; raises BudgetSpent when this and the searches before it take too long."""
+    budget.charge(_STEPS_A_SEARCH + len(text) // CHARACTERS_A_STEP)
+    # Charged is the thread's own time, so that harmless searches do not add up to the limit on a busy machine. The
+    # engine's timeout goes by the clock: it ends a search that by itself takes all that is left.
+    seconds = budget.regex_seconds_left
+    started = time.thread_time()
     try:
-        return pattern.search(text, timeout=TIMEOUT_SECONDS) is not None
+        found = pattern.search(text, timeout=None if seconds == math.inf else seconds) is not None
+        spent = time.thread_time() - started
     except TimeoutError:
-        raise PathFailed(
-            f"A regular expression of a JSONPath filter ran longer than {TIMEOUT_SECONDS} s on one text: "
-            "write it without nested repetition."
-        ) from None
+        found, spent = False, seconds
+    budget.charge_regex(spent)
+    return found
 
 
 _CATEGORIES = re.compile("L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?")
@@ -102,6 +111,9 @@ class _Translator:
         self._ignores_case = ignores_case
         self._numbered_reference: int | None = None
         self._cased_category: int | None = None
+        # How deep repetitions are nested: in each open group so far, and in the group that has just been closed.
+        self._repetitions = [0]
+        self._repetitions_closed = 0
 
     def pattern(self) -> str:
         text = self._text
@@ -113,12 +125,16 @@ class _Translator:
                 self._set()
             elif character == "(":
                 self._open_group()
+            elif character == ")":
+                self._close_group()
+                continue
             elif quantifier := _QUANTIFIER.match(text, self._at):
                 self._quantifier(quantifier[0])
             elif character == "{":
                 self._brace()
             else:
                 self._take(character)
+            self._repetitions_closed = 0
         self._check_numbers()
         self._check_categories()
         return "".join(self._pieces)
@@ -131,7 +147,17 @@ class _Translator:
     def _quantifier(self, quantifier: str) -> None:
         if self._text.startswith("+", self._at + len(quantifier)):
             raise self._refused(f"{quantifier}+ is not .NET syntax: write (?>...{quantifier}), or remove the +")
+        nested = self._repetitions_closed + 1
+        if nested > MOST_NESTED_REPETITIONS:
+            raise self._refused(f"repetitions are nested more than {MOST_NESTED_REPETITIONS} deep: write fewer")
+        self._repetitions[-1] = max(self._repetitions[-1], nested)
         self._take(quantifier)
+
+    def _close_group(self) -> None:
+        self._take(")")
+        if len(self._repetitions) > 1:  # one that nothing opened is refused when the pattern is compiled
+            self._repetitions_closed = self._repetitions.pop()
+            self._repetitions[-1] = max(self._repetitions[-1], self._repetitions_closed)
 
     def _brace(self) -> None:
         found = _FUZZY.match(self._text, self._at)
@@ -141,6 +167,13 @@ class _Translator:
 
     def _open_group(self) -> None:
         text, inside = self._text, self._at + 1
+        written = len(self._pieces)
+        self._open(text, inside)
+        opened = self._pieces[-1] if len(self._pieces) > written else ""
+        if opened.count("(") > opened.count(")"):
+            self._repetitions.append(0)
+
+    def _open(self, text: str, inside: int) -> None:
         if text.startswith("?#", inside):
             end = text.find(")", inside)
             if end < 0:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from medtech.errors import DeviceIdentityNotDefined, IncompatibleData
+from medtech.errors import DeviceIdentityNotDefined, IncompatibleData, MessageTooCostly
+from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
 from medtech.mapping.schema import shortened
 from medtech.model import NormalizationFailure
 
@@ -19,14 +20,16 @@ class PropertyLookup:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Any other expression: a function from (document, matched token) to the one token found, or None.
+    """Any other expression: a function from (document, matched token, budget) to the one token found, or None.
 
-    Raises one of `expression.FAILED` if it fails or finds several tokens. If the result does not depend on the matched
-    token, it is not `from_match` and is asked for once a message.
+    Raises one of `expression.FAILED` if it fails or finds several tokens, or BudgetSpent. If the result does not depend
+    on the matched token, it is not `from_match` and is asked for once a message. `weight` is how many steps an
+    evaluation takes that it does not charge itself.
     """
 
     from_match: bool
-    evaluate: Callable[[Any, Any], Any]
+    evaluate: Callable[[Any, Any, EvaluationBudget], Any]
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,17 @@ class ContentTemplate:
     values: tuple[Field, ...]
 
     @property
+    def fields(self) -> tuple[Field, ...]:
+        fields = (self.device_id, *self.time, self.patient_id, self.encounter_id, self.correlation_id, *self.values)
+        return tuple(field for field in fields if field is not None)
+
+    @property
     def reads_metadata(self) -> bool:
         """Whether an expression may read Properties or SystemProperties, other than as a part of the matched token."""
-        fields = (self.device_id, *self.time, self.patient_id, self.encounter_id, self.correlation_id, *self.values)
         return any(
             isinstance(field.source, Evaluation)
             or (not field.source.from_match and field.source.names[:1] != ("Body",))
-            for field in fields
-            if field is not None
+            for field in self.fields
         )
 
     def failure(self, origin: Origin, cause: Exception, match: int) -> NormalizationFailure:
@@ -88,6 +94,17 @@ class ContentTemplate:
         kind = DeviceIdentityNotDefined if no_device else IncompatibleData
         error = kind(text, line=origin.line, position=origin.position)
         return NormalizationFailure(error, self.index, match, self.type)
+
+    def too_costly(self, origin: Origin, cause: BudgetSpent) -> MessageTooCostly:
+        """The error of a message whose budget was spent while this expression was evaluated."""
+        return MessageTooCostly(
+            f"Template {self.index} ('{self.type}'), '{origin.name}': {shortened(origin.expression)} (line "
+            f"{origin.line} of the device mapping) {cause}. Write an expression that looks at less (names from the "
+            "root instead of .., no .. within another, a filter that matches less), or send smaller messages; "
+            "docs/languages.md says what counts. Then replay.",
+            line=origin.line,
+            position=origin.position,
+        )
 
 
 class NoValue(ValueError):

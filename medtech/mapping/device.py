@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from medtech.dotnet.json_body import NotJson, parse_body
-from medtech.errors import ErrorType, MappingInvalid, NotSupported
+from medtech.errors import ErrorType, MappingInvalid, MessageTooCostly, NotSupported
+from medtech.evaluation_budget import EvaluationBudget
+from medtech.mapping.allowance import BASE_STEPS, MOST_STEPS, steps_a_byte
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.extraction import Extract, compile_extraction
-from medtech.mapping.matching import Matcher, Scan, Search
+from medtech.mapping.matching import Matcher, MatchTooCostly, Scan, Search
 from medtech.mapping.schema import DEVICE, Issues, PartialMapping, read_collection
 from medtech.mapping.template_reader import read_template
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure, Normalized
@@ -31,12 +33,17 @@ class DeviceMapping:
         self.templates = tuple(template for template, _ in loaded)
         self._matcher = Matcher([finder for _, finder in loaded])
         self._extracts: list[Extract] = [
-            compile_extraction(template, matches_objects=isinstance(finder, Scan)) for template, finder in loaded
+            compile_extraction(template, matches_once=isinstance(finder, Scan)) for template, finder in loaded
         ]
+        self._steps_a_byte = steps_a_byte(len(loaded))
         self._reads_metadata = self._matcher.reads_metadata or any(each.reads_metadata for each in self.templates)
 
-    def normalize(self, event: DeviceEvent) -> Normalized:
-        """What the message becomes. A template that fails, or one of its matches, does not affect the others."""
+    def normalize(self, event: DeviceEvent, budget: EvaluationBudget | None = None) -> Normalized:
+        """What the message becomes. A template that fails, or one of its matches, does not affect the others.
+
+        A message that spends its evaluation budget has one failure, MessageTooCostly, and no measurements. The budget
+        is that of `allowed_steps` unless another is given.
+        """
         body, properties, system_properties, ingestion_time, _, partition, sequence_number = event
         measurements: list[Measurement] = []
         failures: list[NormalizationFailure] = []
@@ -55,18 +62,37 @@ class DeviceMapping:
             document = message_document(parsed, properties, system_properties)
         else:
             document = {"Body": parsed, "Properties": _UNREAD, "SystemProperties": _UNREAD}
-        matches = matcher.find(document)
-        for index in sorted(matches) if len(matches) > 1 else matches:
-            found = matches[index]
-            if isinstance(found, list):
-                self._extracts[index](
-                    document, found, ingestion_time, partition, sequence_number, measurements, failures
-                )
-            else:
-                template = self.templates[index]
-                failures.append(template.failure(template.type_match, found, -1))
+        if budget is None:
+            # As `allowed_steps`, without the two calls, which are felt in a message of 4 us.
+            steps = BASE_STEPS + len(body) * self._steps_a_byte
+            budget = EvaluationBudget(steps if steps < MOST_STEPS else MOST_STEPS)
+        try:
+            matches = matcher.find(document, budget)
+            for index in sorted(matches) if len(matches) > 1 else matches:
+                found = matches[index]
+                if isinstance(found, list):
+                    self._extracts[index](
+                        document, found, ingestion_time, partition, sequence_number, measurements, failures, budget
+                    )
+                else:
+                    template = self.templates[index]
+                    failures.append(template.failure(template.type_match, found, -1))
+        except MatchTooCostly as spent:
+            template = self.templates[spent.template]
+            return _too_costly(template.too_costly(template.type_match, spent.cause))
+        except MessageTooCostly as error:
+            return _too_costly(error)
         # The same as the NamedTuple's constructor, in half the time.
         return tuple.__new__(Normalized, (measurements, failures))
+
+    def allowed_steps(self, body_bytes: int) -> int:
+        """How many steps a message with a body of this size may take."""
+        return min(BASE_STEPS + body_bytes * self._steps_a_byte, MOST_STEPS)
+
+
+def _too_costly(error: MessageTooCostly) -> Normalized:
+    """One failure of the message as a whole: with a part of its measurements it would look complete."""
+    return Normalized([], [NormalizationFailure(error, -1, -1)])
 
 
 def load_device_mapping(text: str) -> DeviceMapping:

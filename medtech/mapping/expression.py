@@ -3,7 +3,7 @@
 from typing import Final
 
 from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
-from medtech.jsonpath.errors import PathFailed, PathInvalid
+from medtech.jsonpath.errors import PathInvalid
 
 MATCHED_TOKEN: Final = "matchedToken"
 """The name under which the expressions of CalculatedContent see the token that the template matched."""
@@ -19,6 +19,6 @@ class SeveralTokens(ValueError):
 INVALID: Final = (PathInvalid, ExpressionInvalid)
 """What is raised for an expression that does not parse; each has a `message` and a `position`."""
 
-EvaluationFailed = PathFailed | ExpressionFailed | SeveralTokens
-FAILED: Final = (PathFailed, ExpressionFailed, SeveralTokens)
+EvaluationFailed = ExpressionFailed | SeveralTokens
+FAILED: Final = (ExpressionFailed, SeveralTokens)
 """What is raised when an expression fails on a message; none of them names a value of it."""

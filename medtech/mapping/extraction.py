@@ -13,32 +13,48 @@ from typing import Any
 from medtech.dotnet.text import is_blank, well_formed
 from medtech.dotnet.times import utc_ticks
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
+from medtech.errors import MessageTooCostly
+from medtech.evaluation_budget import CHARACTERS_A_STEP, BudgetSpent, EvaluationBudget
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, NoValue, PropertyLookup
 from medtech.mapping.expression import FAILED
 from medtech.model import Measurement, NormalizationFailure
 
-Extract = Callable[[dict[str, Any], list[Any], int, str, int, list[Measurement], list[NormalizationFailure]], None]
-"""(document, matched tokens, ingestion time, partition, sequence number, measurements to add to, failures to add to)"""
+Extract = Callable[
+    [dict[str, Any], list[Any], int, str, int, list[Measurement], list[NormalizationFailure], EvaluationBudget], None
+]
+"""(document, matched tokens, ingestion time, partition, sequence number, measurements to add to, failures to add to,
+budget); raises MessageTooCostly.
+"""
+
+_MEASUREMENT_STEPS = 60
+"""For each match, and what it leaves in memory: a measurement takes some 500 bytes, without its texts."""
+_FIELD_STEPS = 10
+"""For each field of each match: a pair of name and value, and the reading of a token."""
+_FAILURE_STEPS = 150
+"""For each match that fails: an error with its message."""
+_LONG_VALUE = 64
+"""Characters. Ids and readings are shorter; what is longer is charged by its length."""
 
 
-def compile_extraction(template: ContentTemplate, *, matches_objects: bool) -> Extract:
+def compile_extraction(template: ContentTemplate, *, matches_once: bool) -> Extract:
     """The function that makes a measurement or a failure of each matched token, in order.
 
-    `matches_objects` promises that every matched token is an object.
+    `matches_once` promises that every matched token is an object, and another one of the message.
     """
-    return _Writer(template, matches_objects).function()
+    return _Writer(template, matches_once).function()
 
 
 class _Writer:
     """Writes the source of one template's function."""
 
-    def __init__(self, template: ContentTemplate, matches_objects: bool) -> None:
+    def __init__(self, template: ContentTemplate, matches_once: bool) -> None:
         self._template = template
-        self._matches_objects = matches_objects
+        self._matches_once = matches_once
         self._fields: list[Field] = []
         self._before: list[str] = []
         self._each: list[str] = []
         self._constants: dict[str, Any] = {
+            "BudgetSpent": BudgetSpent,
             "FAILURES": (NoReading, *FAILED, NoValue),
             "Measurement": Measurement,
             "NoReading": NoReading,
@@ -46,6 +62,7 @@ class _Writer:
             "TEMPLATE": template.index,
             "TYPE": template.type,
             "is_blank": is_blank,
+            "too_costly": self._too_costly,
             "new": tuple.__new__,
             "optional_text": _optional_text,
             "required_text": _encodable_text,
@@ -56,6 +73,12 @@ class _Writer:
     def function(self) -> Extract:
         template = self._template
         self._constants["failure"] = self._failure
+        evaluated = [field.source for field in template.fields if isinstance(field.source, Evaluation)]
+        self._constants["STEPS_EACH"] = (
+            _MEASUREMENT_STEPS
+            + _FIELD_STEPS * len(template.fields)
+            + sum(source.weight for source in evaluated if source.from_match)
+        )
         self._text("device_id", template.device_id)
         self._time("time", template.time)
         self._text("patient_id", template.patient_id)
@@ -64,20 +87,28 @@ class _Writer:
         properties = self._values(template.values)
         source = "\n".join(
             [
-                "def extract(document, tokens, ingestion_time, partition, sequence_number, measurements, failures):",
-                "    at = 0",
-                *(["    try:", *_indented(self._before, 2), *_FAIL_ALL] if self._before else []),
-                "    match = -1",
-                "    for token in tokens:",
-                "        match += 1",
-                "        try:",
-                *_indented(self._each, 3),
-                "            measurements.append(new(Measurement, (",
-                "                TYPE, time, device_id, patient_id, encounter_id, correlation_id,",
-                f"                {properties}, ingestion_time, partition, sequence_number, TEMPLATE, match",
-                "            )))",
-                "        except FAILURES as error:",
-                "            failures.append(failure(at, error, match))",
+                "def extract(",
+                "    document, tokens, ingestion_time, partition, sequence_number, measurements, failures, budget",
+                "):",
+                "    at = -1",
+                "    try:",
+                # One match of each template is free, so that most messages do not pay for being charged.
+                "        if len(tokens) > 1:",
+                "            budget.charge(len(tokens) * STEPS_EACH)",
+                *(["        try:", *_indented(self._before, 3), *_FAIL_ALL] if self._before else []),
+                "        match = -1",
+                "        for token in tokens:",
+                "            match += 1",
+                "            try:",
+                *_indented(self._each, 4),
+                "                measurements.append(new(Measurement, (",
+                "                    TYPE, time, device_id, patient_id, encounter_id, correlation_id,",
+                f"                    {properties}, ingestion_time, partition, sequence_number, TEMPLATE, match",
+                "                )))",
+                "            except FAILURES as error:",
+                "                failures.append(failure(at, error, match, budget))",
+                "    except BudgetSpent as spent:",
+                "        raise too_costly(at, spent) from None",
             ]
         )
         exec(_code(source), self._constants)
@@ -99,6 +130,12 @@ class _Writer:
             code += [f"if type({variable}) is not str or {may_be_date}:", f"    {read}"]
         if field.required:
             code += [f"if not {variable} or {variable}.isspace() and is_blank({variable}):", "    raise NoValue"]
+        # A text that is in every measurement, or in several, may make more of them than the message has. What is looked
+        # up in matches that are all different cannot.
+        if not field.source.from_match:
+            code += _charging(field, variable, "len(tokens) * ")
+        elif isinstance(field.source, Evaluation) or not self._matches_once:
+            code += _charging(field, variable)
         self._put(code, field)
 
     def _time(self, variable: str, fields: tuple[Field, ...]) -> None:
@@ -147,7 +184,7 @@ class _Writer:
             failed = f"failed_{self._number(fields[0])}"
             keep = f"    {failed} = at, error.with_traceback(None)"
             self._before += [f"{failed} = None", "try:", *_indented(code, 1), "except FAILURES as error:", keep]
-            self._each += [f"if {failed}:", f"    failures.append(failure(*{failed}, match))", "    continue"]
+            self._each += [f"if {failed}:", f"    failures.append(failure(*{failed}, match, budget))", "    continue"]
 
     def _number(self, field: Field) -> int:
         self._fields.append(field)
@@ -157,9 +194,9 @@ class _Writer:
         """Fragments that leave the source's token in `variable`, or None."""
         if isinstance(source, Evaluation):
             token = "token" if source.from_match else "None"
-            return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, {token})"]
+            return [f"{variable} = {self._constant('evaluate', source.evaluate)}(document, {token}, budget)"]
         base = "token" if source.from_match else "document"
-        is_object = not source.from_match or self._matches_objects
+        is_object = not source.from_match or self._matches_once
         code = [] if source.names else [f"{variable} = {base}"]
         for name in source.names:
             step = f"{base}.get({self._constant('name', name)})"
@@ -174,16 +211,30 @@ class _Writer:
         self._constants[name] = value
         return name
 
-    def _failure(self, at: int, error: Exception, match: int) -> NormalizationFailure:
+    def _failure(self, at: int, error: Exception, match: int, budget: EvaluationBudget) -> NormalizationFailure:
+        budget.charge(_FAILURE_STEPS)
         return self._template.failure(self._fields[at].origin, error, match)
+
+    def _too_costly(self, at: int, cause: BudgetSpent) -> MessageTooCostly:
+        template = self._template
+        return template.too_costly(template.type_match if at < 0 else self._fields[at].origin, cause)
 
 
 _FAIL_ALL = [
-    "    except FAILURES as error:",
-    "        for match in range(len(tokens)):",
-    "            failures.append(failure(at, error, match))",
-    "        return",
+    "        except FAILURES as error:",
+    "            for match in range(len(tokens)):",
+    "                failures.append(failure(at, error, match, budget))",
+    "            return",
 ]
+
+
+def _charging(field: Field, variable: str, times: str = "") -> list[str]:
+    """Fragments that charge a long text; shorter ones are part of a field's steps."""
+    known = "" if field.required else f"{variable} is not None and "
+    return [
+        f"if {known}len({variable}) > {_LONG_VALUE}:",
+        f"    budget.charge({times}(len({variable}) // {CHARACTERS_A_STEP}))",
+    ]
 
 
 def _indented(lines: list[str], depth: int) -> list[str]:

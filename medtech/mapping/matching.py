@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
 from medtech.jsonpath.path import Path, Predicate, Root
 from medtech.mapping.expression import FAILED, EvaluationFailed
 
@@ -25,41 +26,59 @@ _MOST_IN_A_ROW = 8
 """Up to this number, sets of names are tried one by one; more are looked up by the properties that an object has."""
 
 
+_ASKED_STEPS = 3
+"""For each template that is tried on an object because of one name. What a few templates ask is part of the walk."""
+
+
+class MatchTooCostly(Exception):
+    """The budget was spent (`cause`) while the matches of `template` were looked for."""
+
+    def __init__(self, template: int, cause: BudgetSpent) -> None:
+        super().__init__(str(cause))
+        self.template = template
+        self.cause = cause
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """`$..[?(condition)]` where the condition is false of all but objects with every name of one of `required`.
 
-    `condition` is None where that is all that it asks; `reads_root` says whether it needs the root.
+    `condition` is None where that is all that it asks; asking it takes `weight` steps besides those that it charges.
     """
 
     template: int
     required: tuple[frozenset[str], ...]
     condition: Predicate | None
-    reads_root: bool
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Any other type match expression: document to tokens. Raises what FAILED names."""
+    """Any other type match expression: (document, None, budget) to tokens. Raises what FAILED names, or BudgetSpent."""
 
     template: int
-    find: Callable[[Any], list[Any]]
+    find: Callable[[Any, None, EvaluationBudget], list[Any]]
+    weight: int
 
 
 def finder_of(template: int, path: Path) -> Scan | Search:
     """What finds the matches of a template whose type match expression is a JSONPath."""
     condition = path.deep_condition
     if condition is None or condition.required_names is None:
-        return Search(template, path.find)
+        return Search(template, path.find, path.weight)
     holds = None if condition.names_suffice else condition.holds
-    return Scan(template, condition.required_names, holds, condition.reads_root)
+    return Scan(template, condition.required_names, holds, condition.weight)
+
+
+_Find = Callable[[dict[str, Any], EvaluationBudget], Matches]
 
 
 class Matcher:
     """All type match expressions of a mapping.
 
-    `find(document)` returns the Matches of a message. `reads_metadata` says whether the document must have Properties
-    and SystemProperties, because an expression looks at values or may match the document itself.
+    `find(document, budget)` returns the Matches of a message, or raises MatchTooCostly. `reads_metadata` says whether
+    the document must have Properties and SystemProperties, because an expression looks at values or may match the
+    document itself.
     """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
@@ -68,7 +87,7 @@ class Matcher:
         self._searches = [finder for finder in finders if isinstance(finder, Search)]
         self._names = frozenset(name for scan in scans for names in scan.required for name in names)
         self._walk = _compile_walk(scans, self._names)
-        self.find: Callable[[dict[str, Any]], Matches] = self._find_all if self._searches else self._walk
+        self.find: _Find = self._find_all if self._searches else self._walk
         self.reads_metadata = bool(
             self._searches
             or any(scan.condition is not None for scan in scans)
@@ -84,13 +103,16 @@ class Matcher:
                 return True
         return False
 
-    def _find_all(self, document: dict[str, Any]) -> Matches:
-        matches = self._walk(document) if self._names else {}
+    def _find_all(self, document: dict[str, Any], budget: EvaluationBudget) -> Matches:
+        matches = self._walk(document, budget) if self._names else {}
         for search in self._searches:
             try:
-                tokens = search.find(document)
+                budget.charge(search.weight)
+                tokens = search.find(document, None, budget)
             except FAILED as error:
                 matches[search.template] = error
+            except BudgetSpent as spent:
+                raise MatchTooCostly(search.template, spent) from None
             else:
                 if tokens:
                     matches[search.template] = tokens
@@ -101,7 +123,7 @@ _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 
 # Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
 _WALK = """
-def walk(document):
+def walk(document, budget):
     matches = {{}}
     root = {root}
 {prepare}
@@ -131,7 +153,7 @@ def walk(document):
 """
 
 
-def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[str, Any]], Matches]:
+def _compile_walk(scans: list[Scan], names: frozenset[str]) -> _Find:
     """One walk for all `scans`, which ask for `names`."""
     constants: dict[str, Any] = {}
     if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
@@ -139,11 +161,11 @@ def _compile_walk(scans: list[Scan], names: frozenset[str]) -> Callable[[dict[st
     else:
         constants |= {"ask": _asker(scans), "names": names}
         prepare = ["has_none = names.isdisjoint"]
-        ask = ["if not has_none(container):", "    ask(container, root, matches)"]
+        ask = ["if not has_none(container):", "    ask(container, root, matches, budget)"]
         finish = []
     constants["Root"] = Root
     source = _WALK.format(
-        root="Root(document)" if any(scan.reads_root for scan in scans) else "None",
+        root="Root(document, budget)" if any(scan.condition is not None for scan in scans) else "None",
         prepare=_indented(prepare, 1),
         ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
         ask=_indented(ask, 3),
@@ -170,49 +192,59 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
         test = " or ".join(f"({each})" for each in alternatives)
         found = f"found_{number}"
         if scan.condition is not None:
-            constants[f"holds_{number}"] = _holds(scan.template, scan.condition)
-            # Only failures are in `matches` until the walk is done.
-            test = f"({test}) and TEMPLATE_{number} not in matches and holds_{number}(container, root, matches)"
-            found = f"found_{number} and TEMPLATE_{number} not in matches"
+            constants[f"holds_{number}"] = _holds(scan)
+            test = f"({test}) and holds_{number}(container, root)"
         prepare.append(f"found_{number} = []")
         ask += [f"if {test}:", f"    found_{number}.append(container)"]
         finish += [f"if {found}:", f"    matches[TEMPLATE_{number}] = found_{number}"]
     return prepare, ask, finish
 
 
-def _holds(template: int, condition: Predicate) -> Callable[[Any, Root | None, Matches], bool]:
-    """The condition, with a failure put into the matches. It is then not asked again: failing may have taken long."""
+_Holds = Callable[[Any, Root], bool]
 
-    def holds(candidate: Any, root: Root | None, matches: Matches) -> bool:
+
+def _holds(scan: Scan) -> _Holds | None:
+    """The condition, which charges what asking it takes."""
+    condition, template, weight = scan.condition, scan.template, scan.weight
+    if condition is None:
+        return None
+
+    def holds(candidate: Any, root: Root) -> bool:
         try:
+            root.budget.charge(weight)
             return condition(candidate, root)
-        except FAILED as error:
-            matches[template] = error
-            return False
+        except BudgetSpent as spent:
+            raise MatchTooCostly(template, spent) from None
 
     return holds
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root | None, Matches], None]:
+def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, dict[int, list[Any]], EvaluationBudget], None]:
     """Asks only the scans that want one of the object's properties."""
-    asked: dict[str, list[tuple[int, frozenset[str], Callable[[Any, Root | None, Matches], bool] | None]]] = {}
+    asked: dict[str, list[tuple[int, frozenset[str], _Holds | None]]] = {}
     for scan in scans:
-        holds = None if scan.condition is None else _holds(scan.template, scan.condition)
+        holds = _holds(scan)
         for required in scan.required:
             first = min(required)
             asked.setdefault(first, []).append((scan.template, required - {first}, holds))
 
-    def ask(candidate: dict[str, Any], root: Root | None, matches: Matches) -> None:
+    def ask(candidate: dict[str, Any], root: Root, matches: dict[int, list[Any]], budget: EvaluationBudget) -> None:
         for name in candidate:
             if name not in asked:
                 continue
-            for template, others, holds in asked[name]:
+            wanting = asked[name]
+            if len(wanting) > _MOST_IN_A_ROW:
+                try:
+                    budget.charge(len(wanting) * _ASKED_STEPS)
+                except BudgetSpent as spent:
+                    raise MatchTooCostly(wanting[0][0], spent) from None
+            for template, others, holds in wanting:
                 if others and not others <= candidate.keys():
                     continue
                 found = matches.get(template)
-                if found is not None and (not isinstance(found, list) or found[-1] is candidate):
-                    continue  # failed, or taken already because of another of its properties
-                if holds is not None and not holds(candidate, root, matches):
+                if found is not None and found[-1] is candidate:
+                    continue  # taken already because of another of its properties
+                if holds is not None and not holds(candidate, root):
                     continue
                 if found is None:
                     matches[template] = [candidate]

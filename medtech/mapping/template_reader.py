@@ -135,7 +135,7 @@ class _TemplateReader:
         origin = Origin("typeMatchExpression", written.text, written.node.line, written.node.position)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression, None)
-            return None if expression is None else (origin, Search(self._index, expression.tokens))
+            return None if expression is None else (origin, Search(self._index, expression.tokens, expression.weight))
         path = self._compiled(written, compile_path, None)
         return None if path is None else (origin, finder_of(self._index, path))
 
@@ -223,8 +223,12 @@ class _TemplateReader:
             return _document_lookup(path.names) if self._kind.on_document else PropertyLookup(True, path.names)
         find = path.find
         if self._kind.on_document:
-            return Evaluation(path.reads_further_name, lambda document, token: _only(find(document, token)))
-        return Evaluation(True, lambda document, token: _only(find(token)))
+            return Evaluation(
+                path.reads_further_name,
+                lambda document, token, budget: _only(find(document, token, budget)),
+                path.weight,
+            )
+        return Evaluation(True, lambda document, token, budget: _only(find(token, None, budget)), path.weight)
 
 
 def _document_lookup(names: tuple[str, ...]) -> PropertyLookup:
@@ -241,4 +245,4 @@ def _only(tokens: list[Any]) -> Any:
 def _jmespath_source(expression: Expression) -> PropertyLookup | Evaluation:
     if expression.names is not None:
         return _document_lookup(expression.names)
-    return Evaluation(expression.reads_further_name, expression.single)
+    return Evaluation(expression.reads_further_name, expression.single, expression.weight)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.dotnet.tokens import Text, json_text
+from medtech.evaluation_budget import UNBOUNDED
 from medtech.jmespath import chain as chain_module
 from medtech.jmespath import expression as expression_module
 from medtech.jmespath import syntax
@@ -352,9 +353,13 @@ def test_a_slice_holds_what_counting_from_its_start_meets(
 
 @given(documents, documents)
 def test_equality_holds_through_copies_and_containers(left: Any, right: Any) -> None:
-    assert equal(left, left)
-    assert equal(left, copy.deepcopy(left))
-    assert equal([left, {"a": right}], [left, {"a": left}]) is equal(left, right) is equal(right, left)
+    assert equal(left, left, UNBOUNDED)
+    assert equal(left, copy.deepcopy(left), UNBOUNDED)
+    assert (
+        equal([left, {"a": right}], [left, {"a": left}], UNBOUNDED)
+        is equal(left, right, UNBOUNDED)
+        is equal(right, left, UNBOUNDED)
+    )
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
@@ -366,7 +371,7 @@ def test_documents_as_deep_as_json_may_be_are_compared_and_merged(wrap: Callable
     assert compile_expression("left == different").search(document) is False
     assert compile_expression("contains([left], right)").search(document) is True
     merged = compile_expression("merge({a: left}, {a: different})").search(document)
-    assert equal(merged, {"a": document["different"]}) is isinstance(document["left"], dict)
+    assert equal(merged, {"a": document["different"]}, UNBOUNDED) is isinstance(document["left"], dict)
 
 
 @given(st.text(alphabet="ab @.[]*?&|!<>=(){},:'\"`\\-0129_$", max_size=30) | st.text(max_size=20))

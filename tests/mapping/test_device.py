@@ -185,7 +185,7 @@ def test_an_expression_that_does_not_use_the_match_is_evaluated_once_a_message(
         calls.append(value)
         return len(calls)
 
-    monkeypatch.setitem(FUNCTIONS, "counted", Function("counted", (ANY,), False, counted))
+    monkeypatch.setitem(FUNCTIONS, "counted", Function("counted", (ANY,), False, False, counted))
     template = {
         "typeName": "t",
         "typeMatchExpression": "$..[?(@.n)]",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from medtech.dotnet.text import is_blank
 from medtech.dotnet.tokens import NoReading, Text, text_reading, time_reading
+from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.jmespath.errors import ExpressionFailed
 from medtech.mapping.content_template import ContentTemplate, Evaluation, Field, Origin, PropertyLookup
 from medtech.mapping.expression import FAILED
@@ -56,10 +57,10 @@ def _sources(draw: st.DrawFn) -> PropertyLookup | Evaluation:
     if kind < 3:
         return PropertyLookup(draw(st.booleans()), tuple(draw(st.lists(_NAMES, max_size=2))))
     answer = draw(_TOKENS)
-    return Evaluation(draw(st.booleans()), _fails if kind == 4 else lambda document, token: answer)
+    return Evaluation(draw(st.booleans()), _fails if kind == 4 else lambda document, token, budget: answer, 1)
 
 
-def _fails(document: Any, token: Any) -> Any:
+def _fails(document: Any, token: Any, budget: EvaluationBudget) -> Any:
     raise ExpressionFailed("fails")
 
 
@@ -91,7 +92,7 @@ class _Unreadable(Exception):
 
 def _token(source: PropertyLookup | Evaluation, document: Any, matched: Any) -> Any:
     if isinstance(source, Evaluation):
-        return source.evaluate(document, matched)
+        return source.evaluate(document, matched, UNBOUNDED)
     token = matched if source.from_match else document
     for name in source.names:
         token = token.get(name) if isinstance(token, dict) else None
@@ -145,12 +146,12 @@ def _measurement(template: ContentTemplate, document: Any, matched: Any, match: 
 
 
 def _extracted(
-    template: ContentTemplate, document: Any, tokens: list[Any], *, matches_objects: bool
+    template: ContentTemplate, document: Any, tokens: list[Any], *, matches_once: bool
 ) -> tuple[list[Measurement], list[NormalizationFailure]]:
     measurements: list[Measurement] = []
     failures: list[NormalizationFailure] = []
-    extract = compile_extraction(template, matches_objects=matches_objects)
-    extract(document, tokens, 5, "p", 9, measurements, failures)
+    extract = compile_extraction(template, matches_once=matches_once)
+    extract(document, tokens, 5, "p", 9, measurements, failures, UNBOUNDED)
     return measurements, failures
 
 
@@ -165,8 +166,8 @@ def test_written_function_equals_reading_field_by_field(
         except (NoReading, *FAILED, _Unreadable):
             failed.append((3, match))
     only_objects = all(type(token) is dict for token in tokens)
-    for matches_objects in {only_objects, False}:
-        measurements, failures = _extracted(template, document, tokens, matches_objects=matches_objects)
+    for matches_once in {only_objects, False}:
+        measurements, failures = _extracted(template, document, tokens, matches_once=matches_once)
         # Half characters in plain look-ups cannot come from a message: its reader replaces them.
         assert [_encodable(each) for each in measurements] == expected
         assert [(failure.template, failure.match) for failure in failures] == failed
@@ -203,7 +204,7 @@ def _template(**changes: Any) -> ContentTemplate:
 
 def test_a_failure_says_template_expression_line_and_reason_and_no_value() -> None:
     tokens = [{"t": "secret", "v": "1"}, {"t": "2020-01-01T00:00:00Z", "v": {"secret": 1}}]
-    _, failures = _extracted(_template(), {"d": "secret"}, tokens, matches_objects=True)
+    _, failures = _extracted(_template(), {"d": "secret"}, tokens, matches_once=True)
     texts = [failure.error.message for failure in failures]
     assert [failure.error.name for failure in failures] == ["IncompatibleData", "IncompatibleData"]
     assert "Template 3 ('heartRate'), 'timestampExpression': the text is not a time" in texts[0]
@@ -214,7 +215,7 @@ def test_a_failure_says_template_expression_line_and_reason_and_no_value() -> No
 
 def test_a_message_without_device_id_has_the_error_the_service_documents_for_it() -> None:
     tokens = [{"t": "2020-01-01T00:00:00Z", "v": "1"}] * 2
-    measurements, failures = _extracted(_template(), {}, tokens, matches_objects=True)
+    measurements, failures = _extracted(_template(), {}, tokens, matches_once=True)
     assert not measurements
     assert [(failure.error.name, failure.match) for failure in failures] == [
         ("DeviceIdentityNotDefined", 0),
@@ -223,9 +224,11 @@ def test_a_message_without_device_id_has_the_error_the_service_documents_for_it(
 
 
 def test_half_characters_that_a_function_made_are_replaced() -> None:
-    value = Field(Origin("hr", "reverse(v)", 8, 9), Evaluation(True, lambda document, token: "\ude00\ud83d"), True)
+    value = Field(
+        Origin("hr", "reverse(v)", 8, 9), Evaluation(True, lambda document, token, budget: "\ude00\ud83d", 1), True
+    )
     tokens = [{"t": "2020-01-01T00:00:00Z"}]
-    measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_objects=True)
+    measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_once=True)
     assert measurements[0].properties == (("hr", "\ufffd\ufffd"),)
 
 
@@ -233,18 +236,18 @@ def test_what_does_not_depend_on_the_match_is_evaluated_once_a_message() -> None
     calls: list[str] = []
 
     def evaluation(name: str, *, from_match: bool, found: Any) -> Field:
-        def evaluate(document: Any, token: Any) -> Any:
+        def evaluate(document: Any, token: Any, budget: EvaluationBudget) -> Any:
             calls.append(name)
             return found
 
-        return Field(Origin(name, name, 4, 9), Evaluation(from_match, evaluate), True)
+        return Field(Origin(name, name, 4, 9), Evaluation(from_match, evaluate, 1), True)
 
     template = _template(
         device_id=evaluation("device", from_match=False, found="d"),
         time=(evaluation("time", from_match=False, found="2020-01-01T00:00:00Z"),),
         values=(evaluation("all", from_match=False, found=7), evaluation("each", from_match=True, found=8)),
     )
-    measurements, failures = _extracted(template, {}, [{}] * 3, matches_objects=True)
+    measurements, failures = _extracted(template, {}, [{}] * 3, matches_once=True)
     assert [each.properties for each in measurements] == [(("all", "7"), ("each", "8"))] * 3
     assert (sorted(calls), failures) == (["all", "device", *["each"] * 3, "time"], [])
 
@@ -252,9 +255,9 @@ def test_what_does_not_depend_on_the_match_is_evaluated_once_a_message() -> None
 def test_a_failure_that_all_matches_share_is_told_where_no_earlier_part_fails() -> None:
     template = _template(
         device_id=Field(Origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(True, ("d",)), True),
-        time=(Field(Origin("timestampExpression", "now()", 5, 9), Evaluation(False, _fails), True),),
+        time=(Field(Origin("timestampExpression", "now()", 5, 9), Evaluation(False, _fails, 1), True),),
     )
-    _, failures = _extracted(template, {}, [{"d": "x"}, {}, {"d": "y"}], matches_objects=True)
+    _, failures = _extracted(template, {}, [{"d": "x"}, {}, {"d": "y"}], matches_once=True)
     assert [(failure.match, failure.error.name, failure.error.line) for failure in failures] == [
         (0, "IncompatibleData", 5),
         (1, "DeviceIdentityNotDefined", 4),
@@ -269,7 +272,7 @@ _DATES = st.sampled_from(["2020-01-01T00:00:00", "2020-01-01T00:00:00.123456789Z
 def test_a_date_in_a_plain_look_up_is_seen_by_the_test_written_into_the_source(text: str) -> None:
     """The function asks what `json_date` asks first, to save the call: it must let every date through."""
     measurements, _ = _extracted(
-        _template(), {"d": "x"}, [{"t": "2020-01-01T00:00:00Z", "v": f"{text}"}], matches_objects=True
+        _template(), {"d": "x"}, [{"t": "2020-01-01T00:00:00Z", "v": f"{text}"}], matches_once=True
     )
     assert [dict(each.properties)["hr"] for each in measurements] == ([] if is_blank(text) else [text_reading(text)])
 
@@ -282,6 +285,6 @@ def test_text_of_a_mapping_never_becomes_code() -> None:
         values=(Field(Origin(evil, evil, 1, 1), PropertyLookup(True, (evil,)), True),),
     )
     tokens = [{"t": "2020-01-01T00:00:00Z", evil: "1"}]
-    measurements, failures = _extracted(template, {evil: {evil: "x"}}, tokens, matches_objects=True)
+    measurements, failures = _extracted(template, {evil: {evil: "x"}}, tokens, matches_once=True)
     assert (measurements[0].type, measurements[0].device_id, measurements[0].properties) == (evil, "x", ((evil, "1"),))
     assert not failures

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtech.jsonpath.errors import PathFailed
+from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
+from medtech.jmespath.errors import ExpressionFailed
 from medtech.jsonpath.path import compile_path
-from medtech.mapping.matching import Matcher, Scan, Search, finder_of
+from medtech.mapping.matching import Matcher, Search, finder_of
 
 _NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
 _DOCUMENTS = st.recursive(
@@ -35,7 +36,9 @@ def test_walk_finds_what_each_path_finds(
 ) -> None:
     texts = [f"$..[?({condition})]" for condition in conditions] + [f"$..[?(@x{n} || @y{n})]" for n in range(others)]
     document = {"Body": body, "Properties": properties, "SystemProperties": {}}
-    matches = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)]).find(document)
+    matches = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)]).find(
+        document, UNBOUNDED
+    )
     for index, text in enumerate(texts):
         expected = compile_path(text).find(document)
         found = matches.get(index, [])
@@ -43,32 +46,13 @@ def test_walk_finds_what_each_path_finds(
         assert [id(token) for token in found] == [id(token) for token in expected], text
 
 
-@pytest.mark.parametrize("names", [["a"], [f"n{number}" for number in range(20)]])
-def test_a_condition_that_fails_is_not_asked_again_and_matches_nothing(names: list[str]) -> None:
-    asked = []
-
-    def condition(candidate: Any, root: Any) -> bool:
-        asked.append(candidate)
-        if candidate["a"] == 2:
-            raise PathFailed("takes too long")
-        return True
-
-    sets = tuple(frozenset((name,)) for name in {"a", *names})
-    matcher = Matcher([Scan(3, sets, condition, False), Scan(4, (frozenset("b"),), None, False)])
-    body = [{"a": 1}, {"a": 2}, {"a": 3}, {"b": 1}]
-    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}})
-    assert isinstance(matches.pop(3), PathFailed)
-    assert matches == {4: [{"b": 1}]}
-    assert asked == [{"a": 1}, {"a": 2}]
-
-
 def test_a_search_that_fails_leaves_the_others() -> None:
-    def fail(document: Any) -> list[Any]:
-        raise PathFailed("fails")
+    def fail(document: Any, further: None, budget: EvaluationBudget) -> list[Any]:
+        raise ExpressionFailed("fails")
 
-    matcher = Matcher([Search(0, fail), Search(1, lambda document: [document["Body"]])])
-    matches = matcher.find({"Body": 1})
-    assert isinstance(matches.pop(0), PathFailed)
+    matcher = Matcher([Search(0, fail, 1), Search(1, lambda document, further, budget: [document["Body"]], 1)])
+    matches = matcher.find({"Body": 1}, UNBOUNDED)
+    assert isinstance(matches.pop(0), ExpressionFailed)
     assert matches == {1: [1]}
     assert matcher.reads_metadata
 
@@ -80,13 +64,15 @@ def test_more_combinations_of_names_than_are_kept(others: int) -> None:
     both = {"a8": 1, "b8": 1}
     document = {"Body": [{"a0": 1}, {"b0": 1}, both], "Properties": {}, "SystemProperties": {}}
     matcher = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)])
-    assert matcher.find(document) == {0: [both]}
+    assert matcher.find(document, UNBOUNDED) == {0: [both]}
 
 
 def test_names_do_not_suffice_where_more_is_asked_below_them() -> None:
     matcher = Matcher([finder_of(0, compile_path("$..[?(@['a','b'].c)]"))])
     found = {"b": {"c": 1}}
-    assert matcher.find({"Body": [{"a": 1}, found], "Properties": {}, "SystemProperties": {}}) == {0: [found]}
+    assert matcher.find({"Body": [{"a": 1}, found], "Properties": {}, "SystemProperties": {}}, UNBOUNDED) == {
+        0: [found]
+    }
 
 
 @pytest.mark.parametrize(

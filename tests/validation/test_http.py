@@ -115,6 +115,22 @@ def test_a_mapping_may_be_an_object_and_a_message_an_envelope(storage: Storage) 
     assert first["observations"] == []
 
 
+def test_a_message_that_is_too_costly_is_one_finding_at_its_expression(storage: Storage) -> None:
+    body: Any = {"heartRate": "60"}
+    for level in range(480):
+        body = {"xyzw"[level % 4]: body}
+    costly = DEVICE.replace('"$..[?(@heartRate)]"', '"$..x..y..z..w"')
+    assert costly != DEVICE
+    _, document = ask(storage, {"deviceMapping": costly, "deviceMessages": [body, MESSAGES[1]]})
+    first, second = document["deviceResults"]
+    assert not first["measurements"]
+    [finding] = first["findings"]
+    assert (finding["level"], finding["stage"]) == ("error", "Normalization")
+    assert finding["line"] > 1
+    assert "$..x..y..z..w" in finding["message"]
+    assert second["measurements"]
+
+
 def test_equal_findings_are_folded_with_their_count(storage: Storage) -> None:
     unmatched = [{"x": number} for number in range(3)]
     asked = {"deviceMapping": DEVICE, "deviceMessages": [MESSAGES[0], *unmatched], "aggregate": True}
