@@ -1,0 +1,32 @@
+"""Two instances of the app on one storage and one FHIR server."""
+
+from tests.torture.scenario import scenario
+from tests.torture.site import EVERY_SECOND, FOLDER, Site, twin_host
+
+ROUNDS = 5
+MESSAGES_A_ROUND = 60
+BATCH_SIZE = "AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize"
+
+
+def _send_to_both(site: Site, **settings: str) -> None:
+    with twin_host(site, site.folder / "other", **settings) as other:
+        for _ in range(ROUNDS):
+            messages = site.traffic.messages(MESSAGES_A_ROUND)
+            for host in site.chance.sample((None, other), 2):
+                site.send(messages, host)
+            site.stack.wait_until_read()
+            other.wait_until_read()
+        for host in (site.stack, other):
+            host.run_timer("flush")
+
+
+@scenario("two-hosts", short=True, settings={"FLUSH_SCHEDULE": EVERY_SECOND})
+def two_hosts(site: Site) -> None:
+    """Both read every message, in batches of other sizes, and both flush; their clocks are ten minutes apart."""
+    _send_to_both(site, PYTHONPATH=str(FOLDER / "clock"), CLOCK_AHEAD_SECONDS="600", **{BATCH_SIZE: "17"})
+
+
+@scenario("other-shards", settings={"FLUSH_SCHEDULE": EVERY_SECOND})
+def other_shards(site: Site) -> None:
+    """An old instance stores each batch under other shards."""
+    _send_to_both(site, BUFFER_SHARDS="7")

@@ -1,0 +1,27 @@
+"""The short form of `make torture`: the strongest scenarios, each once, with their twins."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.scenario import Scenario, run
+from tests.torture.scenarios import SCENARIOS
+
+SEED = 1
+
+
+@pytest.mark.parametrize("chosen", [each for each in SCENARIOS.values() if each.short], ids=lambda each: each.name)
+def test_nothing_is_lost_doubled_or_stuck_and_the_checker_would_see_it(chosen: Scenario, tmp_path: Path) -> None:
+    outcome = run(chosen, SEED, tmp_path / "site")
+    verdict = outcome.verdict
+    assert (verdict.lost, verdict.doubled, verdict.stuck, outcome.blind) == ([], [], [], [])
+    assert verdict.readings > 0
+
+
+def test_a_seed_gives_the_same_messages() -> None:
+    import random
+
+    from tests.torture.traffic import Traffic
+
+    first, second = (Traffic(random.Random("1/name")).messages(200) for _ in range(2))
+    assert first == second
