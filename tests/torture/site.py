@@ -48,6 +48,9 @@ from tests.torture.traffic import Message, Traffic
 
 FOLDER = Path(__file__).parent
 MAPPINGS = FOLDER / "mappings"
+MACHINE = FOLDER / "machine"
+"""As PYTHONPATH of a worker it gives it a clock and a memory of its own (see sitecustomize.py there)."""
+
 HUB = "devicedata"
 
 NEVER = "0 0 0 1 1 *"
@@ -81,7 +84,8 @@ class Site:
     ) -> None:
         self.chance = chance
         self.strangers = strangers
-        self.traffic = Traffic(chance, **(traffic or {}))
+        # Its own: faults are drawn in the order in which requests come, which no seed can fix.
+        self.traffic = Traffic(random.Random(chance.random()), **(traffic or {}))
         self.partitions = int((traffic or {}).get("partitions", 2))
         self.folder = folder
         self.device_mapping, self.fhir_mapping = folder / "device.json", folder / "fhir.json"

@@ -1,7 +1,7 @@
 """Two instances of the app on one storage and one FHIR server."""
 
 from tests.torture.scenario import scenario
-from tests.torture.site import EVERY_SECOND, FOLDER, Site, twin_host
+from tests.torture.site import EVERY_SECOND, MACHINE, Site, twin_host
 
 ROUNDS = 5
 MESSAGES_A_ROUND = 60
@@ -23,7 +23,7 @@ def _send_to_both(site: Site, **settings: str) -> None:
 @scenario("two-hosts", short=True, settings={"FLUSH_SCHEDULE": EVERY_SECOND})
 def two_hosts(site: Site) -> None:
     """Both read every message, in batches of other sizes, and both flush; their clocks are ten minutes apart."""
-    _send_to_both(site, PYTHONPATH=str(FOLDER / "clock"), CLOCK_AHEAD_SECONDS="600", **{BATCH_SIZE: "17"})
+    _send_to_both(site, PYTHONPATH=str(MACHINE), CLOCK_AHEAD_SECONDS="600", **{BATCH_SIZE: "17"})
 
 
 @scenario("other-shards", settings={"FLUSH_SCHEDULE": EVERY_SECOND})

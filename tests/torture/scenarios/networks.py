@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.faults import Act, Answer, Cut, Forward, ProxiedRequest, anything, reads
+from tests.faults import Act, Answer, Cut, Forward, ProxiedRequest, anything, reads, writes
 from tests.torture.scenario import scenario
 from tests.torture.site import EVERY_SECOND, Site
 
@@ -161,6 +161,15 @@ def storage_hangs(site: Site) -> None:
     site.send(site.traffic.messages(MESSAGES_A_ROUND))
     site.flush()
     site.stack.wait_until_read(timeout_seconds=180)
+
+
+@scenario("fhir-hangs", settings={"FHIR_BUNDLE_SIZE": "20"})
+def fhir_hangs(site: Site) -> None:
+    """The FHIR server carries out some writes 140 s late, which is longer than the app waits for an answer."""
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+    site.fhir.delay(140, when=writes, times=2)
+    site.flush()
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
 
 
 def _gateway(status: int, body: bytes) -> Callable[[Site], None]:
