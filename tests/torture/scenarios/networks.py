@@ -65,7 +65,7 @@ def _cut_half_way(request: ProxiedRequest, forward: Forward) -> Answer:
     raise Cut(forward())
 
 
-def _slow(request: ProxiedRequest, forward: Forward) -> Answer:
+def slow(request: ProxiedRequest, forward: Forward) -> Answer:
     time.sleep(0.7)  # long enough for other requests to overtake it
     return forward()
 
@@ -88,7 +88,7 @@ FHIR_FAULTS: dict[str, Act] = {
     "cut before": _cut_before,
     "cut after": _cut_after,
     "cut half way": _cut_half_way,
-    "slow": _slow,
+    "slow": slow,
     "answered late": _answered_late,
     "twice": _delivered_twice,
 }
@@ -98,7 +98,7 @@ STORAGE_FAULTS: dict[str, Act] = {
     "503": refusal(503),
     "cut before": _cut_before,
     "cut after": _cut_after,
-    "slow": _slow,
+    "slow": slow,
 }
 
 

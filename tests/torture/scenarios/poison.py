@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tests.torture.scenario import scenario
@@ -81,7 +82,8 @@ def _poisoned(kind: str) -> Callable[[Site], None]:
                 messages.append(message._replace(body=body, partition=str(site.chance.randrange(site.partitions))))
             messages.append(message)
         site.send(messages)
-        site.stack.wait_until_read(timeout_seconds=300)
+        with suppress(TimeoutError):  # the verdict says that it is stuck
+            site.stack.wait_until_read(timeout_seconds=300)
 
     return play
 
