@@ -150,8 +150,11 @@ class Site:
             self.put({"resourceType": "Device", "id": device, "identifier": [{"value": device}], "patient": reference})
 
     def put(self, resource: Json) -> None:
-        """Writes a resource, as another client of the FHIR server."""
-        self._http.put(f"/{resource['resourceType']}/{resource['id']}", json=resource).raise_for_status()
+        """Writes a resource, as another client of the FHIR server; one that was read, over that version of it."""
+        version = resource.get("meta", {}).get("versionId")
+        headers = {"If-Match": f'W/"{version}"'} if version else {}
+        address = f"/{resource['resourceType']}/{resource['id']}"
+        self._http.put(address, json=resource, headers=headers).raise_for_status()
 
     def send(self, messages: Iterable[Message], to: RunningHost | None = None) -> None:
         """Puts messages into the hub, or into that of another host."""

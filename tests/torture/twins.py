@@ -44,7 +44,7 @@ def _lose_a_sample(site: Site, state: State) -> None:
 
 def _double_an_observation(site: Site, state: State) -> None:
     """The readings of an Observation are in another one, too."""
-    site.put(site.chance.choice(_current(state)) | {"id": "twin"})
+    site.put(site.chance.choice(_current(state)) | {"id": "twin", "meta": {}})
 
 
 def _hold_a_partition(site: Site, state: State) -> None:
