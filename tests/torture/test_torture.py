@@ -1,11 +1,13 @@
 """The short form of `make torture`: the strongest scenarios, each once, with their twins."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from tests.torture.scenario import Scenario, run
 from tests.torture.scenarios import SCENARIOS
+from tests.torture.traffic import Traffic
 
 SEED = 1
 
@@ -19,9 +21,5 @@ def test_nothing_is_lost_doubled_or_stuck_and_the_checker_would_see_it(chosen: S
 
 
 def test_a_seed_gives_the_same_messages() -> None:
-    import random
-
-    from tests.torture.traffic import Traffic
-
     first, second = (Traffic(random.Random("1/name")).messages(200) for _ in range(2))
     assert first == second
