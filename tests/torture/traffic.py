@@ -13,6 +13,7 @@ What becomes of it is not said here: `oracle` reads that from the body, as it li
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -60,7 +61,7 @@ class Traffic:
         self._apart = timedelta(seconds=seconds_apart)
         self._enqueued = START
         self._values = count(FIRST_VALUE)
-        self._sent = dict.fromkeys(self.devices, 0)
+        self._sent: defaultdict[str, int] = defaultdict(int)
 
     def messages(self, number: int, device: str | None = None) -> list[Message]:
         """The next messages, all of one device if it is named."""
@@ -119,7 +120,8 @@ class Traffic:
             case 1:
                 return self.enqueue(b'{"hello": %d}' % next(self._values), self._partition(device))
             case 2:
-                return self._sealed(f"{STRANGERS}-{self._chance.randrange(3)}", self._readings(device))
+                stranger = f"{STRANGERS}-{self._chance.randrange(3)}"
+                return self._sealed(stranger, self._readings(stranger))
             case 3:
                 number = f"{next(self._values)} or so"
                 return self._sealed(device, [*self._readings(device), {"at": _text(START), "pulse": number}])
