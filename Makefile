@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format conformance bench fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup run demo test torture check format conformance bench fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo check format conformance bench fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format conformance bench fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -24,6 +24,10 @@ demo: setup
 
 test: check
 	$(PYTHON) -m pytest -q
+
+# SEED=N gives other traffic and faults, SCENARIO="NAME..." chooses; names may be cut short.
+torture: setup
+	@$(PYTHON) -m tests.torture --seed $(or $(SEED),1) $(SCENARIO)
 
 check: setup
 	$(PYTHON) -m ruff check .

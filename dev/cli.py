@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -71,6 +72,10 @@ def host(
     data: Annotated[Path, typer.Option(help="Folder for hub, checkpoints and keys.")] = ROOT / ".local" / "host",
     settings: Annotated[Path | None, typer.Option(help="Default: local.settings.json of the app.")] = None,
     partitions: Annotated[int, typer.Option(min=1, max=32, help="Partitions of a new hub.")] = 4,
+    longest_wait_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="Longest wait before a batch or a worker is tried again."),
+    ] = inf,
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
@@ -82,7 +87,7 @@ def host(
     app_directory = app_directory.resolve()
     try:
         values = read_settings(settings or app_directory / "local.settings.json")
-        asyncio.run(serve(app_directory, values | os.environ, data.resolve(), port, partitions))
+        asyncio.run(serve(app_directory, values | os.environ, data.resolve(), port, partitions, longest_wait_seconds))
     except OSError as error:
         raise _failure(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from error
     except (LocalRunFailed, FunctionInvalid, HostConfigInvalid, WorkerFailed) as error:

@@ -6,12 +6,14 @@ The rules of Functions (extension bundle 4.28 and later) that the product's dura
 - the checkpoint advances when the function succeeds, and also when it fails, **unless** it has a retry policy
 - with a retry policy the same batch is invoked again, and the checkpoint waits until it succeeds or its retries run out
 - a worker that dies is a failure like any other; a host that stops leaves the checkpoint where it was
+- a listener that loses its partition to another finishes the batch in hand, and its checkpoint stays where it was
 """
 
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from dev.functions import EventHubTrigger, Function
@@ -28,27 +30,41 @@ class PartitionListener:
     """Delivers one partition to one function until it is stopped."""
 
     def __init__(
-        self, function: Function, hub: Hub, partition: str, namespace: str, options: EventHubOptions, invoke: Invoke
+        self,
+        function: Function,
+        hub: Hub,
+        partition: str,
+        namespace: str,
+        options: EventHubOptions,
+        invoke: Invoke,
+        longest_wait_seconds: float = inf,
     ) -> None:
         assert isinstance(function.trigger, EventHubTrigger)
         self._function = function
         self._trigger = function.trigger
+        self._hub = hub
         self._partition = hub.partitions[partition]
         self._partition_id = partition
         self._checkpoints = hub.checkpoints(function.trigger.consumer_group)
         self._namespace = namespace
         self._options = options
         self._invoke = invoke
+        self._longest_wait_seconds = longest_wait_seconds
         self._stopping = asyncio.Event()
+        self._lost = False
 
-    async def run(self) -> None:
-        """Delivers until `stop`: a running batch is finished first, a batch that waits for its retry is abandoned."""
-        position = self._checkpoints.get(self._partition_id) + 1
+    def reads(self, hub: Hub, partition: str) -> bool:
+        return hub.partitions.get(partition) is self._partition
+
+    async def run(self, first: int | None = None) -> None:
+        """Delivers, from the checkpoint or from sequence number `first` on, until `stop` or `lose`: a running batch is
+        finished first, a batch that waits for its retry is abandoned."""
+        position = self._checkpoints.get(self._partition_id) + 1 if first is None else first
         batches = 0
         while (events := await self._next_batch(position)) is not None:
             batches += 1
             checkpointing = batches >= self._options.batch_checkpoint_frequency
-            if not await self._deliver(events, checkpointing):
+            if not await self._deliver(events, checkpointing) or self._lost:
                 return
             position = events[-1].sequence_number + 1
             if checkpointing:
@@ -57,6 +73,23 @@ class PartitionListener:
 
     def stop(self) -> None:
         self._stopping.set()
+
+    def lose(self) -> None:
+        """Another listener owns the partition: the batch in hand is finished, but no longer moves the checkpoint."""
+        self._lost = True
+        self._stopping.set()
+
+    def successor(self) -> "PartitionListener":
+        """A listener of the same partition for the same function."""
+        return PartitionListener(
+            self._function,
+            self._hub,
+            self._partition_id,
+            self._namespace,
+            self._options,
+            self._invoke,
+            self._longest_wait_seconds,
+        )
 
     async def _next_batch(self, position: int) -> list[StoredEvent] | None:
         """The next events from a sequence number on; None once the listener is told to stop."""
@@ -79,7 +112,8 @@ class PartitionListener:
             if result.failure is None or policy is None or not policy.allows(retry + 1):
                 return True
             retry += 1
-            await self._unless_stopped(asyncio.Event().wait(), policy.delay_seconds(retry))
+            delay_seconds = min(policy.delay_seconds(retry), self._longest_wait_seconds)
+            await self._unless_stopped(asyncio.Event().wait(), delay_seconds)
             if self._stopping.is_set():
                 return False
 

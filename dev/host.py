@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,17 +38,23 @@ class FunctionsHost:
     """One running app and all that belongs to it. Created, started and stopped in one event loop."""
 
     def __init__(
-        self, app_directory: Path, settings: Mapping[str, str], data_folder: Path, partition_count: int
+        self,
+        app_directory: Path,
+        settings: Mapping[str, str],
+        data_folder: Path,
+        partition_count: int,
+        longest_wait_seconds: float = inf,
     ) -> None:
         self.config = load_host_config(app_directory, settings)
         self.keys = load_keys(data_folder)
-        self.worker = WorkerSupervisor(app_directory, settings, self.config)
+        self.worker = WorkerSupervisor(app_directory, settings, self.config, longest_wait_seconds)
         self.functions: dict[str, Function] = {}
         self.timers: dict[str, Timer] = {}
         self.invocations: dict[str, Invocations] = {}
         self._settings = settings
         self._hub_folder = data_folder / "hub"
         self._partition_count = partition_count
+        self._longest_wait_seconds = longest_wait_seconds
         self._hubs: dict[str, Hub] = {}
         self._listeners: list[PartitionListener] = []
         self._listening: set[asyncio.Task[None]] = set()
@@ -116,6 +123,20 @@ class FunctionsHost:
             raise EventRefused(f"Name one of this app's hubs with ?hub=NAME: {', '.join(self._hubs) or 'it has none'}.")
         return self._hubs[name]
 
+    def steal_partition(self, hub: Hub, partition: str, first: int | None = None) -> None:
+        """A second listener of the partition, for each function that reads it, starts at once: from the last
+        checkpoint, or from sequence number `first`. The one before it finishes the batch in hand, and no more.
+
+        Raises EventRefused for a partition that does not exist or that nobody reads.
+        """
+        owners = [listener for listener in self._listeners if listener.reads(hub, partition)]
+        if not owners:
+            raise EventRefused(f"Nobody reads partition {partition}: this hub has 0 to {len(hub.partitions) - 1}.")
+        for owner in owners:
+            owner.lose()
+            self._listeners.remove(owner)
+            self._listen(owner.successor(), first)
+
     def hub_states(self) -> dict[str, Any]:
         """By hub and partition: the last sequence number (-1 if empty) and each consumer group's checkpoint."""
         groups: dict[str, set[str]] = {name: set() for name in self._hubs}
@@ -150,9 +171,15 @@ class FunctionsHost:
             return await self.invoke(function.name, value, metadata, retry)
 
         for partition in hub.partitions:
-            listener = PartitionListener(function, hub, partition, namespace, self.config.event_hubs, invoke)
-            self._listeners.append(listener)
-            self._track(self._listening, asyncio.create_task(listener.run()))
+            self._listen(
+                PartitionListener(
+                    function, hub, partition, namespace, self.config.event_hubs, invoke, self._longest_wait_seconds
+                )
+            )
+
+    def _listen(self, listener: PartitionListener, first: int | None = None) -> None:
+        self._listeners.append(listener)
+        self._track(self._listening, asyncio.create_task(listener.run(first)))
 
     def _track(self, tasks: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> None:
         tasks.add(task)

@@ -4,7 +4,8 @@
     FOLDER/checkpoints/<consumer group>.json       {partition: sequence number of the last event that is done}
 
 It keeps what Event Hubs promises and readers rely on: sequence numbers from 0 without gaps in each partition, one
-partition per key, enqueued times in whole milliseconds, offsets that are opaque texts. Nothing expires.
+partition per key, enqueued times in whole milliseconds that never run backwards within a partition, offsets that are
+opaque texts. Nothing expires.
 """
 
 import asyncio
@@ -107,6 +108,8 @@ class Partition:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b")
         self._starts = self._recover()
+        newest = self.read(len(self._starts) - 1, 1) if self._starts else []
+        self._newest = newest[0].enqueued_time if newest else datetime.min.replace(tzinfo=UTC)
         self._grown = asyncio.Event()
 
     @property
@@ -114,11 +117,15 @@ class Partition:
         return len(self._starts)
 
     def append(self, event: NewEvent) -> int:
-        """Stores an event and returns its sequence number."""
+        """Stores an event and returns its sequence number.
+
+        A time before that of the event before it becomes that time, as it does in Event Hubs when a broker with another
+        clock takes the partition over.
+        """
         start = self._file.seek(0, os.SEEK_END)
-        enqueued_time = event.enqueued_time or datetime.now(UTC)
+        self._newest = max(self._newest, event.enqueued_time or datetime.now(UTC))
         line = {
-            "enqueued_time": enqueued_time.isoformat(timespec="milliseconds"),
+            "enqueued_time": self._newest.isoformat(timespec="milliseconds"),
             "partition_key": event.partition_key,
             "properties": event.properties,
             "system_properties": event.system_properties,

@@ -5,6 +5,7 @@ Each server has its own log file and ends with its parent (see child.py), even i
 
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,12 +16,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
+
 DEV_FOLDER = Path(__file__).resolve().parent
 ROOT = DEV_FOLDER.parent
 STORAGE_ACCOUNT = "local"
 STORAGE_KEY = base64.b64encode(b"opens the emulator of this machine and nothing else").decode()
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+FREE_PORTS = range(20_000, 32_000)
+"""Free ports are taken from here: those that the system hands out (from 32,768 on) may go to any connection of this
+machine between the choice and the start of the server."""
 
 
 class LocalRunFailed(Exception):
@@ -43,13 +49,23 @@ def choose_ports(wanted: Mapping[str, int | None]) -> list[int]:
 
 def _bind(probe: socket.socket, port: int | None, option: str) -> int:
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just released counts as free
-    try:
-        probe.bind(("127.0.0.1", port or 0))
-    except (OSError, OverflowError):
+    if port is None:
+        while not _is_free(probe, port := random.choice(FREE_PORTS)):
+            pass
+    elif not _is_free(probe, port):
         raise LocalRunFailed(
             f"Port {port} is in use: end the program that listens on it, or choose another with {option}."
-        ) from None
-    return int(probe.getsockname()[1])
+        )
+    return port
+
+
+def _is_free(probe: socket.socket, port: int) -> bool:
+    """Binds the probe to the port if that is possible."""
+    try:
+        probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def node_command(script: Path, *arguments: str) -> list[str]:
@@ -111,12 +127,22 @@ class Server:
             )
 
     def wait_until_ready(self) -> None:
-        """Returns once the server listens on every port. Else raises LocalRunFailed with the end of its log."""
+        """Returns once the server itself, and no other program, listens on every port.
+
+        Else raises LocalRunFailed with the end of its log.
+        """
         deadline = time.monotonic() + START_SECONDS
-        while not all(_listens(port) for port in self._ports):
+        while not self._listening_ports().issuperset(self._ports):
             if not self.running or time.monotonic() > deadline:
                 raise LocalRunFailed(f"{self.name} did not start; the end of {self.log_path}:\n{self._last_lines()}")
             time.sleep(0.03)
+
+    def _listening_ports(self) -> set[int]:
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp") if self.running else []
+        except psutil.Error:  # it has ended
+            return set()
+        return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
     def stop(self) -> None:
         """Ends the process with its stop signal, and by force after STOP_SECONDS."""
@@ -163,11 +189,3 @@ def storage_connection_string(blob_port: int, queue_port: int, table_port: int) 
     ports = {"Blob": blob_port, "Queue": queue_port, "Table": table_port}
     endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{STORAGE_ACCOUNT}" for name, port in ports.items())
     return f"DefaultEndpointsProtocol=http;AccountName={STORAGE_ACCOUNT};AccountKey={STORAGE_KEY};{endpoints};"
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

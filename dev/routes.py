@@ -5,12 +5,19 @@
     GET  /admin/host/status            state and version                           (master key)
     GET  /admin/host/ping              200 once functions are served
     POST /dev/events                   stores a device event or an array of them, answers their positions
+    POST /dev/hub/steal                a second listener of a partition starts while the first still works
     GET  /dev/hub                      partitions, last sequence numbers, checkpoints
     GET  /dev/functions                functions, invocations so far, the worker's process id and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 
 A key is given as `x-functions-key` or `?code=`. What is under /dev exists only here: in Azure, Event Hubs and the
-platform's own tools take its place.
+platform's own tools take its place. It needs no key, so a POST to it must have `Content-Type: application/json` (else
+415): a page in a browser of this machine cannot send that to another origin without asking first, which is refused.
+
+`/dev/hub/steal` takes `{"partition": "0"}` and does what Event Hubs does when ownership of a partition moves: the
+second listener starts from the last checkpoint, so that the batch that the first has in hand is worked on twice at
+once; the first then finishes it without moving the checkpoint, and ends. With `"sequenceNumber": 7` the second starts
+there, as after the loss of a checkpoint.
 """
 
 import json
@@ -43,10 +50,11 @@ def application(host: FunctionsHost) -> Starlette:
         Route("/admin/host/ping", _ping),
         Route("/admin/host/status", _guarded(host, "admin", _status(host))),
         Route("/admin/functions/{name}", _guarded(host, "admin", _start_timer(host)), methods=["POST"]),
-        Route("/dev/events", _take_events(host), methods=["POST"]),
+        Route("/dev/events", _json_only(_take_events(host)), methods=["POST"]),
+        Route("/dev/hub/steal", _json_only(_steal(host)), methods=["POST"]),
         Route("/dev/hub", _hub(host)),
         Route("/dev/functions", _functions(host)),
-        Route("/dev/timers/{name}", _run_timer(host), methods=["POST"]),
+        Route("/dev/timers/{name}", _json_only(_run_timer(host)), methods=["POST"]),
     ]
     for function in host.functions.values():
         if isinstance(function.trigger, HttpTrigger) and not function.disabled:
@@ -82,6 +90,16 @@ def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoi
     async def answer(request: Request) -> Response:
         given = request.headers.get("x-functions-key") or request.query_params.get("code", "")
         return await endpoint(request) if host.keys.open(auth_level, given) else Response(status_code=401)
+
+    return answer
+
+
+def _json_only(endpoint: Endpoint) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        content_type, _, _ = request.headers.get("content-type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
+            return JSONResponse({"error": "Send this with the header Content-Type: application/json."}, 415)
+        return await endpoint(request)
 
     return answer
 
@@ -189,6 +207,23 @@ def _take_events(host: FunctionsHost) -> Endpoint:
         except ValueError:  # not the error's text: it may quote the body
             return JSONResponse({"error": "The request is not valid JSON."}, 400)
         return JSONResponse({"events": [{"partition": p, "sequenceNumber": n} for p, n in positions]})
+
+    return answer
+
+
+def _steal(host: FunctionsHost) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        try:
+            wanted = json.loads(await request.body())
+            partition, first = wanted["partition"], wanted.get("sequenceNumber")
+            if not isinstance(partition, str) or not (first is None or (type(first) is int and first >= 0)):
+                raise ValueError
+            host.steal_partition(host.hub(request.query_params.get("hub")), partition, first)
+        except EventRefused as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return JSONResponse({"error": 'The request must be {"partition": "0"}, with a sequenceNumber if any.'}, 400)
+        return Response(status_code=202)
 
     return answer
 

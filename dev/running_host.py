@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,9 +36,10 @@ class RunningHost:
 
     `settings` are app settings, which override environment variables of the same name; other environment variables
     are settings too. `log_level` overrides the levels of host.json (Debug shows what the app and Microsoft's runtime
-    log at DEBUG). Hub, checkpoints and keys of an earlier run in the folder are reused unless `fresh`. Raises
-    LocalRunFailed if the port is in use or the host does not start. Start it from the main thread: on Linux its process
-    ends with the thread that started it.
+    log at DEBUG). `longest_wait_seconds` cuts short the waits of retry policies and those before a worker is started
+    again. Hub, checkpoints and keys of an earlier run in the folder are reused unless `fresh`. Raises LocalRunFailed if
+    the port is in use or the host does not start. Start it from the main thread: on Linux its process ends with the
+    thread that started it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RunningHost:
         partitions: int = 4,
         log_level: str | None = None,
         fresh: bool = False,
+        longest_wait_seconds: float = inf,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.log_folder = self.data_folder / "logs"
@@ -65,6 +68,7 @@ class RunningHost:
             "--data": str(self.data_folder),
             "--settings": str(self._settings_file),
             "--partitions": str(partitions),
+            "--longest-wait-seconds": str(longest_wait_seconds),
         }
         command = [sys.executable, "-m", "dev", "host", *(part for option in options.items() for part in option)]
         # Environment variables override the settings file, as they do for Core Tools.
@@ -79,7 +83,7 @@ class RunningHost:
             opened.enter_context(_only_one(self.data_folder))
             if self._fresh:
                 _empty(self.data_folder)
-            self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
+            self.change_settings({})
             self._start_servers(opened)
             self.host.log_path.unlink(missing_ok=True)
             opened.callback(self.host.stop)
@@ -119,6 +123,15 @@ class RunningHost:
         answer.raise_for_status()
         return [Position(each["partition"], each["sequenceNumber"]) for each in answer.json()["events"]]
 
+    def steal_partition(self, partition: str, sequence_number: int | None = None, hub: str | None = None) -> None:
+        """Starts a second listener of a partition, from the last checkpoint or from a sequence number on, while the
+        first still works. Returns at once."""
+        wanted = {"partition": partition} | ({} if sequence_number is None else {"sequenceNumber": sequence_number})
+        answer = self._http.post("/dev/hub/steal", json=wanted, params={} if hub is None else {"hub": hub})
+        if answer.status_code == 400:
+            raise ValueError(answer.json()["error"])
+        answer.raise_for_status()
+
     def trigger_timer(self, name: str) -> None:
         """Starts a timer function through the admin endpoint, as in Azure, without waiting for its end."""
         key = {"x-functions-key": self.master_key}
@@ -126,7 +139,7 @@ class RunningHost:
 
     def run_timer(self, name: str) -> bool:
         """Runs a timer function to its end; returns whether it succeeded."""
-        answer = self._http.post(f"/dev/timers/{name}", timeout=None)
+        answer = self._http.post(f"/dev/timers/{name}", json={}, timeout=None)
         answer.raise_for_status()
         succeeded: bool = answer.json()["succeeded"]
         return succeeded
@@ -182,6 +195,11 @@ class RunningHost:
         """Starts the functions host; returns once it serves. Raises LocalRunFailed with the end of its log."""
         self.host.start()
         self.host.wait_until_ready()
+
+    def change_settings(self, settings: Mapping[str, str]) -> None:
+        """Sets app settings, which a host that starts from now on has."""
+        self.settings |= settings
+        self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
 
     def restart_host(self) -> None:
         """Stops the host in order and starts it again; hub, checkpoints and keys are kept."""

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 import uvicorn
@@ -32,7 +33,12 @@ class _HttpServer(uvicorn.Server):
 
 
 async def serve(
-    app_directory: Path, settings: Mapping[str, str], data_folder: Path, port: int, partition_count: int
+    app_directory: Path,
+    settings: Mapping[str, str],
+    data_folder: Path,
+    port: int,
+    partition_count: int,
+    longest_wait_seconds: float = inf,
 ) -> None:
     """Runs a host until SIGINT or SIGTERM; logs `ready ADDRESS` once it serves the functions.
 
@@ -44,7 +50,7 @@ async def serve(
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        host = FunctionsHost(app_directory, settings, data_folder, partition_count)
+        host = FunctionsHost(app_directory, settings, data_folder, partition_count, longest_wait_seconds)
         try:
             await host.start()
             config = uvicorn.Config(application(host), log_config=None, access_log=False, timeout_graceful_shutdown=5)

@@ -15,6 +15,7 @@ killed and started again; the FHIR server keeps its resources.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from dev.processes import ROOT, azurite, choose_ports, fhir_server, storage_connection_string
@@ -51,6 +52,7 @@ class LocalStack(RunningHost):
         fhir_options: Sequence[str] = (),
         log_level: str | None = None,
         fresh: bool = False,
+        longest_wait_seconds: float = inf,
     ) -> None:
         chosen = ports or Ports()
         host_port, fhir_port, *storage_ports = choose_ports(
@@ -79,6 +81,7 @@ class LocalStack(RunningHost):
             partitions=partitions,
             log_level=log_level,
             fresh=fresh,
+            longest_wait_seconds=longest_wait_seconds,
         )
         self.storage = azurite(self.data_folder / "azurite", self.log_folder, *storage_ports)
         stored_resources = ("--data", str(self.data_folder / "fhir.jsonl"))

@@ -205,11 +205,18 @@ class WorkerProcess:
 class WorkerSupervisor:
     """Keeps one worker alive and passes it invocations."""
 
-    def __init__(self, app_directory: Path, settings: Mapping[str, str], config: HostConfig) -> None:
+    def __init__(
+        self,
+        app_directory: Path,
+        settings: Mapping[str, str],
+        config: HostConfig,
+        longest_wait_seconds: float = LONGEST_BACKOFF_SECONDS,
+    ) -> None:
         self.starts = 0
         self._app_directory = app_directory
         self._settings = settings
         self._config = config
+        self._longest_backoff_seconds = min(longest_wait_seconds, LONGEST_BACKOFF_SECONDS)
         self._running: dict[str, str] = {}
         self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
         self._port = 0
@@ -341,7 +348,7 @@ class WorkerSupervisor:
             if time.monotonic() - started > STEADY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
             await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+            backoff = min(backoff * 2, self._longest_backoff_seconds)
             log.warning("Starting the worker again.")
             try:
                 worker = await self._start_worker()

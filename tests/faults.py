@@ -14,6 +14,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,6 +118,7 @@ class FaultProxy:
         self._target = (address.hostname or "", address.port or 80)
         self._rules: list[Rule] = []
         self.requests: list[ProxiedRequest] = []
+        self._late: list[threading.Thread] = []
         self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -226,6 +228,27 @@ class FaultProxy:
             return forward()
 
         self.rule(act, when, times)
+
+    def late(self, seconds: float, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
+        """The connection breaks at once, and the request reaches the server so many seconds later, as from a gateway
+        that goes on without its client. `wait_for_late` returns when all have."""
+
+        def act(request: ProxiedRequest, forward: Forward) -> Answer:
+            def carry_out() -> None:
+                time.sleep(seconds)
+                with suppress(Cut):
+                    forward()
+
+            thread = threading.Thread(target=carry_out, daemon=True)
+            thread.start()
+            self._late.append(thread)
+            raise Cut
+
+        self.rule(act, when, times)
+
+    def wait_for_late(self) -> None:
+        for thread in self._late:
+            thread.join()
 
     def rewrite(
         self,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ class SampleHost(RunningHost):
     `told` are words that apply from the start, for functions that may run before a test could `tell` them.
     """
 
-    def __init__(self, folder: Path, schedule: str = NEVER, told: Sequence[str] = (), **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        schedule: str = NEVER,
+        told: Sequence[str] = (),
+        *,
+        longest_wait_seconds: float = inf,
+        **settings: str,
+    ) -> None:
         self.observed = folder / "observed"
         self.observed.mkdir(exist_ok=True)
         for word in told:
@@ -32,7 +41,12 @@ class SampleHost(RunningHost):
             "HubConnection": "Endpoint=sb://ns.local/;SharedAccessKeyName=a;SharedAccessKey=b",
             "SCHEDULE": schedule,
         }
-        super().__init__(folder / "data", app_directory=APP, settings=sample | settings)
+        super().__init__(
+            folder / "data",
+            app_directory=APP,
+            settings=sample | settings,
+            longest_wait_seconds=longest_wait_seconds,
+        )
 
     def seen(self, function: str) -> list[dict[str, Any]]:
         """What the function recorded, in order."""

@@ -28,12 +28,19 @@ def test_a_function_with_retry_policy_gets_its_batch_until_it_succeeds(start: St
     host = start()
     host.tell("fail")
     host.post_events([{"body": "kept"}])
-    wait_until(lambda: len(host.seen("patient")) == 2)
+    wait_until(lambda: len(host.seen("patient")) >= 2)
     assert host.unread(consumer_group="patient") == 1
     host.untell("fail")
     host.wait_until_read(consumer_group="patient")
     assert [batch["retry"] for batch in host.seen("patient")][:2] == [[0, -1], [1, -1]]
     assert host.invocations("patient")["succeeded"] == 1
+
+
+def test_the_wait_before_a_retry_can_be_cut_short(start: Start) -> None:
+    host = start(longest_wait_seconds=0.0)
+    host.tell("fail")
+    host.post_events([{"body": "kept"}])
+    wait_until(lambda: len(host.seen("patient")) > 20)
 
 
 def test_a_batch_is_lost_when_its_retries_run_out(start: Start) -> None:
@@ -69,6 +76,35 @@ def test_a_dying_worker_is_a_failure_like_any_other(start: Start) -> None:
     host.untell("hold")
     host.wait_until_read(consumer_group="unprotected")
     assert host.invocations("unprotected") == {"started": 1, "succeeded": 0, "failed": 1}
+
+
+def test_a_stolen_partition_is_read_by_two_at_once_from_the_last_checkpoint(start: Start) -> None:
+    host = start()
+    host.post_events([{"body": "done", "partition": "1"}])
+    host.wait_until_read()
+    host.tell("hold")
+    host.post_events([{"body": "in hand", "partition": "1"}])
+    wait_until(lambda: host.seen("patient")[1:])
+    host.post_events([{"body": "next", "partition": "1"}])
+    host.steal_partition("1")
+    wait_until(lambda: host.seen("patient")[2:])
+    assert [batch["bodies"] for batch in host.seen("patient")] == [["done"], ["in hand"], ["in hand", "next"]]
+    assert host.unread(consumer_group="patient") == 2
+    host.untell("hold")
+    host.wait_until_read()
+    host.post_events([{"body": "after", "partition": "1"}])
+    host.wait_until_read()
+    assert bodies(host, "patient") == ["done", "in hand", "in hand", "next", "after"]
+
+
+def test_a_partition_can_be_read_again_from_any_event(start: Start) -> None:
+    host = start()
+    host.post_events([{"body": body, "partition": "1"} for body in ("first", "second", "third")])
+    host.wait_until_read()
+    host.steal_partition("1", 1)
+    wait_until(lambda: len(bodies(host, "patient")) == 5)
+    host.wait_until_read()
+    assert bodies(host, "patient") == ["first", "second", "third", "second", "third"]
 
 
 def test_a_host_that_is_killed_delivers_again_from_the_checkpoint(start: Start) -> None:

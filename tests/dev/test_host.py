@@ -53,8 +53,26 @@ def test_a_refused_event_is_explained(host: SampleHost) -> None:
 
 
 def test_events_that_are_not_json_are_refused(http: httpx.Client) -> None:
-    answer = http.post("/dev/events", content=b"{secret reading")
+    answer = http.post("/dev/events", content=b"{secret reading", headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()) == (400, {"error": "The request is not valid JSON."})
+
+
+@pytest.mark.parametrize("path", ["/dev/events", "/dev/hub/steal", "/dev/timers/tick"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_what_a_page_of_another_origin_could_send_is_refused(
+    host: SampleHost, http: httpx.Client, path: str, content_type: str
+) -> None:
+    before = host.hub_state(), host.invocations("tick")
+    answer = http.post(path, content=b'{"body": "1", "partition": "0"}', headers={"content-type": content_type})
+    assert answer.status_code == 415
+    assert (host.hub_state(), host.invocations("tick")) == before
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, [], {"partition": 0}, {"partition": "9"}, {"partition": "0", "sequenceNumber": -1}]
+)
+def test_a_partition_that_cannot_be_stolen_is_refused(http: httpx.Client, wanted: Any) -> None:
+    assert http.post("/dev/hub/steal", json=wanted).status_code == 400
 
 
 def test_a_route_hands_over_parameters_query_and_headers(http: httpx.Client) -> None:

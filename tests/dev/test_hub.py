@@ -42,7 +42,7 @@ def test_everything_of_an_event_is_there_after_a_restart(tmp_path: Path) -> None
     enqueued = datetime(2026, 3, 2, 8, 0, 0, 123000, tzinfo=UTC)
     sent = NewEvent(b"\xff\x00", {"p": 1}, {"iothub-connection-device-id": "d"}, "key", "1", enqueued)
     hub = Hub(tmp_path, 2)
-    hub.append([event(partition="1"), sent])
+    hub.append([event(partition="1", enqueued_time=enqueued), sent])
     hub.close()
     hub = Hub(tmp_path, 2)
     stored = hub.partitions["1"].read(1, 5)[0]
@@ -123,3 +123,16 @@ def test_refusals_say_why_and_show_no_content(document: Any, reason: str) -> Non
     with pytest.raises(EventRefused, match=reason) as refused:
         read_new_event(document)
     assert "secret reading" not in str(refused.value)
+
+
+def test_enqueued_time_never_runs_backwards_in_a_partition(tmp_path: Path) -> None:
+    later, earlier = (datetime(2026, 3, 2, 8, minute, tzinfo=UTC) for minute in (5, 0))
+    hub = Hub(tmp_path, 2)
+    hub.append([event(partition="0", enqueued_time=later), event(partition="0", enqueued_time=earlier)])
+    hub.append([event(partition="1", enqueued_time=earlier)])
+    hub.close()
+    hub = Hub(tmp_path, 2)
+    hub.append([event(partition="0", enqueued_time=earlier)])
+    times = [stored.enqueued_time for name in ("0", "1") for stored in hub.partitions[name].read(0, 10)]
+    assert times == [later, later, later, earlier]
+    hub.close()

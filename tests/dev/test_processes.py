@@ -50,6 +50,14 @@ def test_missing_npm_packages_are_one_clear_sentence(tmp_path: Path, monkeypatch
         node_command(tmp_path / "server.mjs")
 
 
+def test_another_program_on_the_port_is_not_taken_for_the_server(tmp_path: Path, port: int) -> None:
+    server = Server("listener", [sys.executable, "-c", LISTEN, str(port)], [port], tmp_path)
+    with socket.create_server(("127.0.0.1", port)):
+        server.start()
+        with pytest.raises(LocalRunFailed, match="listener did not start"):
+            server.wait_until_ready()
+
+
 def test_a_server_starts_again_under_its_port(tmp_path: Path, port: int) -> None:
     server = Server("listener", [sys.executable, "-c", LISTEN, str(port)], [port], tmp_path)
     for end in (server.stop, server.kill):

@@ -18,7 +18,7 @@ import pytest
 from dev.hub import Position
 from tests.dev.waiting import wait_until
 from tests.end_to_end.conftest import behind_proxies
-from tests.end_to_end.ward import DAY, Ward
+from tests.end_to_end.ward import DAY, ENQUEUED, Ward
 from tests.faults import FaultProxy, ProxiedRequest, writes
 
 SENTINELS = {
@@ -145,7 +145,9 @@ class Story:
         self.ward.flush()
 
     def _break_messages(self) -> None:
-        self.positions += self.ward.stack.post_events([{"body": TEXT, "properties": {"note": PROPERTY}}])
+        self.positions += self.ward.stack.post_events(
+            [{"body": TEXT, "properties": {"note": PROPERTY}, "enqueuedTime": ENQUEUED}]
+        )
         whole = json.dumps(message(pulse=float(READING), note=TEXT))
         self._deliver(
             whole[:-1],

@@ -118,15 +118,16 @@ def test_a_lease_survives_renewals_that_are_cut_off_for_a_moment(wire: Wire) -> 
         assert ours.held
 
 
-def test_a_renewal_that_never_ends_keeps_neither_the_lease_nor_its_release(wire: Wire) -> None:
+def test_a_renewal_that_is_never_answered_keeps_neither_the_lease_nor_its_release_nor_its_thread(wire: Wire) -> None:
     clock, asked, answer = Clock(), threading.Event(), threading.Event()
 
     def hang(request: ProxiedRequest) -> None:
         asked.set()
-        answer.wait(PATIENCE_SECONDS)
+        answer.wait()
 
     wire.blobs.before_forwarding(hang, when=renews, times=None)
     with acquired(wire.storage, clock) as ours:
+        thread = renewer()
         assert asked.wait(PATIENCE_SECONDS)
         assert ours.held
         clock.seconds += lease.LEASE_SECONDS
@@ -134,6 +135,8 @@ def test_a_renewal_that_never_ends_keeps_neither_the_lease_nor_its_release(wire:
         started = time.monotonic()
     # A client that waits as long as other calls do, and tries as often, takes 105 s.
     assert time.monotonic() - started < 30
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive(), "the renewal waits for its answer for ever"
     answer.set()
     assert not ours.held
     with acquired(wire.storage) as theirs:

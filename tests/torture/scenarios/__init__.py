@@ -1,0 +1,18 @@
+"""All scenarios, in the order in which they are played."""
+
+from tests.torture.scenario import SCENARIOS
+from tests.torture.scenarios import chaos, deaths, deliveries, hosts, late, load, networks, poison, replay, settings
+
+__all__ = [
+    "SCENARIOS",
+    "chaos",
+    "deaths",
+    "deliveries",
+    "hosts",
+    "late",
+    "load",
+    "networks",
+    "poison",
+    "replay",
+    "settings",
+]

@@ -1,0 +1,67 @@
+"""The twins: the same run with one reading lost, doubled or stuck on purpose, on the real parts. Each must be seen."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import NamedTuple
+
+from tests.torture.checker import State, Verdict, judge
+from tests.torture.oracle import Json
+from tests.torture.site import Site
+
+
+class Twin(NamedTuple):
+    """`harm` does it; `seen` says whether a verdict tells of it."""
+
+    name: str
+    harm: Callable[[Site, State], None]
+    seen: Callable[[Verdict], object]
+
+
+def unseen(site: Site, state: State, *, repeats: bool) -> list[str]:
+    """Does the harm of each twin to a site that was found good, one after another, and names those not seen."""
+    names = []
+    for twin in TWINS:
+        twin.harm(site, state)
+        state = site.state()
+        verdict = judge(state, strangers=site.strangers, repeats=repeats)
+        if not twin.seen(verdict):
+            names.append(twin.name)
+    return names
+
+
+def _lose_a_sample(site: Site, state: State) -> None:
+    """One slot of a series becomes empty, as a write over a newer version would leave it."""
+    series = site.chance.choice(
+        [each for each in _current(state) if "valueSampledData" in each and _samples(each) != {"E"}]
+    )
+    changed = deepcopy(series)
+    slots = changed["valueSampledData"]["data"].split()
+    slot = site.chance.choice([n for n, sample in enumerate(slots) if sample != "E"])
+    slots[slot] = "E"
+    changed["valueSampledData"]["data"] = " ".join(slots)
+    site.put(changed)
+
+
+def _double_an_observation(site: Site, state: State) -> None:
+    """The readings of an Observation are in another one, too."""
+    site.put(site.chance.choice(_current(state)) | {"id": "twin", "meta": {}})
+
+
+def _hold_a_partition(site: Site, state: State) -> None:
+    """A message lies in a partition, and the app does not run any more."""
+    site.send_to_nobody(site.traffic.messages(1))
+
+
+TWINS = (
+    Twin("a lost reading", _lose_a_sample, lambda verdict: len(verdict.lost) == 1),
+    Twin("a doubled reading", _double_an_observation, lambda verdict: verdict.doubled),
+    Twin("a stuck partition", _hold_a_partition, lambda verdict: verdict.stuck),
+)
+
+
+def _current(state: State) -> list[Json]:
+    return [versions[-1] for versions in state.versions.values()]
+
+
+def _samples(observation: Json) -> set[str]:
+    return set(observation["valueSampledData"]["data"].split())
