@@ -199,22 +199,12 @@ class FaultProxy:
 
         self.rule(act, when, times)
 
-    def late(
-        self,
-        when: Callable[[ProxiedRequest], bool] = anything,
-        times: int | None = 1,
-        *,
-        seconds: float | None = None,
-    ) -> "Late":
-        """The connection breaks at once, and the request reaches the server `seconds` later, or when the test says."""
+    def late(self, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> Late:
+        """The connection breaks at once; the request reaches the server when the test says so."""
         late = Late()
 
         def act(request: ProxiedRequest, forward: Forward) -> Answer:
             late.held.append(forward)
-            if seconds is not None:
-                timer = threading.Timer(seconds, late.carry_out)
-                timer.daemon = True
-                timer.start()
             raise Cut
 
         self.rule(act, when, times)
@@ -229,7 +219,7 @@ class FaultProxy:
 
         self.rule(act, when, times)
 
-    def late(self, seconds: float, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
+    def late_by(self, seconds: float, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
         """The connection breaks at once, and the request reaches the server so many seconds later, as from a gateway
         that goes on without its client. `wait_for_late` returns when all have."""
 

@@ -18,7 +18,7 @@ def creates(request: ProxiedRequest) -> bool:
 def _late_creates(site: Site) -> None:
     """In each round one bundle of creates comes late, to a server that then forgets what it has."""
     for _ in range(ROUNDS):
-        site.fhir.late(LATE_SECONDS, when=creates)
+        site.fhir.late_by(LATE_SECONDS, when=creates)
         site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
         site.flush()
         site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
