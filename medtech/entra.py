@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo
 
 _PIPELINE = {"connection_timeout": 5, "read_timeout": 10, "retry_total": 2}
-"""The package's own are 300 s for each of eleven attempts; a flush that waits for a token service would outlast its
-lease and the function."""
+"""The package's own are 300 s for each of four attempts: a flush would wait for a token service until the host ends
+it."""
 
 _SERVICE_PRINCIPAL = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
 """With one of these AZURE_CLIENT_ID is the id of an app registration, which azure-identity opens by itself."""
