@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test torture check format conformance bench fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup run demo test torture check format conformance bench package fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format conformance bench fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format conformance bench package fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -44,6 +44,9 @@ conformance: setup
 bench: setup
 	@$(PYTHON) -m bench
 
+package: setup
+	@$(PYTHON) -m tests.package
+
 fhir-requests: setup
 	@$(PYTHON) -m bench.fhir_requests
 
@@ -62,7 +65,7 @@ fhir-validate: setup
 
 lock:
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.txt
-	uv pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
+	uv pip compile -q pyproject.toml --extra cli --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
 clean:
 	rm -rf .local .venv dev/node_modules dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -164,10 +164,12 @@ class Server:
         return "\n".join(self.log.splitlines()[-20:])
 
 
-def azurite(data_folder: Path, log_folder: Path, blob_port: int, queue_port: int, table_port: int) -> Server:
+def azurite(
+    data_folder: Path, log_folder: Path, blob_port: int, queue_port: int, table_port: int, *more_options: str
+) -> Server:
     """Azure storage. Ended with SIGINT: after any other end Azurite has lost up to 5 s of acknowledged writes."""
     script = DEV_FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
-    options = ["--location", str(data_folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    options = ["--location", str(data_folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck", *more_options]
     ports = {"--blobPort": blob_port, "--queuePort": queue_port, "--tablePort": table_port}
     for option, port in ports.items():
         options += [option, str(port)]

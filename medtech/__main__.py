@@ -1,3 +1,13 @@
-from medtech.command.line import app
+import sys
+
+try:
+    from medtech.command.line import app
+except ModuleNotFoundError as error:
+    if error.name != "typer":
+        raise
+    sys.exit(
+        f"The command line needs typer, which the app in Azure does without. In a checkout of the repository run "
+        f"`make setup` and use .venv/bin/python, or install it for {sys.executable}: `pip install '.[cli]'`."
+    )
 
 app(prog_name="python -m medtech")

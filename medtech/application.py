@@ -159,7 +159,12 @@ def flusher() -> Flush:
     from medtech.persist.observations import ObservationWriter
 
     chosen = settings()
-    client = FhirClient(chosen.fhir_service_url, chosen.fhir_audience, bundle_size=chosen.fhir_bundle_size)
+    client = FhirClient(
+        chosen.fhir_service_url,
+        chosen.fhir_audience,
+        bundle_size=chosen.fhir_bundle_size,
+        credential=storage().credential,
+    )
     return Flush(
         storage=storage(),
         buffer=buffer(),

@@ -1,9 +1,9 @@
 """The settings that the app itself reads: name, type and default.
 
 Names are the environment's (app settings in Azure, `Values` in local.settings.json). Not here is what triggers and
-connections need (hub, consumer group, schedule, storage): it is read where they are declared, as Functions wants it.
-What scaling needs is in host.json, the only file that the platform's scale controller sees. What each setting means is
-in `docs/settings.md`; a test compares that page with this file.
+connections need (hub, consumer group, schedule, storage, the app's identity): it is read where they are declared, as
+Functions wants it. What scaling needs is in host.json, the only file that the platform's scale controller sees. What
+each setting means is in `docs/settings.md`; a test compares that page with this file.
 """
 
 from enum import StrEnum

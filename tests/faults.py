@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -111,9 +112,9 @@ class Rule:
 
 
 class FaultProxy:
-    """Forwards to `target` (`http://host:port`) except where a rule says otherwise."""
+    """Forwards to `target` (`http://host:port`) except where a rule says otherwise; with `tls`, by https."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: SSLContext | None = None) -> None:
         address = urlsplit(target)
         self._target = (address.hostname or "", address.port or 80)
         self._rules: list[Rule] = []
@@ -121,12 +122,15 @@ class FaultProxy:
         self._late: list[threading.Thread] = []
         self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -12,12 +12,13 @@ from medtech.settings import ObservationEffective, ResolutionType, Settings, Sin
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
-# Read by the Functions host, by the declaration of a trigger or by the storage client, not by Settings.
+# Read by the Functions host, by the declaration of a trigger, by the storage client or the app's identity.
 OF_THE_PLATFORM = {
     "EventHubConnection",
     "EVENT_HUB_NAME",
     "EVENT_HUB_CONSUMER_GROUP",
     "BufferStorage",
+    "AZURE_CLIENT_ID",
     "FLUSH_SCHEDULE",
 }
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from medtech.command.traffic import Message
 from medtech.dotnet import ticks
+from medtech.entra import AppIdentity
 from medtech.errors import MedTechError, Severity, Stage
 
 MESSAGES_AT_ONCE = 100
@@ -75,9 +76,8 @@ class EventHub:
         connection_string = os.environ.get("EVENT_HUB_CONNECTION_STRING")
         self._producer: Any
         if fully_qualified_namespace is not None:
-            from azure.identity import DefaultAzureCredential
-
-            self._producer = EventHubProducerClient(fully_qualified_namespace, name, DefaultAzureCredential())
+            credential = AppIdentity.of().credential()
+            self._producer = EventHubProducerClient(fully_qualified_namespace, name, credential)
         elif connection_string:
             try:
                 self._producer = EventHubProducerClient.from_connection_string(connection_string, eventhub_name=name)

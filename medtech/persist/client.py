@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from threading import TIMEOUT_MAX, Lock
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urljoin
 from uuid import uuid4
 
@@ -45,6 +45,9 @@ from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
 from medtech.persist.patience import Patience
 from medtech.transform.fhir_json import NotAResource, parse_resource
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 CONCURRENT_BUNDLES = 8
 """Bundles under way at once, from all shards together."""
@@ -99,8 +102,8 @@ class FhirClient:
     """One per process; its methods may be called from several threads.
 
     `base_url` with or without a trailing slash; `audience` is what tokens are requested for (default: the URL's
-    origin). Raises SettingInvalid for what is not an http address, and for plain http to another machine: anyone on the
-    way could read health data.
+    origin), and `credential` says of whom (see `EntraCredentials`). Raises SettingInvalid for what is not an http
+    address, and for plain http to another machine: anyone on the way could read health data.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class FhirClient:
         audience: str = "",
         *,
         bundle_size: int = 100,
+        credential: "Callable[[], TokenCredential] | None" = None,
         credentials: Credentials | None = None,
     ) -> None:
         quiet_http_logs()
@@ -116,7 +120,8 @@ class FhirClient:
         self.bundle_size = bundle_size
         if credentials is None:
             secure = self._base.scheme == "https"
-            credentials = EntraCredentials(audience or _origin(self._base)) if secure else NoCredentials()
+            audience = audience or _origin(self._base)
+            credentials = EntraCredentials(audience, credential) if secure else NoCredentials()
         self.credentials = credentials
         self._http = httpx.Client(
             timeout=TIMEOUT,
@@ -337,7 +342,7 @@ class FhirClient:
     def _denied(self, status: int) -> FhirAccessDenied:
         fix = {
             401: "It did not accept the token: check FHIR_AUDIENCE.",
-            403: "Give the app's identity the role FHIR Data Contributor.",
+            403: "Give the app's identity the role FHIR Data Writer on the FHIR service.",
             404: "FHIR_SERVICE_URL must be the base address of the FHIR service.",
         }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
         return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {fix}")

@@ -1,9 +1,11 @@
-"""Tokens for the FHIR server, from azure-identity: a managed identity in the cloud, the developer's login at home."""
+"""Tokens for the FHIR server, of the app's identity."""
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from medtech.entra import AppIdentity
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable
 
 if TYPE_CHECKING:
@@ -26,11 +28,15 @@ class NoCredentials:
 
 
 class EntraCredentials:
-    """Tokens of Microsoft Entra ID for `audience` (a URL), kept until shortly before they expire."""
+    """Tokens of Microsoft Entra ID for `audience` (a URL), kept until shortly before they expire.
 
-    def __init__(self, audience: str, credential: "TokenCredential | None" = None) -> None:
+    `credential` is called when the first token is needed; without it the identity is that of the environment alone.
+    """
+
+    def __init__(self, audience: str, credential: "Callable[[], TokenCredential] | None" = None) -> None:
         self.scope = f"{audience.rstrip('/')}/.default"
-        self._credential = credential
+        self._make_credential = credential or AppIdentity.of().credential
+        self._credential: TokenCredential | None = None
         self._token: AccessToken | None = None
         self._lock = threading.Lock()
 
@@ -41,17 +47,16 @@ class EntraCredentials:
             return f"Bearer {self._token.token}"
 
     def _fetch(self) -> "AccessToken":
-        # Imported late: it takes a third of a second, which an app that is only indexed does not need.
         from azure.core.exceptions import AzureError, ClientAuthenticationError
-        from azure.identity import DefaultAzureCredential
 
+        self._credential = self._credential or self._make_credential()
         try:
-            self._credential = self._credential or DefaultAzureCredential()
             return self._credential.get_token(self.scope)
         except ClientAuthenticationError as error:
             raise FhirAccessDenied(
-                f"No token for {self.scope}: {type(error).__name__}. Give the app an identity, and that identity the "
-                "role FHIR Data Contributor; FHIR_AUDIENCE must name the FHIR service."
+                f"No token for {self.scope}: {type(error).__name__}. Assign an identity to the app (if it is "
+                "user-assigned, AZURE_CLIENT_ID must be its client id), and give it the role FHIR Data Writer on the "
+                "FHIR service, which FHIR_AUDIENCE must name."
             ) from error
         except AzureError as error:
             raise FhirServerUnavailable(

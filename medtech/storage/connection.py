@@ -1,8 +1,8 @@
 """The storage account of a Functions connection: which one, by whose identity, and how long a call waits for it.
 
 A connection is named as Functions names it: `NAME` holds a connection string, or `NAME__accountName`,
-`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened with a managed identity
-(`NAME__clientId`, `NAME__credential`).
+`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened by the app's identity
+(`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
 from medtech.storage.table import Table
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
 
@@ -80,6 +80,7 @@ class Storage:
             for key, value in environment.items()
             if key.startswith(f"{name}__")
         }
+        self.identity = AppIdentity.of(environment, self._settings)
         self._connection_string = environment.get(name, "")
         self._timeouts = timeouts
         self._table_options = {**timeouts.options(), "retry_backoff_factor": 0.5, "retry_backoff_max": 5}
@@ -93,7 +94,7 @@ class Storage:
         self._lock = threading.RLock()
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
-        self._credential: TokenCredential | None = None
+        self._credential: Credential | None = None
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
 
@@ -137,17 +138,11 @@ class Storage:
                 self._blob_service = self._opened("blob", BlobServiceClient, "account_url", self._blob_options)
             return self._blob_service
 
-    def credential(self) -> TokenCredential:
-        """The app's identity: the managed one that the connection names, else whatever this machine is signed in as."""
-        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-
+    def credential(self) -> Credential:
+        """Of the app's identity, for the account, for mapping blobs in other accounts, and for the FHIR server."""
         with self._lock:
             if self._credential is None:
-                client_id = self._settings.get("clientid")
-                if self._settings.get("credential", "").lower() == "managedidentity":
-                    self._credential = ManagedIdentityCredential(client_id=client_id)
-                else:
-                    self._credential = DefaultAzureCredential(managed_identity_client_id=client_id)
+                self._credential = self.identity.credential()
             return self._credential
 
     def close(self) -> None:

@@ -67,10 +67,15 @@ def _unavailable(what: str, error: AzureError) -> StorageUnavailable | None:
             "check that the account exists and that its network rules admit the app."
         )
     status, code = error.status_code, _code(error)
+    if status is None and isinstance(error, ClientAuthenticationError):
+        return StorageUnavailable(
+            f"There is no token for storage ({what}): {type(error).__name__}. Assign an identity to the app; if it is "
+            "user-assigned, AZURE_CLIENT_ID must be its client id."
+        )
     if status in _DENIED or isinstance(error, ClientAuthenticationError):
         return StorageUnavailable(
-            f"Storage ({what}) denies access ({status} {code}). Give the app's identity the roles "
-            "Storage Table Data Contributor and Storage Blob Data Contributor, or fix the connection string."
+            f"Storage ({what}) denies access ({status} {code}). Give the app's identity the roles Storage Blob Data "
+            "Owner and Storage Table Data Contributor on the account, or fix the connection string."
         )
     if is_table_missing(error) or "BeingDeleted" in code:
         return StorageUnavailable(

@@ -93,20 +93,24 @@ class FakeIssuer:
         pass
 
 
+def issued_by(issuer: FakeIssuer, audience: str = "https://fhir.example.org") -> EntraCredentials:
+    return EntraCredentials(audience, lambda: issuer)
+
+
 class TestToken:
     def test_it_is_kept_while_it_lasts(self) -> None:
         issuer = FakeIssuer(3600)
-        credentials = EntraCredentials("https://fhir.example.org/", issuer)
+        credentials = issued_by(issuer, "https://fhir.example.org/")
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1"] * 2
         assert issuer.scopes == ["https://fhir.example.org/.default"]
 
     def test_it_is_refreshed_before_it_expires(self) -> None:
-        credentials = EntraCredentials("https://fhir.example.org", FakeIssuer(120, 3600))
+        credentials = issued_by(FakeIssuer(120, 3600))
         assert [credentials.authorization(), credentials.authorization()] == ["Bearer token 1", "Bearer token 2"]
 
     def test_threads_share_one(self) -> None:
         issuer = FakeIssuer(3600)
-        credentials = EntraCredentials("https://fhir.example.org", issuer)
+        credentials = issued_by(issuer)
         threads = [threading.Thread(target=credentials.authorization) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -116,11 +120,11 @@ class TestToken:
 
     def test_no_identity_is_a_setup_error(self) -> None:
         with pytest.raises(FhirAccessDenied, match="FHIR_AUDIENCE"):
-            EntraCredentials("https://f", FakeIssuer(ClientAuthenticationError("secret"))).authorization()
+            issued_by(FakeIssuer(ClientAuthenticationError("secret"))).authorization()
 
     def test_a_token_service_that_is_away(self) -> None:
         with pytest.raises(FhirServerUnavailable):
-            EntraCredentials("https://f", FakeIssuer(ServiceRequestError("secret"))).authorization()
+            issued_by(FakeIssuer(ServiceRequestError("secret"))).authorization()
 
     def test_the_audience_is_the_origin_unless_said(self) -> None:
         for audience, scope in (("", "https://fhir.example.org/.default"), ("https://a", "https://a/.default")):
@@ -133,7 +137,7 @@ class TestToken:
         assert all("Authorization" not in request.headers for request in proxy.requests)
 
     def test_it_is_sent_with_every_request(self, proxy: FaultProxy, proxied: str) -> None:
-        with FhirClient(proxied, credentials=EntraCredentials("https://f", FakeIssuer(3600))) as client:
+        with FhirClient(proxied, credentials=issued_by(FakeIssuer(3600))) as client:
             client.exchange([Interaction("GET", "Patient/nobody")])
         assert [request.headers["Authorization"] for request in proxy.requests] == ["Bearer token 1"] * 2
 

@@ -29,14 +29,6 @@ def test_a_connection_is_named_as_functions_names_it(settings: dict[str, str], t
         assert service.url.rstrip("/") == table_address
 
 
-def test_a_managed_identity_is_opened_by_its_client_id() -> None:
-    from azure.identity import ManagedIdentityCredential
-
-    settings = {"BufferStorage__accountName": "a", "BufferStorage__credential": "managedidentity"}
-    credential = Storage(environment=settings | {"BufferStorage__clientId": "identity"}).credential()
-    assert isinstance(credential, ManagedIdentityCredential)
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

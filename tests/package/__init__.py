@@ -1,0 +1,1 @@
+"""What is published: which files, and whether they install and index where the app will run."""
