@@ -6,8 +6,10 @@ from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Kind
 from medtech.dead_letter.selection import Selection
 from medtech.errors import BufferCorrupt
+from medtech.group.windows import shard_name
 from medtech.model import DeviceEvent
 from medtech.replay.job import Left, State
+from medtech.storage import lease
 from tests.flush.samples import HUB, known
 from tests.persist.samples import HOUR, MINUTE, Server, identity, points
 from tests.replay.samples import BROKEN, GOOD, Ward, device_mapping, message
@@ -150,21 +152,15 @@ def test_a_message_of_many_devices_is_a_letter_until_all_of_its_rows_are_settled
     job = ward.replay()
     shards = ward.run.buffer.shards()
     assert len(shards) > 1
-    for shard in shards[:-1]:
-        ward.flusher._flush_shards([shard], ward.run.mapping, *_budget())  # type: ignore[arg-type]
-        assert ward.in_buffer(job) == 1
+    last = lease.acquire(ward.run.storage, shard_name(shards[-1]))
+    assert last
+    with last:
+        ward.flush()
+    assert ward.run.buffer.shards() == shards[-1:]
+    assert ward.in_buffer(job) == 1
     ward.flush()
     assert (ward.letters(), ward.in_buffer(job)) == ([], 0)
     assert all(len(ward.run.observations(of)) == 1 for of in devices)
-
-
-def _budget():  # type: ignore[no-untyped-def]
-    import time
-
-    from medtech.flush.budget import Budget
-    from medtech.flush.tally import Tally
-
-    return Budget.of(60, time.monotonic), Tally()
 
 
 def test_damaged_rows_are_told_and_stay(ward: Ward) -> None:
