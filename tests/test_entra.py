@@ -63,10 +63,12 @@ IDENTITIES = {
 
 RUN = """
 import json
+from types import SimpleNamespace
 from medtech import application
 from tests.ingest.delivery import Sent, deliver
 message = json.load(open("mappings/sampleMessages.json"))[0]
-application.ingest(deliver([Sent(json.dumps(message).encode(), 1)]), "")
+context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=""), retry_context=None)
+application.ingest(deliver([Sent(json.dumps(message).encode(), 1)]), context)
 application.flush()
 """
 
