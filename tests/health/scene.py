@@ -18,6 +18,7 @@ from medtech.mapping.fhir import load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
 from medtech.model import DeviceEvent, Measurement
 from medtech.persist.client import FhirClient
+from medtech.persist.credentials import Credentials
 from medtech.settings import Settings
 from medtech.storage.connection import Storage
 from tests.azurite import Wire
@@ -37,6 +38,7 @@ class Scene:
         self.app, self.tables, self.blobs, self.fhir = wire.storage, wire.tables, wire.blobs, fhir
         self.url, self.now = url, NOW
         self.device_mapping, self.fhir_mapping = str(DEVICE), str(FHIR)
+        self.credentials: Credentials | None = None
         self._opened = opened
         connection = wire.storage._connection_string
         self._seen = Storage(environment={"BufferStorage": connection}, creates_tables=False)
@@ -50,7 +52,9 @@ class Scene:
                 probes.DEVICE_MAPPING: MappingStore("device", self.device_mapping, load_device_mapping, self._seen),
                 probes.FHIR_MAPPING: MappingStore("fhir", self.fhir_mapping, load_fhir_mapping, self._seen),
             },
-            fhir_client=lambda: self._opened.enter_context(FhirClient(chosen.fhir_service_url)),
+            fhir_client=lambda: self._opened.enter_context(
+                FhirClient(chosen.fhir_service_url, credentials=self.credentials)
+            ),
             settings=chosen,
             clock=lambda: self.now,
             seconds=seconds,

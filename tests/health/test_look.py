@@ -1,18 +1,23 @@
 """What health says of an app whose parts are well, or fail one at a time."""
 
 import json
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from medtech.entra import AppIdentity
 from medtech.errors import FhirServerUnavailable
 from medtech.flush.tally import Tally
 from medtech.health import probes
 from medtech.health.document import of_health
 from medtech.health.part import Health, State
+from medtech.persist.credentials import EntraCredentials
 from tests.faults import ProxiedRequest
 from tests.health.scene import DEVICE, FHIR, NOW, SECOND, Scene
+from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
 
 BROKEN = '{"templateType": "CollectionContent"}'
 
@@ -111,6 +116,37 @@ def test_an_address_that_is_none_is_the_fhir_servers_fault_and_not_the_identitys
     scene.url = "nowhere"
     health = scene.look()
     assert states(health) == {"identity": State.UNKNOWN, "fhirServer": State.DOWN}
+
+
+@pytest.fixture
+def endpoint(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[IdentityEndpoint]:
+    """The scene's FHIR server is asked with a token of the app's identity."""
+    with IdentityEndpoint() as endpoint:
+        for name, value in endpoint.environment().items():
+            monkeypatch.setenv(name, value)
+        scene.credentials = EntraCredentials("https://fhir.example", AppIdentity.of(os.environ).credential)
+        yield endpoint
+
+
+def test_an_identity_with_a_token_is_ok(scene: Scene, endpoint: IdentityEndpoint) -> None:
+    endpoint.assigned = [SYSTEM_ASSIGNED]
+    part = scene.part(probes.IDENTITY)
+    assert (part.state, endpoint.resources) == (State.OK, {"https://fhir.example"})
+
+
+def test_an_identity_without_a_token_is_down_and_the_server_is_not_asked(
+    scene: Scene, endpoint: IdentityEndpoint
+) -> None:
+    scene.run_app()
+    health = scene.look()
+    assert states(health) == {"identity": State.DOWN, "fhirServer": State.UNKNOWN}
+    assert scene.fhir.requests == []
+
+
+def test_a_token_service_that_hangs_is_down_in_time(scene: Scene, endpoint: IdentityEndpoint) -> None:
+    scene.run_app()
+    endpoint.silent = True
+    assert states(scene.look(seconds=2.0)) == {"identity": State.DOWN, "fhirServer": State.UNKNOWN}
 
 
 def test_servers_that_hang_are_down_within_the_time_for_a_look(scene: Scene) -> None:
