@@ -29,6 +29,10 @@ ARRIVAL_SECONDS = 30.0
 _RECORD_SECONDS = 5.0
 """What a record may take; the batch is stored by then, or the flush done."""
 
+_DECAY = 0.9
+"""A flush that somebody starts by hand, between two of an hourly schedule, must not make the next one late; nor must a
+day of standstill count as the schedule for long."""
+
 _MESSAGE_CHARACTERS = 2_000
 
 _ARRIVAL, _FLUSH, _LAST = "arrival", "flush", "last"
@@ -46,7 +50,7 @@ class Arrival(NamedTuple):
 
 
 class LastFlush(NamedTuple):
-    """The last flush. Times are ticks; `interval_seconds` is from the start of the one before, None if unknown.
+    """The last flush. Times are ticks; `interval_seconds` is about how far apart flushes begin, None if unknown.
 
     `held_up_by` says why data waits; empty if nothing held it up. `failed`: it ended with an error and did nothing.
     """
@@ -77,6 +81,7 @@ class Recorder:
         self._monotonic = monotonic
         self._due: dict[tuple[str, str], float] = {}
         self._last_began: int | None = None
+        self._interval_seconds = 0.0
 
     def arrived(self, events: Sequence[DeviceEvent]) -> None:
         """After a batch of one partition is stored."""
@@ -121,7 +126,9 @@ class Recorder:
             "dead_letters": tally.letters,
         }
         if self._last_began is not None:
-            row["interval_seconds"] = (began - self._last_began) / ticks.TICKS_PER_SECOND
+            gap = (began - self._last_began) / ticks.TICKS_PER_SECOND
+            self._interval_seconds = max(gap, _DECAY * self._interval_seconds)
+            row["interval_seconds"] = self._interval_seconds
         self._last_began = began
         self._store(row)
 

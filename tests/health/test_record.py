@@ -69,6 +69,14 @@ def test_the_interval_outlives_the_process_that_knew_it(storage: Storage) -> Non
     assert _interval(storage) == 3600
 
 
+def test_a_flush_that_is_started_by_hand_does_not_make_the_next_one_late(storage: Storage) -> None:
+    times = iter(NOW + each * ticks.TICKS_PER_SECOND for each in (0, 1, 3600, 3601, 3605, 3606))
+    recorder = Recorder(lambda: storage, clock=lambda: next(times))
+    for _ in range(3):
+        recorder.flush(Tally)
+    assert _interval(storage) == pytest.approx(3240)
+
+
 def _interval(storage: Storage) -> float | None:
     last = last_flush(storage)
     assert last is not None
