@@ -47,6 +47,13 @@ def validate(req: func.HttpRequest) -> func.HttpResponse:
     return application.validate(req)
 
 
+@app.function_name("health")
+@app.route("health", methods=[func.HttpMethod.GET])
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """How each part of the app is, and what to do; 503 when one is down."""
+    return application.health()
+
+
 @app.function_name("dead_letters")
 @app.route("dead-letters", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
 def dead_letters(req: func.HttpRequest) -> func.HttpResponse:

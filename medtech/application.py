@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
+    from medtech.health.look import Onlooker
+    from medtech.health.part import Health
+    from medtech.health.record import Recorder
     from medtech.ingest.attempts import Attempts
     from medtech.mapping.device import DeviceMapping
     from medtech.mapping.fhir import FhirMapping, FhirOptions
@@ -182,6 +185,42 @@ def flusher() -> Flush:
     )
 
 
+@_once
+def recorder() -> Recorder:
+    from medtech.health.record import Recorder
+
+    return Recorder(storage)
+
+
+@_once
+def onlooker() -> Onlooker:
+    from medtech.health import probes
+    from medtech.health.look import STORAGE_TIMEOUTS, Onlooker
+    from medtech.mapping.device import load_device_mapping
+    from medtech.mapping.fhir import load_fhir_mapping
+    from medtech.mapping.in_force import MappingStore
+    from medtech.persist.client import FhirClient
+    from medtech.storage.connection import Storage
+
+    chosen = settings()
+    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False)
+
+    @_once
+    def fhir_client() -> FhirClient:
+        return FhirClient(chosen.fhir_service_url, chosen.fhir_audience, credential=seen.credential)
+
+    load_fhir = partial(load_fhir_mapping, options=fhir_options())
+    return Onlooker(
+        storage=seen,
+        mappings={
+            probes.DEVICE_MAPPING: MappingStore("device", chosen.device_mapping, load_device_mapping, seen),
+            probes.FHIR_MAPPING: MappingStore("fhir", chosen.fhir_mapping, load_fhir, seen),
+        },
+        fhir_client=fhir_client,
+        settings=chosen,
+    )
+
+
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     """Puts a batch of events into the buffer.
 
@@ -207,6 +246,7 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     give_up = partial(bury, dead_letters=dead_letters(), clock=ticks.now)
     retried = context.retry_context is not None and bool(context.retry_context.retry_count)
     counts = total(attempts().run(device_events, put_through, give_up, retried=retried))
+    recorder().arrived(device_events)
     _log.info(
         "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
         device_events[0].partition,
@@ -233,7 +273,7 @@ def flush() -> None:
             replayer().run()
     finally:
         try:
-            flusher().run()
+            recorder().flush(lambda: flusher().run())
         finally:
             with within(Deadline(EXPIRY_SECONDS)):
                 expiry().run(ticks.now())
@@ -244,6 +284,24 @@ def validate(request: func.HttpRequest) -> func.HttpResponse:
     from medtech.validation.http import answer
 
     return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+
+
+def look_at_health() -> Health:
+    """The health of the app, or what keeps it from being looked at."""
+    from medtech.errors import SettingInvalid
+    from medtech.health.look import unusable
+
+    try:
+        return onlooker().look()
+    except SettingInvalid as error:
+        return unusable(error.message, ticks.now())
+
+
+def health() -> func.HttpResponse:
+    """Answers `GET /api/health`."""
+    from medtech.health.http import answer
+
+    return answer(look_at_health)
 
 
 def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:

@@ -10,6 +10,7 @@ from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import NotSupported, SettingInvalid
+from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
@@ -52,8 +53,9 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
         def __init__(self, name: str) -> None:
             self._name = name
 
-        def run(self, *arguments: object) -> None:
+        def run(self, *arguments: object) -> Tally:
             done.append(self._name)
+            return Tally()
 
     monkeypatch.setattr(application, "replayer", _cannot_be_made if stage == "made" else Fails)
     monkeypatch.setattr(application, "flusher", lambda: Part("flush"))

@@ -35,6 +35,7 @@ def test_the_app_has_its_triggers() -> None:
         "normalize": "EventHubTrigger",
         "flush": "TimerTrigger",
         "validate": "HttpTrigger",
+        "health": "HttpTrigger",
         "dead_letters": "HttpTrigger",
         "replay": "HttpTrigger",
         "replay_status": "HttpTrigger",

@@ -32,8 +32,10 @@ MAY_IMPORT: dict[str, str] = {
     "persist": "errors deadline entra dotnet model settings transform",
     "flush": "errors deadline dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
-    "application": "deadline dotnet settings storage mapping group dead_letter ingest replay persist flush validation",
-    "command": "errors entra dotnet dead_letter replay application",
+    "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
+    "application": "errors deadline dotnet settings storage mapping group dead_letter ingest replay persist flush "
+    "validation health",
+    "command": "errors entra dotnet dead_letter replay health application",
     "__init__": "",
     "__main__": "command",
 }

@@ -8,6 +8,7 @@ import typer
 from medtech.command import dead_letters, mapping
 from medtech.command.replay import replay
 from medtech.command.simulate import simulate
+from medtech.command.status import status
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -19,5 +20,6 @@ def main() -> None:
 
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(status)
 app.command()(simulate)
 app.command()(replay)

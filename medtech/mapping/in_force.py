@@ -146,6 +146,34 @@ class MappingStore(Generic[Mapping]):
             self._take(row["in_force"])
             return self._compiled
 
+    def inspect(self) -> MappingState:
+        """The state that the next look would find, without offering this deployment's text and so without a write.
+
+        `issues` are also those of this deployment's text, if the next look would refuse it. With nothing in force and
+        neither issues nor `unavailable`, the text is good and comes into force at the next look.
+
+        Raises Unavailable if the table cannot be read, or this version cannot load what is in force.
+        """
+        with self._looking:
+            row = self._row = self._table.get(self._kind, _IN_FORCE)
+            issues = _stored_issues(row or {})
+            held_back = unavailable = None
+            try:
+                offer = self._source.read()
+                if row is None or row["in_force"] != offer.hash:
+                    offered = self._offered_at(offer)
+                    if row is not None and row["in_force"] and not self._is_newer(row, offered):
+                        held_back = self._why_held_back(row, offer.hash, offered)
+                    else:
+                        self._load(offer)
+            except MappingInvalid as invalid:
+                issues = invalid.issues
+            except Unavailable as error:
+                unavailable = error.message
+            if row is not None and row["in_force"]:
+                self._take(row["in_force"])
+            return self._state(row or {}, issues, held_back, unavailable)
+
     def current(self, storage_away: str | None = None) -> Current[Mapping]:
         """The mapping in force and its state, from one look at most.
 
@@ -159,16 +187,21 @@ class MappingStore(Generic[Mapping]):
             except Unavailable as error:
                 unavailable = error.message
         row = self._row or {}
-        state = MappingState(
+        state = self._state(row, _stored_issues(row), self._held_back, unavailable or self._unavailable)
+        return Current(self._compiled, state, storage_away or self._storage_away)
+
+    def _state(
+        self, row: Entity, issues: list[MappingIssue], held_back: str | None, unavailable: str | None
+    ) -> MappingState:
+        return MappingState(
             kind=self._kind,
             source=self._source.name,
             in_force=row.get("in_force") or None,
             since=row.get("since") or None,
-            issues=_stored_issues(row),
-            held_back=self._held_back,
-            unavailable=unavailable or self._unavailable,
+            issues=issues,
+            held_back=held_back,
+            unavailable=unavailable,
         )
-        return Current(self._compiled, state, storage_away or self._storage_away)
 
     def accept(self) -> Accepted:
         """Puts this deployment's text in force whatever its age, until a newer one is offered; for a rollback.
@@ -213,7 +246,7 @@ class MappingStore(Generic[Mapping]):
         row, text_hash = self._row, offer.hash
         if text_hash != self._read_hash:
             self._displaced_hash, self._read_hash = self._read_hash, text_hash
-        offered = self._time_of_first_sight(text_hash) if offer.time is None else ticks.format_iso(offer.time)
+        offered = self._offered_at(offer)
         if row is not None and row["in_force"] == text_hash:
             self._confirm(row, offered)
         elif row is not None and row["in_force"] and not self._is_newer(row, offered):
@@ -225,6 +258,9 @@ class MappingStore(Generic[Mapping]):
                 self._refuse(text_hash, offered, invalid)
             else:
                 self._accept(offer, offered, compiled)
+
+    def _offered_at(self, offer: Offer) -> str:
+        return self._time_of_first_sight(offer.hash) if offer.time is None else ticks.format_iso(offer.time)
 
     def _is_newer(self, row: Entity, offered: str) -> bool:
         # Times of blobs are whole seconds. What this process has seen change in its own source needs no clock.
@@ -245,15 +281,18 @@ class MappingStore(Generic[Mapping]):
         self._own_refusal = ""
 
     def _hold_back(self, row: Entity, text_hash: str, offered: str) -> None:
-        self._held_back = (
+        self._held_back = self._why_held_back(row, text_hash, offered)
+        if self._held_back != self._told:
+            _log.warning(self._held_back)
+            self._told = self._held_back
+
+    def _why_held_back(self, row: Entity, text_hash: str, offered: str) -> str:
+        return (
             f"The {self._kind} mapping of this deployment ({text_hash[:12]}, offered {offered or 'long ago'}) is not "
             f"newer than the one in force ({row['in_force'][:12]}, offered {_offered(row) or 'long ago'}), and is held "
             "back. In a rolling deployment there is nothing to do; to go back to it, run `python -m medtech mapping "
             f"accept --kind {self._kind}` with the settings of this deployment."
         )
-        if self._held_back != self._told:
-            _log.warning(self._held_back)
-            self._told = self._held_back
 
     def _time_of_first_sight(self, text_hash: str) -> str:
         """When a text without a time of its own was offered: as it was stored with it, else now."""

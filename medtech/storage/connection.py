@@ -65,8 +65,13 @@ class Storage:
         connection: str = "BufferStorage",
         environment: Mapping[str, str] = os.environ,
         timeouts: Timeouts = TIMEOUTS,
+        *,
+        creates_tables: bool = True,
     ) -> None:
-        """Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set."""
+        """`creates_tables` is false for who only looks: a missing table is then left so, and reads as empty.
+
+        Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
+        """
         names = (connection, "AzureWebJobsStorage")
         name = next((name for name in names if _is_set(name, environment)), None)
         if name is None:
@@ -90,6 +95,7 @@ class Storage:
             "increment_base": 1,
             "random_jitter_range": 1,
         }
+        self._creates_tables = creates_tables
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
         self._table_service: TableServiceClient | None = None
@@ -100,7 +106,7 @@ class Storage:
 
     def table(self, name: str) -> Table:
         with self._lock:
-            return self._tables.setdefault(name, Table(name, self.table_service))
+            return self._tables.setdefault(name, Table(name, self.table_service, creates=self._creates_tables))
 
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""

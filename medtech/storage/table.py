@@ -60,15 +60,16 @@ class OperationResult(NamedTuple):
 
 
 class Table:
-    """One table, created when it is missing.
+    """One table, created when it is missing; with `creates` false, a missing table is left so and reads as empty.
 
     Whatever asks the service raises StorageUnavailable when the service is away; `query` does so while it is iterated.
     Writes raise StorageRefused when the service would not take them at any time.
     """
 
-    def __init__(self, name: str, service: Callable[[], TableServiceClient]) -> None:
+    def __init__(self, name: str, service: Callable[[], TableServiceClient], *, creates: bool = True) -> None:
         self._name = name
         self._service = service
+        self._creates = creates
         self._client: TableClient | None = None
         self._opening = threading.Lock()
 
@@ -87,7 +88,7 @@ class Table:
             try:
                 return _with_etag(self._open().get_entity(partition_key, row_key))
             except ResourceNotFoundError as error:
-                if is_table_missing(error):
+                if self._creates and is_table_missing(error):
                     raise
                 return None
 
@@ -102,10 +103,20 @@ class Table:
             found = iter(client.query_entities(condition, select=list(select) or None, results_per_page=page_size))
         while True:
             with self._reaching():
-                entity = next(found, None)
+                entity = self._next(found)
             if entity is None:
                 return
             yield _with_etag(entity)
+
+    def _next(self, found: Iterator[Any]) -> Any:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return next(found, None)
+        except ResourceNotFoundError as error:
+            if self._creates or not is_table_missing(error):
+                raise
+            return None
 
     def first(self, condition: str, *, select: Iterable[str] = ()) -> Entity | None:
         return next(self.query(condition, select=select, page_size=1), None)
@@ -155,8 +166,13 @@ class Table:
     def _open(self) -> TableClient:
         with self._opening:
             if self._client is None:
+                service = self._service()
                 # The service answers 409 when the table exists; that is one request per process.
-                self._client = self._service().create_table_if_not_exists(self._name)
+                self._client = (
+                    service.create_table_if_not_exists(self._name)
+                    if self._creates
+                    else service.get_table_client(self._name)
+                )
             return self._client
 
     @contextmanager

@@ -252,6 +252,7 @@ class Story:
             self.refusals.append(answer)
         for path in ("/api/validate", f"/api/{TEXT}"):
             self.refusals.append(httpx.post(f"{self.ward.stack.host_url}{path}", json=whole))
+        self.refusals.append(self.ward.stack.call("GET", "/api/health"))
         tried = [whole, message(summand=TEXT), message(pulse=TEXT), {"Body": f"{TEXT} {PATIENT}"}]
         answer = self.ward.stack.call("POST", "/api/validate", json={"deviceMessages": tried})
         assert answer.status_code == 200 and TEXT in answer.text

@@ -107,6 +107,33 @@ def test_without_a_good_mapping_there_is_none_in_force(
     assert told in state.issues[0].message
 
 
+def test_inspecting_puts_nothing_in_force(storage: Storage, source: Path) -> None:
+    source.write_text("one")
+    state = Instance(storage, source).store.inspect()
+    assert (state.in_force, state.issues, state.unavailable) == (None, [], None)
+    assert list(storage.table(TABLE).query("PartitionKey ne ''")) == []
+
+
+def test_inspecting_tells_what_the_next_look_would_refuse(storage: Storage, source: Path) -> None:
+    source.write_text("one")
+    Instance(storage, source).look()
+    source.write_text("bad text")
+    state = Instance(storage, source).store.inspect()
+    assert (state.in_force, len(state.issues)) == (hashlib.sha256(b"one").hexdigest(), 2)
+    assert Instance(storage, source).store.stored() == "compiled one"
+
+
+def test_inspecting_tells_that_this_version_cannot_load_what_is_in_force(storage: Storage, source: Path) -> None:
+    source.write_text("one")
+    Instance(storage, source).look()
+
+    def load_nothing(text: str) -> str:
+        raise MappingInvalid(ErrorType.DEVICE_TEMPLATE, [MappingIssue("It is too new.", None, "", -1, -1)])
+
+    with pytest.raises(Unavailable, match=r"does not load in this version of the app: It is too new\."):
+        MappingStore("device", str(source), load_nothing, storage).inspect()
+
+
 def test_a_mapping_that_an_earlier_version_stored_stays_in_force(storage: Storage, source: Path) -> None:
     text_hash = hashlib.sha256(b"one").hexdigest()
     row = {"in_force": text_hash, "since": "2022-03-12T12:00:00.0000000Z", "refused": "", "parts": 1}

@@ -37,6 +37,16 @@ def test_a_missing_entity_is_none(storage: Storage) -> None:
     assert storage.table("made").get("p", "absent") is None
 
 
+def test_who_only_looks_sees_a_missing_table_as_empty_and_leaves_it_so(storage: Storage, azurite: str) -> None:
+    onlooker = Storage(environment={"BufferStorage": azurite}, creates_tables=False)
+    table = onlooker.table("absent")
+    assert (table.get("p", "a"), list(table.query("PartitionKey eq 'p'"))) == (None, [])
+    assert "absent" not in [each.name for each in onlooker.table_service().list_tables()]
+    storage.table("absent").upsert(_entity("a"))
+    assert table.get("p", "a") is not None
+    onlooker.close()
+
+
 def test_a_table_that_was_deleted_is_made_again(storage: Storage, azurite: str) -> None:
     from azure.data.tables import TableServiceClient
 
