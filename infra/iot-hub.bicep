@@ -26,7 +26,6 @@ resource iotHub 'Microsoft.Devices/IotHubs@2023-06-30' = {
   properties: {
     // Of the hub's own keys; devices keep theirs.
     disableLocalAuth: true
-    minTlsVersion: '1.2'
     routing: {
       endpoints: {
         eventHubs: [

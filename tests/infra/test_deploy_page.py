@@ -12,7 +12,8 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def test_the_table_of_parameters_is_that_of_the_template() -> None:
-    table = [line for line in PAGE.splitlines() if line in parameter_table.lines()]
+    section = PAGE.partition("\n## Parameters\n")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
     assert table == parameter_table.lines(), "Put in what `.venv/bin/python -m tests.infra` prints."
 
 
@@ -44,3 +45,10 @@ def test_values_of_the_environment_in_commands_are_read_by_the_parameter_file() 
 @pytest.mark.parametrize("block", re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
 def test_a_json_block_holds_parameters(block: str) -> None:
     assert set(json.loads("{" + block + "}")) <= set(template("main.bicep").parameters)
+
+
+def test_azd_finds_the_app_by_the_name_of_its_service() -> None:
+    service = re.search(r"^services:\n  (\w+):", (ROOT / "azure.yaml").read_text(), re.MULTILINE)
+    assert service is not None
+    tags = template("app.bicep").resources["app"].body["tags"].text
+    assert tags == f"union(tags, {{ 'azd-service-name': '{service.group(1)}' }})"
