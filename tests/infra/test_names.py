@@ -30,6 +30,7 @@ def _named() -> list[tuple[str, Parameter, Resource]]:
 
 
 NAMED = _named()
+IDS = [where for where, _, _ in NAMED]
 
 
 def test_every_kind_of_name_is_found() -> None:
@@ -39,7 +40,7 @@ def test_every_kind_of_name_is_found() -> None:
     }
 
 
-@pytest.mark.parametrize(("where", "parameter", "resource"), NAMED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(("where", "parameter", "resource"), NAMED, ids=IDS)
 def test_its_length_is_bounded_as_the_service_bounds_it(where: str, parameter: Parameter, resource: Resource) -> None:
     rule: dict[str, Any] = TYPES[resource.declared_type]["name"]
     assert parameter.minimum is not None
@@ -47,7 +48,7 @@ def test_its_length_is_bounded_as_the_service_bounds_it(where: str, parameter: P
     assert rule.get("minLength", 1) <= parameter.minimum <= parameter.maximum <= rule.get("maxLength", 260), where
 
 
-@pytest.mark.parametrize(("where", "parameter", "resource"), NAMED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(("where", "parameter", "resource"), NAMED, ids=IDS)
 def test_its_default_is_a_name_that_the_service_takes(where: str, parameter: Parameter, resource: Resource) -> None:
     default = re.sub(r"\$\{uniqueString\([^}]*\)\}", UNIQUE, (parameter.default or "").strip("'"))
     assert re.search(TYPES[resource.declared_type]["name"].get("pattern", r"^[\w.-]+$"), default), where
