@@ -1,0 +1,448 @@
+// Everything that the app needs, in one resource group; what exists already is used where its id is given.
+// No parameter is a secret: identities and roles open all of it. The parameters are explained in docs/deploy.md.
+
+import { appSettings } from 'settings.bicep'
+
+targetScope = 'resourceGroup'
+
+@minLength(1)
+@maxLength(64)
+@description('Name of the environment. The default names of all resources follow from it and from the resource group.')
+param environmentName string
+
+@minLength(1)
+@description('Region of what is created.')
+param location string = resourceGroup().location
+
+@description('Tags of what is created.')
+param tags object = {}
+
+// The app
+
+@minLength(2)
+@maxLength(55)
+@description('Name of the function app, unique in Azure: letters, digits and hyphens, no hyphen first or last.')
+param functionAppName string = 'func-${uniqueString(resourceGroup().id, environmentName)}'
+
+@allowed([512, 2048, 4096])
+@description('Memory of an instance, in MB.')
+param instanceMemoryMB int = 2048
+
+@minValue(1)
+@maxValue(1000)
+@description('Most instances of each function. Of normalize no more run than the hub has partitions.')
+param maximumInstanceCount int = 40
+
+@minValue(0)
+@maxValue(1000)
+@description('Instances of normalize that are kept ready. With 0, a message after a quiet time waits for a cold start.')
+param alwaysReadyNormalize int = 0
+
+@minValue(0)
+@maxValue(1000)
+@description('Instances of flush that are kept ready. Its timer runs with 0, too.')
+param alwaysReadyFlush int = 0
+
+@description('App settings by which the app differs from its defaults, by the names in docs/settings.md.')
+param settings appSettings = {}
+
+@description('Further app settings, of the Functions host or the platform, by name. A deployment removes settings that are in no parameter.')
+param platformSettings object = {}
+
+@description('Whether the app may use storage queues, which flushing by queue needs.')
+param queueFanOut bool = false
+
+@description('Resource id of a key vault with the secrets that settings refer to; empty: none is referred to.')
+param keyVaultId string = ''
+
+// Storage
+
+@minLength(3)
+@maxLength(24)
+@description('Name of the storage account, unique in Azure: small letters and digits.')
+param storageAccountName string = 'st${uniqueString(resourceGroup().id, environmentName)}'
+
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
+@description('Redundancy of the storage account. Standard_ZRS outlives the loss of a zone; not every region has it.')
+param storageSku string = 'Standard_ZRS'
+
+// Device messages
+
+@description('Resource id of the Event Hubs namespace that devices send to; empty: a new one is created.')
+param eventHubNamespaceId string = ''
+
+@minLength(6)
+@maxLength(50)
+@description('Name of a new Event Hubs namespace, unique in Azure: letters, digits and hyphens, a letter first, no hyphen last.')
+param eventHubNamespaceName string = 'evhns-${uniqueString(resourceGroup().id, environmentName)}'
+
+@allowed(['Standard', 'Premium'])
+@description('Tier of a new namespace. Basic has no consumer groups.')
+param eventHubSku string = 'Standard'
+
+@minValue(1)
+@maxValue(40)
+@description('Throughput units (Standard) or processing units (Premium) of a new namespace.')
+param eventHubCapacity int = 1
+
+@minValue(0)
+@maxValue(40)
+@description('Throughput units up to which a new Standard namespace grows by itself; 0: it does not.')
+param eventHubMaximumThroughputUnits int = 0
+
+@minLength(1)
+@maxLength(256)
+@description('Name of the hub, which is created in a new namespace and exists in yours: letters, digits, periods, hyphens and underscores.')
+param eventHubName string = 'devicedata'
+
+@minValue(1)
+@maxValue(32)
+@description('Partitions of a new hub. A Standard hub keeps the number for good.')
+param eventHubPartitions int = 4
+
+@minValue(1)
+@maxValue(90)
+@description('Days that a new hub keeps messages: 7 at most in the Standard tier, 90 in Premium. For so long the app may stand still without loss.')
+param eventHubRetentionDays int = 7
+
+@minLength(1)
+@maxLength(50)
+@description('Consumer group that is created for the app and that nothing else may read.')
+param eventHubConsumerGroup string = 'medtech'
+
+@description('Address of the Key Vault secret with a hub connection string, for the built-in endpoint of an IoT hub, which knows no Entra ID; empty: the hub is opened by identity.')
+param eventHubConnectionSecretUri string = ''
+
+@description('Whether to create an IoT hub whose device messages are routed to the hub.')
+param iotHub bool = false
+
+@minLength(3)
+@maxLength(50)
+@description('Name of a new IoT hub, unique in Azure: letters, digits and hyphens, no hyphen first or last.')
+param iotHubName string = 'iot-${uniqueString(resourceGroup().id, environmentName)}'
+
+@allowed(['S1', 'S2', 'S3'])
+@description('Tier of a new IoT hub.')
+param iotHubSku string = 'S1'
+
+@minValue(1)
+@maxValue(200)
+@description('Units of a new IoT hub.')
+param iotHubUnits int = 1
+
+// FHIR server
+
+@description('Resource id of the FHIR service of Azure Health Data Services to write to; empty: a new one is created, unless fhirServiceUrl is given.')
+param fhirServiceId string = ''
+
+@description('Base URL of the FHIR R4 server: of one that is no service of Azure, or where that of fhirServiceId is not the usual one; empty: the usual one.')
+param fhirServiceUrl string = ''
+
+@minLength(3)
+@maxLength(24)
+@description('Name of a new Health Data Services workspace, unique in Azure: letters and digits.')
+param healthWorkspaceName string = 'health${uniqueString(resourceGroup().id, environmentName)}'
+
+@minLength(3)
+@maxLength(24)
+@description('Name of a new FHIR service in its workspace: letters, digits and hyphens.')
+param fhirServiceName string = 'fhir'
+
+@description('Region of a new FHIR service, where Health Data Services are not in the region of the rest.')
+param fhirLocation string = location
+
+// Logs
+
+@minLength(4)
+@maxLength(63)
+@description('Name of the Log Analytics workspace: letters, digits and hyphens, no hyphen first or last.')
+param logAnalyticsName string = 'log-${uniqueString(resourceGroup().id, environmentName)}'
+
+@minLength(1)
+@maxLength(260)
+@description('Name of the Application Insights component.')
+param applicationInsightsName string = 'appi-${uniqueString(resourceGroup().id, environmentName)}'
+
+@minValue(30)
+@maxValue(730)
+@description('Days that logs are kept.')
+param logRetentionDays int = 30
+
+// Network
+
+@description('Whether storage, hub and FHIR service are reached through private endpoints only. What you bring keeps its own firewall.')
+param privateNetwork bool = false
+
+@description('Address range of a new virtual network, /22 or larger.')
+param virtualNetworkPrefix string = '10.90.0.0/22'
+
+@description('Resource id of an existing subnet for the app, delegated to Microsoft.App/environments and used by nothing else; empty: a new virtual network is created.')
+param appSubnetId string = ''
+
+@description('Resource id of an existing subnet for private endpoints, in the virtual network of appSubnetId.')
+param privateEndpointSubnetId string = ''
+
+@description('Whether to create private DNS zones and link them to the virtual network; false where they are run centrally.')
+param privateDnsZones bool = true
+
+// What is created and what is used
+
+var newHub = empty(eventHubNamespaceId) && empty(eventHubConnectionSecretUri)
+var existingHub = !empty(eventHubNamespaceId) && empty(eventHubConnectionSecretUri)
+var newFhirService = empty(fhirServiceId) && empty(fhirServiceUrl)
+var newNetwork = privateNetwork && empty(appSubnetId)
+
+var allTags = union(tags, { 'azd-env-name': environmentName })
+
+var hubId = split(existingHub ? eventHubNamespaceId : resourceId('Microsoft.EventHub/namespaces', eventHubNamespaceName), '/')
+var fhirId = split(
+  empty(fhirServiceId)
+    ? resourceId('Microsoft.HealthcareApis/workspaces/fhirservices', healthWorkspaceName, fhirServiceName)
+    : fhirServiceId,
+  '/'
+)
+var vaultId = split(
+  empty(keyVaultId) ? resourceId('Microsoft.KeyVault/vaults', 'none') : keyVaultId,
+  '/'
+)
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: 'id-${functionAppName}'
+  location: location
+  tags: allTags
+}
+
+resource iotHubIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = if (iotHub) {
+  name: 'id-${iotHubName}'
+  location: location
+  tags: allTags
+}
+
+module monitoring 'monitoring.bicep' = {
+  name: 'monitoring'
+  params: {
+    applicationInsightsName: applicationInsightsName
+    location: location
+    logAnalyticsName: logAnalyticsName
+    retentionDays: logRetentionDays
+    tags: allTags
+  }
+}
+
+module storage 'storage.bicep' = {
+  name: 'storage'
+  params: {
+    location: location
+    name: storageAccountName
+    publicAccess: !privateNetwork
+    sku: storageSku
+    tags: allTags
+  }
+}
+
+module hub 'event-hub.bicep' = if (newHub) {
+  name: 'event-hub'
+  params: {
+    capacity: eventHubCapacity
+    eventHubName: eventHubName
+    location: location
+    maximumThroughputUnits: eventHubMaximumThroughputUnits
+    name: eventHubNamespaceName
+    partitions: eventHubPartitions
+    publicAccess: !privateNetwork
+    retentionDays: eventHubRetentionDays
+    sku: eventHubSku
+    tags: allTags
+  }
+}
+
+module consumer 'consumer.bicep' = if (newHub || existingHub) {
+  name: 'group-${functionAppName}'
+  scope: resourceGroup(hubId[2], hubId[4])
+  params: {
+    consumerGroupName: eventHubConsumerGroup
+    eventHubName: eventHubName
+    namespaceName: hubId[8]
+  }
+  dependsOn: [
+    hub
+  ]
+}
+
+module fhir 'fhir.bicep' = if (newFhirService) {
+  name: 'fhir'
+  params: {
+    location: fhirLocation
+    name: fhirServiceName
+    publicAccess: !privateNetwork
+    tags: allTags
+    workspaceName: healthWorkspaceName
+  }
+}
+
+// Roles. A module has one resource group, and what exists may lie in others.
+
+module ownRoles 'roles.bicep' = {
+  name: 'roles'
+  params: {
+    applicationInsightsName: monitoring.outputs.applicationInsightsName
+    appPrincipalId: identity.properties.principalId
+    queues: queueFanOut
+    storageAccountName: storage.outputs.name
+  }
+}
+
+module hubRoles 'roles.bicep' = if (newHub || existingHub) {
+  name: 'hub-${functionAppName}'
+  scope: resourceGroup(hubId[2], hubId[4])
+  params: {
+    appPrincipalId: identity.properties.principalId
+    eventHubName: eventHubName
+    eventHubNamespaceName: hubId[8]
+    senderPrincipalId: iotHub ? iotHubIdentity!.properties.principalId : ''
+  }
+  dependsOn: [
+    hub
+  ]
+}
+
+module fhirRoles 'roles.bicep' = if (newFhirService || !empty(fhirServiceId)) {
+  name: 'fhir-${functionAppName}'
+  scope: resourceGroup(fhirId[2], fhirId[4])
+  params: {
+    appPrincipalId: identity.properties.principalId
+    fhirServiceName: fhirId[10]
+    healthWorkspaceName: fhirId[8]
+  }
+  dependsOn: [
+    fhir
+  ]
+}
+
+module keyVaultRoles 'roles.bicep' = if (!empty(keyVaultId)) {
+  name: 'vault-${functionAppName}'
+  scope: resourceGroup(vaultId[2], vaultId[4])
+  params: {
+    appPrincipalId: identity.properties.principalId
+    keyVaultName: vaultId[8]
+  }
+}
+
+module iotHubWithRoute 'iot-hub.bicep' = if (iotHub && (newHub || existingHub)) {
+  name: 'iot-hub'
+  params: {
+    eventHubName: eventHubName
+    eventHubNamespaceHost: consumer!.outputs.namespaceHost
+    identityId: iotHubIdentity.id
+    location: location
+    name: iotHubName
+    sku: iotHubSku
+    tags: allTags
+    units: iotHubUnits
+  }
+  // The hub tries the route when it is created.
+  dependsOn: [
+    hubRoles
+  ]
+}
+
+// Network
+
+module network 'network.bicep' = if (newNetwork) {
+  name: 'network'
+  params: {
+    addressPrefix: virtualNetworkPrefix
+    location: location
+    name: 'vnet-${functionAppName}'
+    tags: allTags
+  }
+}
+
+module privateEndpoints 'private-endpoints.bicep' = if (privateNetwork) {
+  name: 'private-endpoints'
+  params: {
+    createDnsZones: privateDnsZones
+    location: location
+    namePrefix: 'pe-${functionAppName}'
+    services: concat(
+      map(['blob', 'table', 'queue'], part => {
+        group: part
+        id: resourceId('Microsoft.Storage/storageAccounts', storageAccountName)
+        name: part
+        zones: ['privatelink.${part}.${environment().suffixes.storage}']
+      }),
+      newHub || existingHub
+        ? [
+            {
+              group: 'namespace'
+              id: consumer!.outputs.namespaceId
+              name: 'hub'
+              zones: ['privatelink.servicebus.windows.net']
+            }
+          ]
+        : [],
+      newFhirService || !empty(fhirServiceId)
+        ? [
+            {
+              group: 'healthcareworkspace'
+              id: join(take(fhirId, 9), '/')
+              name: 'fhir'
+              zones: [
+                'privatelink.workspace.azurehealthcareapis.com'
+                'privatelink.fhir.azurehealthcareapis.com'
+              ]
+            }
+          ]
+        : []
+    )
+    subnetId: newNetwork ? network!.outputs.privateEndpointSubnetId : privateEndpointSubnetId
+    tags: allTags
+  }
+  // The names of a workspace's services go into the zones when its endpoint is created.
+  dependsOn: [
+    fhir
+    storage
+  ]
+}
+
+module app 'app.bicep' = {
+  name: 'app'
+  params: {
+    alwaysReadyFlush: alwaysReadyFlush
+    alwaysReadyNormalize: alwaysReadyNormalize
+    applicationInsightsName: monitoring.outputs.applicationInsightsName
+    eventHubConnectionSecretUri: eventHubConnectionSecretUri
+    eventHubConsumerGroup: eventHubConsumerGroup
+    eventHubName: eventHubName
+    eventHubNamespaceHost: newHub || existingHub ? consumer!.outputs.namespaceHost : ''
+    fhirServiceUrl: empty(fhirServiceUrl)
+      ? 'https://${fhirId[8]}-${fhirId[10]}.fhir.azurehealthcareapis.com'
+      : fhirServiceUrl
+    identityName: identity.name
+    instanceMemoryMB: instanceMemoryMB
+    location: location
+    maximumInstanceCount: maximumInstanceCount
+    name: functionAppName
+    platformSettings: platformSettings
+    settings: settings
+    storageAccountName: storage.outputs.name
+    subnetId: privateNetwork ? (newNetwork ? network!.outputs.appSubnetId : appSubnetId) : ''
+    tags: allTags
+  }
+  // The host starts at once, and would find its storage, hub and vault closed.
+  dependsOn: [
+    ownRoles
+    hubRoles
+    fhirRoles
+    keyVaultRoles
+    privateEndpoints
+  ]
+}
+
+output FUNCTION_APP_NAME string = functionAppName
+output FUNCTION_APP_URL string = app.outputs.url
+output APP_IDENTITY_CLIENT_ID string = identity.properties.clientId
+output STORAGE_ACCOUNT_NAME string = storage.outputs.name
+output EVENT_HUB_NAMESPACE_HOST string = newHub || existingHub ? consumer!.outputs.namespaceHost : ''
+output EVENT_HUB_NAME string = eventHubName
+output FHIR_SERVICE_URL string = app.outputs.fhirServiceUrl

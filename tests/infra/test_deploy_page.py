@@ -1,0 +1,54 @@
+"""docs/deploy.md says what infra/ does."""
+
+import json
+import re
+
+import pytest
+
+from tests.infra import parameter_table
+from tests.infra.bicep import INFRA, ROOT, template, templates
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_the_table_of_parameters_is_that_of_the_template() -> None:
+    section = PAGE.partition("\n## Parameters\n")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    assert table == parameter_table.lines(), "Put in what `.venv/bin/python -m tests.infra` prints."
+
+
+def test_every_parameter_has_a_meaning() -> None:
+    for parameter in template("main.bicep").parameters.values():
+        assert parameter.description, parameter.name
+        assert parameter.description.endswith("."), parameter.name
+
+
+@pytest.mark.parametrize("type_", sorted({each.type for read in templates() for each in read.created}))
+def test_everything_that_is_created_is_told(type_: str) -> None:
+    assert f"`{type_}`" in PAGE
+
+
+def test_parameters_in_commands_exist() -> None:
+    blocks = "\n".join(re.findall(r"```[a-z]*\n(.*?)```", PAGE, re.DOTALL))
+    given = set(re.findall(r"^ +([a-zA-Z]+)=", blocks.replace("--parameters ", "\n "), re.MULTILINE))
+    assert given
+    assert given <= set(template("main.bicep").parameters)
+
+
+def test_values_of_the_environment_in_commands_are_read_by_the_parameter_file() -> None:
+    read = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text()))
+    set_in_commands = set(re.findall(r"azd env set (\w+)", PAGE))
+    assert set_in_commands
+    assert set_in_commands <= read | {"AZURE_RESOURCE_GROUP"}
+
+
+@pytest.mark.parametrize("block", re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+def test_a_json_block_holds_parameters(block: str) -> None:
+    assert set(json.loads("{" + block + "}")) <= set(template("main.bicep").parameters)
+
+
+def test_azd_finds_the_app_by_the_name_of_its_service() -> None:
+    service = re.search(r"^services:\n  (\w+):", (ROOT / "azure.yaml").read_text(), re.MULTILINE)
+    assert service is not None
+    tags = template("app.bicep").resources["app"].body["tags"].text
+    assert tags == f"union(tags, {{ 'azd-service-name': '{service.group(1)}' }})"
