@@ -1,9 +1,8 @@
-"""A worker that is killed anywhere, without a process for each: what it writes from some point on is not written.
+"""A worker that is killed anywhere, without a process for each; and answers that are lost anywhere.
 
-    killed = killed_before(number)      # the write with this number, from 0, and all after it
-    with killed:
+    with killed_before(number) as writes:       # the write with this number, from 0, and all after it are not done
         …
-    killed.writes                       # how many writes were begun; no more than `number`: nothing was killed
+    writes.begun                                # not above `number`: nothing was killed
 
 Writes are those to tables and to the FHIR server, so a kill after one is a kill before the next.
 """
@@ -12,19 +11,19 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
+from medtech.errors import StorageUnavailable
 from medtech.storage.table import Table
 
-ALL = "KILLS"
-"""Set to `all`, this variable of the environment has every point tried, for minutes."""
-
 NEVER = 1 << 30
+_LOST = "The answer was lost."
+_stream = httpx.Client.stream
 
 
 class Killed(BaseException):
@@ -32,43 +31,70 @@ class Killed(BaseException):
 
 
 @dataclass(slots=True)
-class Kill:
-    before: int
-    writes: int = 0
+class Writes:
+    """How many were begun."""
+
+    begun: int = 0
 
 
 @contextmanager
-def killed_before(number: int) -> Iterator[Kill]:
-    kill = Kill(number)
-    lock = threading.Lock()
+def killed_before(number: int) -> Iterator[Writes]:
+    def write(place: int, carry_out: Callable[[], Any], lost: Exception) -> Any:
+        if place >= number:
+            raise Killed
+        return carry_out()
 
-    def dies() -> None:
-        with lock:
-            kill.writes += 1
-            if kill.writes > kill.before:
-                raise Killed
+    with suppress(Killed), _writing(write) as writes:
+        yield writes
 
-    def counted(original: Callable[..., Any], is_write: Callable[..., bool]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if is_write(*args, **kwargs):
-                dies()
-            return original(*args, **kwargs)
 
-        return call
+@contextmanager
+def unanswered(number: int) -> Iterator[Writes]:
+    """One write is carried out and its answer lost; those before and after it are as ever."""
 
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        for name in ("transact", "upsert"):
-            patch.setattr(Table, name, counted(getattr(Table, name), lambda *args, **kwargs: True))
-        patch.setattr(httpx.Client, "stream", counted(httpx.Client.stream, _writes))
-        yield kill
+    def write(place: int, carry_out: Callable[[], Any], lost: Exception) -> Any:
+        answer = carry_out()
+        if place == number:
+            if isinstance(answer, AbstractContextManager):
+                with answer:  # a request is sent only then
+                    raise lost
+            raise lost
+        return answer
+
+    with _writing(write) as writes:
+        yield writes
 
 
 def some_of(numbers: Sequence[int], count: int) -> Sequence[int]:
-    """So many of them, other ones with another SEED, in order; all with KILLS=all."""
-    if os.environ.get(ALL) == "all" or count >= len(numbers):
+    """So many of them, in order, and other ones with another SEED; all with KILLS=all in the environment."""
+    if os.environ.get("KILLS") == "all" or count >= len(numbers):
         return numbers
     return sorted(random.Random(os.environ.get("SEED", "1")).sample(numbers, count))
 
 
-def _writes(client: httpx.Client, method: str, url: str, *, content: bytes | None = None, **kwargs: Any) -> bool:
+@contextmanager
+def _writing(write: Callable[[int, Callable[[], Any], Exception], Any]) -> Iterator[Writes]:
+    """Has `write` make every write; it gets its number, what carries it out, and what a lost answer raises."""
+    writes = Writes()
+    lock = threading.Lock()
+
+    def instead_of(original: Callable[..., Any], lost: Exception) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if original is _stream and not _is_write(*args, **kwargs):
+                return original(*args, **kwargs)
+            with lock:
+                place = writes.begun
+                writes.begun += 1
+            return write(place, lambda: original(*args, **kwargs), lost)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("transact", "upsert"):
+            patch.setattr(Table, name, instead_of(getattr(Table, name), StorageUnavailable(_LOST)))
+        patch.setattr(httpx.Client, "stream", instead_of(_stream, httpx.ReadError(_LOST)))
+        yield writes
+
+
+def _is_write(client: httpx.Client, method: str, url: str, *, content: bytes | None = None, **kwargs: Any) -> bool:
     return method == "PUT" or b'"PUT"' in (content or b"")

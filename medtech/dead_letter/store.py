@@ -221,19 +221,22 @@ class DeadLetters:
     def expire(self, now: int, days: int) -> int:
         """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
 
+        A letter that a replay job took since then stays: until its rows are in the buffer, it is all that there is.
         Continuations whose letter was never written, or has become shorter, go after as many days.
         """
         oldest = now - days * ticks.TICKS_PER_DAY
         # A letter is never written before the day in its key, so later days need not be looked at.
         condition = f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~'"
-        select = ["PartitionKey", "RowKey", "Timestamp", "last_time", "entities"]
+        select = ["PartitionKey", "RowKey", "Timestamp", "last_time", "entities", "job"]
         deleted = 0
         for _, partition in groupby(self._table.query(condition, select=select), key=itemgetter("PartitionKey")):
             rows = {row["RowKey"]: row for row in partition}
             found = {key: row for key, row in rows.items() if row.get("entities") is not None}
             orphans = [row for key, row in rows.items() if key not in found and _is_orphan(key, found)]
-            self._table.change([_deletion(row) for row in orphans if ticks.from_datetime(row["timestamp"]) < oldest])
+            self._table.change([_deletion(row) for row in orphans if _changed(row) < oldest])
             expired = [row for row in found.values() if row["last_time"] < ticks.format_iso(oldest)]
+            # The service's own time: that of the mark.
+            expired = [row for row in expired if not row.get("job") or _changed(row) < oldest]
             deleted += sum(delete_letter(self._table, row) for row in expired)
         return deleted
 
@@ -368,6 +371,11 @@ def _keys_of(letter: Summary) -> Entity:
 
 def _deletion(row: Entity) -> Operation:
     return Operation("delete", {name: row[name] for name in ("PartitionKey", "RowKey")}, row["etag"])
+
+
+def _changed(row: Entity) -> int:
+    """When the service wrote the row last, in ticks."""
+    return ticks.from_datetime(row["timestamp"])
 
 
 def _is_orphan(row_key: str, found: Mapping[str, Entity]) -> bool:
