@@ -22,7 +22,7 @@ from medtech.dead_letter.store import DeadLetters, Place
 from medtech.errors import MedTechError, OutOfTime
 
 MAX_LETTERS = 20_000
-"""Some seconds: a page of 1,000 summaries takes storage 50 to 300 ms."""
+"""Twenty pages of what storage gives at once. More in one answer would keep its caller waiting without a word."""
 
 _PAGE_LETTERS = 1_000
 """As many as storage gives at once."""

@@ -104,7 +104,7 @@ def scene(make_run: MakeRun, server: Server, fhir: str, monkeypatch: pytest.Monk
 
 def test_a_flush_killed_before_any_of_its_writes_is_made_good_by_the_next(scene: Scene) -> None:
     number_of_writes, expected = undisturbed(scene)
-    for number in some_of(range(number_of_writes), 4):
+    for number in some_of(range(number_of_writes), 3):
         made = scene.prepare()
         with killed_before(number):
             scene.ward.flush()
@@ -115,7 +115,7 @@ def test_a_flush_killed_before_any_of_its_writes_is_made_good_by_the_next(scene:
 
 def test_an_answer_that_is_lost_anywhere_changes_nothing(scene: Scene) -> None:
     number_of_writes, expected = undisturbed(scene)
-    for number in some_of(range(number_of_writes), 4):
+    for number in some_of(range(number_of_writes), 3):
         made = scene.prepare()
         with unanswered(number):
             scene.ward.flusher.run()
