@@ -119,18 +119,18 @@ def test_a_unit_is_relabelled_only_if_it_is_asked_for(ward: Ward, server: Server
 
 
 def test_more_letters_than_a_tick_has_time_for_are_put_through_in_several_ticks(ward: Ward, server: Server) -> None:
-    letters = 2_200  # more than two pages of storage's answers
+    letters = 1_200  # more than a page of storage's
     devices = [known(server) for _ in range(5)]
     events = [
-        ward.event(message(devices[n % 5].device, n // 5 % 60, series=n % 100), minute=n // 220) for n in range(letters)
+        ward.event(message(devices[n % 5].device, n // 5 % 60, series=n % 100), minute=n // 120) for n in range(letters)
     ]
     ward.ingest(events, BROKEN)
     job = ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
     chunks = count(1)
 
     def mapping() -> DeviceMapping:
-        """Looked up once a chunk: the time of a tick is over after four."""
-        if next(chunks) % 5 == 0:
+        """Looked up once a chunk: the time of a tick is over after two."""
+        if next(chunks) % 3 == 0:
             raise OutOfTime("the letters of a test were put through")
         return GOOD
 
