@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from medtech.dead_letter.holders import pack_holders, read_holders
+from medtech.dead_letter.holders import UNMARKED, pack_holders, read_holders
 from medtech.dead_letter.letter import Keys
 from medtech.dead_letter.store import TABLE, delete_letter
 from medtech.errors import StorageUnavailable
@@ -52,6 +52,10 @@ class Marks:
             results = self._table.change(marks)
             claimed.update(each.keys for each, result in zip(partition, results, strict=True) if result.status == 204)
         return claimed
+
+    def give_back(self, claim: Claim) -> None:
+        """Takes the mark off a letter that nothing is put through of, unless it changed since it was read."""
+        self._table.change([Operation("merge", _keys(claim.keys) | UNMARKED, claim.etag)])
 
     def release(self, releases: Iterable[Release]) -> None:
         """Takes holders off their letters, and deletes each letter that has none left.

@@ -5,7 +5,7 @@ alone in smaller parts, and in the end without its content, so that one letter c
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -20,6 +20,7 @@ from medtech.dead_letter.letter_id import Origin, letter_id, origin_of
 from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
 from medtech.errors import BufferCorrupt, StorageRefused, StorageUnavailable
+from medtech.storage import table as tables
 from medtech.storage.connection import Storage
 from medtech.storage.payload import PROPERTY_BYTES, ROW_BYTES, join, split
 from medtech.storage.table import Entity, Operation, OperationFailed, Table, quoted, transactions
@@ -79,6 +80,17 @@ class Summary:
 
 _PROPERTIES = [field.name for field in fields(Summary)[2:-2]]
 _SUMMARY = ["PartitionKey", "RowKey", "job", *_PROPERTIES]
+
+
+Place = tuple[int, tables.Place | None]
+"""Where a selection goes on: how many of its queries are done, and the place in the next one."""
+
+
+class Page(NamedTuple):
+    """Some of a selection's letters; `following` is the place of the next ones, None after the last."""
+
+    letters: list[Summary]
+    following: Place | None
 
 
 class DeadLetters:
@@ -163,6 +175,20 @@ class DeadLetters:
         """
         return (summary for summary, _ in self._entities(selection, after, select=_SUMMARY))
 
+    def pages(self, selection: Selection, page_size: int, place: Place | None = None) -> Iterator[Page]:
+        """As `select`, page by page from a `place` on: what few letters meet is looked for in many that do not.
+
+        A page has no more than `page_size` letters, and may have none.
+        """
+        queries = list(selection.queries())
+        done, following = place or (0, None)
+        for number, (condition, ids) in enumerate(queries[done:], done):
+            after = (number + 1, None) if number + 1 < len(queries) else None
+            for page in self._table.pages(condition, select=_SUMMARY, page_size=page_size, place=following):
+                chosen = [summary for summary, _ in _chosen(selection, ids, page.entities)]
+                yield Page(chosen, (number, page.following) if page.following else after)
+            following = None
+
     def select_letters(
         self, selection: Selection, after: Cursor | None = None
     ) -> Iterator[tuple[Summary, Letter | BufferCorrupt]]:
@@ -177,12 +203,7 @@ class DeadLetters:
         self, selection: Selection, after: Cursor | None, *, select: Sequence[str] = (), page_size: int | None = None
     ) -> Iterator[tuple[Summary, Entity]]:
         for condition, ids in selection.queries(after):
-            for entity in self._table.query(condition, select=select, page_size=page_size):
-                if any(name not in entity for name in _PROPERTIES):
-                    continue  # written by somebody else
-                summary = _summary(entity)
-                if (not ids or summary.id in ids) and selection.cause in (None, summary.cause):
-                    yield summary, entity
+            yield from _chosen(selection, ids, self._table.query(condition, select=select, page_size=page_size))
 
     def delete(self, chosen: Sequence[Summary]) -> int:
         """Deletes letters with their contents; returns how many.
@@ -200,19 +221,22 @@ class DeadLetters:
     def expire(self, now: int, days: int) -> int:
         """Deletes letters last written more than `days` days before `now` (ticks); returns how many.
 
+        A letter that a replay job took since then stays: until its rows are in the buffer, it is all that there is.
         Continuations whose letter was never written, or has become shorter, go after as many days.
         """
         oldest = now - days * ticks.TICKS_PER_DAY
         # A letter is never written before the day in its key, so later days need not be looked at.
         condition = f"PartitionKey lt '{ticks.format_compact(oldest)[:8]}~'"
-        select = ["PartitionKey", "RowKey", "Timestamp", "last_time", "entities"]
+        select = ["PartitionKey", "RowKey", "Timestamp", "last_time", "entities", "job"]
         deleted = 0
         for _, partition in groupby(self._table.query(condition, select=select), key=itemgetter("PartitionKey")):
             rows = {row["RowKey"]: row for row in partition}
             found = {key: row for key, row in rows.items() if row.get("entities") is not None}
             orphans = [row for key, row in rows.items() if key not in found and _is_orphan(key, found)]
-            self._table.change([_deletion(row) for row in orphans if ticks.from_datetime(row["timestamp"]) < oldest])
+            self._table.change([_deletion(row) for row in orphans if _changed(row) < oldest])
             expired = [row for row in found.values() if row["last_time"] < ticks.format_iso(oldest)]
+            # The service's own time: that of the mark.
+            expired = [row for row in expired if not row.get("job") or _changed(row) < oldest]
             deleted += sum(delete_letter(self._table, row) for row in expired)
         return deleted
 
@@ -323,6 +347,16 @@ class _Envelope(NamedTuple):
         return Operation("merge", entity | {"count": count, **UNMARKED}, stored["etag"])
 
 
+def _chosen(selection: Selection, ids: Container[str], entities: Iterable[Entity]) -> Iterator[tuple[Summary, Entity]]:
+    """What a query of the selection found, without what it does not mean."""
+    for entity in entities:
+        if any(name not in entity for name in _PROPERTIES):
+            continue  # written by somebody else
+        summary = _summary(entity)
+        if (not ids or summary.id in ids) and selection.cause in (None, summary.cause):
+            yield summary, entity
+
+
 def _summary(entity: Entity) -> Summary:
     properties = {name: entity[name] for name in _PROPERTIES}
     keys = entity["PartitionKey"], entity["RowKey"]
@@ -337,6 +371,11 @@ def _keys_of(letter: Summary) -> Entity:
 
 def _deletion(row: Entity) -> Operation:
     return Operation("delete", {name: row[name] for name in ("PartitionKey", "RowKey")}, row["etag"])
+
+
+def _changed(row: Entity) -> int:
+    """When the service wrote the row last, in ticks."""
+    return ticks.from_datetime(row["timestamp"])
 
 
 def _is_orphan(row_key: str, found: Mapping[str, Entity]) -> bool:

@@ -9,7 +9,7 @@
 
 What a step could not do travels on in its value as `Unsaved`, up to the end of `_write`, which decides: it waits in the
 buffer for the next flush, or it is stored as a dead letter. What is not known to be done waits: a measurement leaves
-`Work.rows_of` when it is written or stored as a letter, and the rows keep what is still in it.
+`Plan.rows_of` when it is written or stored as a letter, and the rows keep what is still in it.
 
 An outage, or the end of the time for work, ends the window: what comes after is not tried. What was done until then is
 settled all the same, so that a window for which one flush is too short gets done in several: rows mix devices, so most
@@ -125,10 +125,10 @@ class WindowFlush:
         reading = self._read(window, None)
         while reading.rows:
             try:
-                self._goes_well(window, partial(self._flush_portions, window, reading))
+                self._contain(window, partial(self._flush_portions, window, reading))
             finally:
                 # By ETag, so it does no harm if another instance is at work too.
-                self._goes_well(window, partial(self._replace, window, reading))
+                self._contain(window, partial(self._replace, window, reading))
             of_round = reading.next_round
             if of_round is None or self.tally.outages:
                 self.tally.waiting += reading.waiting
@@ -162,7 +162,7 @@ class WindowFlush:
             rows_of[measurement] = rows_of.get(measurement, ()) + alone[row.row_key]
         try:
             for groups in runs(self.mapping, rows_of, self.memory.run_bytes):
-                self._goes_well(window, partial(self._flush_run, rows_of, groups))
+                self._contain(window, partial(self._flush_run, rows_of, groups))
                 if self.tally.outages:
                     return
         except Unavailable as outage:
@@ -173,8 +173,8 @@ class WindowFlush:
     def _flush_run(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> None:
         self._write(self._plan(rows_of, groups))
 
-    def _goes_well(self, window: int, step: Callable[[], None]) -> bool:
-        """Whether the step ends without an unexpected fault, which is counted, logged, and goes no further."""
+    def _contain(self, window: int, step: Callable[[], None]) -> None:
+        """Does the step; an unexpected fault of it is counted, logged, and goes no further."""
         try:
             step()
         except (Unavailable, ShardContested):
@@ -183,8 +183,6 @@ class WindowFlush:
             fault = UnexpectedFault.of(error, "flushing a window", then="Report it; its rows stay in the buffer.")
             self.tally.errors[fault.name, fault.stage] += 1
             _log.error("Shard %d, window %s: %s", self.shard, ticks.format_iso(window), fault.message)
-            return False
-        return True
 
     def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
         drafts, unsaved = self._convert(groups)

@@ -269,7 +269,10 @@ class Buffer:
         rows: list[Row] = []
         for row, measurements in lefts:
             packing = segment.pack(measurements, row.trace_context)
-            # A part can, in theory, compress worse than the whole. The row then stays as it is, which is safe.
+            if len(packing.segments) > 1:
+                # A part can compress worse than the whole. Left whole, the row would have what is settled of it written
+                # again at each flush, over later values.
+                packing = segment.pack(measurements, row.trace_context, tightly=True)
             if len(packing.segments) == 1:
                 entity = _entity(row.partition_key, row.row_key, packing.segments[0])
                 entities[row.row_key] = entity if row.keeps_mark else entity | {"creates_sent": False}

@@ -7,6 +7,7 @@ to the table must not be able to run code here.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ template may extract the same part many times; no FHIR server takes an Observati
 
 # Level 1 costs a third of the default level's time, for payloads a tenth larger.
 _CODEC = Codec(version=1, level=1, max_bytes=MAX_UNPACKED_BYTES)
+_TIGHTEST = replace(_CODEC, level=9)
 
 # It only tells rows of one batch apart.
 _DIGEST_DIGITS = 32
@@ -80,14 +82,17 @@ class Segment(NamedTuple):
     measurements: list[Measurement]
 
 
-def pack(measurements: list[Measurement], trace_context: str = "") -> Packing:
-    """Packs measurements, in order, into few segments: what is too large for one is halved until it fits."""
+def pack(measurements: list[Measurement], trace_context: str = "", *, tightly: bool = False) -> Packing:
+    """Packs measurements, in order, into few segments: what is too large for one is halved until it fits.
+
+    `tightly` takes several times as long.
+    """
     packing = Packing([], [])
-    _pack_into(packing, measurements, trace_context)
+    _pack_into(packing, measurements, trace_context, _TIGHTEST if tightly else _CODEC)
     return packing
 
 
-def _pack_into(packing: Packing, measurements: list[Measurement], trace_context: str) -> None:
+def _pack_into(packing: Packing, measurements: list[Measurement], trace_context: str, codec: Codec) -> None:
     if not measurements:
         return
     alone = len(measurements) == 1
@@ -97,7 +102,7 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
         columns = orjson.dumps(list(zip(*measurements, strict=True)))
         unpacked = b"[%b,%b]" % (orjson.dumps(trace_context), columns)
         if len(unpacked) <= most:
-            payload = _CODEC.pack(unpacked)
+            payload = codec.pack(unpacked)
             if len(payload) <= ROW_BYTES:
                 digest = hashlib.sha256(columns).hexdigest()[:_DIGEST_DIGITS]
                 packing.segments.append(Packed(payload, len(unpacked), digest))
@@ -106,8 +111,8 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
         packing.too_large.extend(measurements)
         return
     half = len(measurements) // 2
-    _pack_into(packing, measurements[:half], trace_context)
-    _pack_into(packing, measurements[half:], trace_context)
+    _pack_into(packing, measurements[:half], trace_context, codec)
+    _pack_into(packing, measurements[half:], trace_context, codec)
 
 
 def text_characters(measurements: Sequence[Measurement]) -> int:

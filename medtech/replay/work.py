@@ -223,7 +223,14 @@ class _Run:
                 summary.id,
                 _ENDS_PER_LETTER,
             )
+            self._give_back(summary)
             self._move_on(summary, summary, Counts(left=Counter({Left.FAULT: 1})), 1)
+
+    def _give_back(self, summary: Summary) -> None:
+        """Unmarks a letter, unless all of its rows got into the buffer: nothing else would ever take it off the job."""
+        keys = Keys(summary.partition_key, summary.row_key)
+        if summary.job == self.job.id and not self._in_buffer([summary]).get(keys, ([], False))[1]:
+            self._marks.give_back(Claim(keys, summary.etag, []))
 
     def _move_on(self, first: Summary, last: Summary, counts: Counts, letters: int) -> None:
         job = self.job

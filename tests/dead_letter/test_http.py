@@ -10,6 +10,7 @@ from medtech import application
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.http import answer
 from medtech.dead_letter.letter import Letter
+from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
@@ -18,6 +19,7 @@ from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
 from tests.azurite import Wire, nobody
+from tests.faults import Answer, Forward, ProxiedRequest
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 
@@ -110,6 +112,8 @@ def test_more_letters_than_one_answer_folds_are_got_by_its_continuation(dead_let
         ({"cause": "xyz"}, "cause"),
         ({"continuation": "!"}, "continuation"),
         ({"continuation": "YQ"}, "continuation"),
+        ({"continuation": "WzEsIHsiYSI6IDF9XQ"}, "continuation"),
+        ({"continuation": "Wy0xLCBudWxsXQ"}, "continuation"),
     ],
 )
 def test_a_bad_parameter_is_refused_with_a_reason(
@@ -131,6 +135,34 @@ def test_a_list_out_of_time_is_503(wire: Wire) -> None:
         status, document = _ask(DeadLetters(wire.storage))
     assert status == 503
     assert "in time" in document["error"]
+
+
+def test_a_filter_that_finds_nothing_in_time_is_gone_on_with(dead_letters: DeadLetters, wire: Wire) -> None:
+    """Storage looks at a table for some seconds a page, and says where it goes on when it has found nothing."""
+    place = next(dead_letters.pages(Selection(), 3)).following
+    assert place is not None and place[1] is not None
+    continuation = {f"x-ms-continuation-Next{name}": key or "" for name, key in place[1].items()}
+    seconds = 0.0
+
+    def take_all_the_time(request: ProxiedRequest, forward: Forward) -> Answer:
+        nonlocal seconds
+        seconds += 20
+        return Answer(200, [("Content-Type", "application/json"), *continuation.items()], b'{"value": []}')
+
+    wire.tables.rule(take_all_the_time, when=lambda request: request.method == "GET")
+    with within(Deadline(15, lambda: seconds)):
+        status, document = _ask(DeadLetters(wire.storage))
+    assert (status, document["letters"], document["truncated"]) == (200, 0, True)
+    _, document = _ask(dead_letters, continuation=document["continuation"])
+    assert (document["letters"], document["truncated"]) == (5, False)
+
+
+def test_ids_of_several_messages_are_got_by_the_continuation(dead_letters: DeadLetters) -> None:
+    ids = ",".join(letter.id for letter in dead_letters.summaries())
+    _, document = _ask(dead_letters, max_letters=3, id=ids)
+    assert (document["letters"], document["truncated"]) == (3, True)
+    _, document = _ask(dead_letters, id=ids, continuation=document["continuation"])
+    assert (document["letters"], document["truncated"]) == (5, False)
 
 
 def test_the_function_answers_from_the_storage_of_the_settings(

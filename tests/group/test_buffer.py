@@ -329,6 +329,28 @@ def test_a_partly_settled_row_is_replaced_with_what_is_left(buffer: Buffer) -> N
     assert left.etag == row.etag
 
 
+def test_what_is_left_of_a_row_that_was_packed_tightly_still_fits(buffer: Buffer) -> None:
+    """Left whole, it would have what is settled of it written again at each flush."""
+    noise = random.Random(1)
+    # Compressed, letters of a small alphabet take two thirds to half of their length, the less the harder zlib tries.
+    words = ["".join(noise.choices("abcdefgh", k=5)) for _ in range(400)]
+    measurements: list[Measurement] = []
+    packing = segment.pack(measurements)
+    while len(packing.segments) <= 1:
+        start = len(measurements)
+        measurements += [_measurement(n, text=" ".join(noise.choices(words, k=4_000))) for n in range(start, start + 4)]
+        packing = segment.pack(measurements)
+    [tight] = segment.pack(measurements, tightly=True).segments
+    key = windows.partition_key(0, _NOON)
+    buffer.store([SegmentRow(key, _prefix(0, len(measurements)), "0a1b2c3d", tight)])
+    portion = _read(buffer)
+    [row] = portion.rows
+    left = portion.measurements()[:-1]
+    assert len(segment.pack(left).segments) > 1
+    assert buffer.replace([Left(row, left)]) == [row]
+    assert _numbers(_read(buffer)) == [each.sequence_number for each in left]
+
+
 def test_a_row_that_changed_is_not_replaced(buffer: Buffer) -> None:
     batch = [_measurement(number) for number in range(5)]
     buffer.store(_rows(batch))

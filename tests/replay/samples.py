@@ -36,6 +36,7 @@ def mapping_document(*types: str, **times: str) -> dict[str, Any]:
                 "typeName": name,
                 "typeMatchExpression": f"$..[?(@{name})]",
                 "deviceIdExpression": "$.matchedToken.device",
+                "patientIdExpression": "$.matchedToken.patient",
                 "timestampExpression": times.get(name, "$.matchedToken.time"),
                 "values": [{"valueName": "value", "valueExpression": f"$.matchedToken.{name}", "required": True}],
             },

@@ -10,8 +10,10 @@ from medtech.dead_letter.holders import MAX_HOLDER_BYTES
 from medtech.dead_letter.letter import Keys
 from medtech.dead_letter.marks import Claim, Marks
 from medtech.dead_letter.selection import Selection
+from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime
+from medtech.group.buffer import Buffer
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import load_fhir_mapping
 from medtech.replay.job import KEPT_DAYS, Left, State
@@ -116,18 +118,19 @@ def test_a_unit_is_relabelled_only_if_it_is_asked_for(ward: Ward, server: Server
         assert ([letter.count for letter in ward.letters()], points(observation)) == ([2], {0: "60"})
 
 
-def test_five_thousand_letters_are_put_through_in_several_ticks(ward: Ward, server: Server) -> None:
+def test_more_letters_than_a_tick_has_time_for_are_put_through_in_several_ticks(ward: Ward, server: Server) -> None:
+    letters = 1_200  # more than a page of storage's
     devices = [known(server) for _ in range(5)]
     events = [
-        ward.event(message(devices[n % 5].device, n // 5 % 60, series=n % 100), minute=n // 500) for n in range(5_000)
+        ward.event(message(devices[n % 5].device, n // 5 % 60, series=n % 100), minute=n // 120) for n in range(letters)
     ]
     ward.ingest(events, BROKEN)
     job = ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
     chunks = count(1)
 
     def mapping() -> DeviceMapping:
-        """Looked up once a chunk: the time of a tick is over after nine."""
-        if next(chunks) % 10 == 0:
+        """Looked up once a chunk: the time of a tick is over after two."""
+        if next(chunks) % 3 == 0:
             raise OutOfTime("the letters of a test were put through")
         return GOOD
 
@@ -139,8 +142,8 @@ def test_five_thousand_letters_are_put_through_in_several_ticks(ward: Ward, serv
         assert ended < 10
     assert ended > 2
     done = ward.job(job.id)
-    assert (done.selected, done.counts.put_through, done.counts.left.total()) == (5_000, 5_000, 0)
-    assert ward.in_buffer(job) == 5_000
+    assert (done.selected, done.counts.put_through, done.counts.left.total()) == (letters, letters, 0)
+    assert ward.in_buffer(job) == letters
     ward.flush()
     assert (ward.letters(), ward.in_buffer(job), ward.run.left()) == ([], 0, [])
 
@@ -155,6 +158,37 @@ def test_storage_that_goes_away_ends_the_tick_and_is_told(
     assert "Replay is held up, nothing is lost" in caplog.text
     ward.tick()
     assert ward.job(job.id).counts.put_through == 1
+
+
+def test_a_letter_that_storage_refuses_to_buffer_is_left_and_its_neighbours_go_through(
+    ward: Ward, server: Server, wire: Wire
+) -> None:
+    of = known(server)
+    ward.ingest([ward.event(message(of.device, minute, series=60)) for minute in range(3)], BROKEN)
+    refused = ward.letters()[1]
+    row = f"r|{refused.id}|".encode()
+    wire.tables.answer(413, when=lambda request: row in request.body, times=None)
+    replay = ward.replay_over(wire.storage, buffer=Buffer(wire.storage), dead_letters=DeadLetters(wire.storage))
+    job = ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
+    for _ in range(6):
+        replay.run()
+    done = ward.job(job.id)
+    assert (done.state, done.counts.put_through, done.counts.left) == (State.DONE, 2, {Left.FAULT: 1})
+    ward.flush()
+    assert [(letter.id, letter.job) for letter in ward.letters()] == [(refused.id, "")]
+    assert ward.in_buffer(job) == 0
+    assert ward.replay().counts.put_through == 1
+    ward.flush()
+    assert ward.letters() == []
+
+
+def test_a_letter_that_a_job_took_does_not_expire_meanwhile(ward: Ward, server: Server) -> None:
+    ward.ingest([ward.event(message(known(server).device, series=60))], BROKEN)
+    month = 30 * ticks.TICKS_PER_DAY
+    assert ward.replay().counts.put_through == 1
+    # By the time of this test the letter is months old, and its mark is of today.
+    assert ward.run.dead_letters.expire(ward.clock() + month + ticks.TICKS_PER_DAY, 30) == 0
+    assert ward.run.dead_letters.expire(ticks.now() + month + ticks.TICKS_PER_HOUR, 30) == 1
 
 
 def test_jobs_that_are_done_expire(ward: Ward) -> None:

@@ -5,10 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.storage.blob import BlobLeaseClient
@@ -16,12 +13,13 @@ from azure.storage.blob import BlobLeaseClient
 from medtech.dead_letter.selection import Selection
 from medtech.mapping.device import DeviceMapping
 from medtech.model import DeviceEvent, Normalized, ResourceIdentity
+from medtech.replay import work
 from medtech.replay.job import Left, State
-from medtech.replay.work import CHUNK_LETTERS, LEASE
+from medtech.replay.work import LEASE
 from medtech.storage.connection import Storage
 from medtech.storage.lease import CONTAINER
-from medtech.storage.table import Table
 from tests.flush.samples import known
+from tests.kills import NEVER, Killed, killed_before, some_of
 from tests.persist.samples import Server, points
 from tests.replay.samples import BROKEN, GOOD, TYPES, Ward, device_mapping, mapping_document, message
 
@@ -29,30 +27,8 @@ ROOT = Path(__file__).parents[2]
 TODAY = device_mapping("series", "spot", spot="$.matchedToken.absent")
 """`spot` fails, `series` does not."""
 
-
-class Killed(BaseException):
-    """Nothing catches it, as nothing outlives a kill."""
-
-
-@contextmanager
-def killed_before_write(number: int) -> Iterator[list[int]]:
-    """Whatever writes to a table the `number`-th time, from 0, is ended; the list has the numbers of the writes."""
-    writes: list[int] = []
-    originals: dict[str, Callable[..., Any]] = {name: getattr(Table, name) for name in ("transact", "upsert")}
-
-    def counted(name: str) -> Callable[..., Any]:
-        def write(self: Table, *args: Any, **kwargs: Any) -> Any:
-            writes.append(len(writes))
-            if len(writes) > number:
-                raise Killed
-            return originals[name](self, *args, **kwargs)
-
-        return write
-
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
-        for name in originals:
-            patch.setattr(Table, name, counted(name))
-        yield writes
+FEWEST_WRITES = 7
+"""Those of a replay, or of a flush, of what `ingest_three` stores: more if its devices are of several shards."""
 
 
 def ingest_three(ward: Ward, server: Server) -> list[ResourceIdentity]:
@@ -76,40 +52,35 @@ def check_end(ward: Ward, devices: list[ResourceIdentity]) -> None:
 
 
 def test_a_replay_killed_before_any_of_its_writes_goes_on(ward: Ward, server: Server) -> None:
-    number, writes = 0, list[int]()
-    while len(writes) >= number:
+    for number in (NEVER, *some_of(range(FEWEST_WRITES), 5)):
         devices = ingest_three(ward, server)
         job = ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
-        with killed_before_write(number) as writes:
+        with killed_before(number) as writes:
             ward.tick()
+        assert writes.begun >= min(number + 1, FEWEST_WRITES)
         ward.tick()
         done = ward.job(job.id)
         assert (done.state, done.attempts) == (State.DONE, 0)
         ward.flush()
         check_end(ward, devices)
-        number += 1
-    assert number > 6
 
 
 def test_a_flush_killed_before_any_of_its_writes_settles_the_letters_later(ward: Ward, server: Server) -> None:
-    number, writes = 0, list[int]()
-    while len(writes) >= number:
+    for number in (NEVER, *some_of(range(FEWEST_WRITES), 5)):
         devices = ingest_three(ward, server)
         ward.replay()
-        with killed_before_write(number) as writes:
+        with killed_before(number) as writes:
             ward.flush()
+        assert writes.begun >= min(number + 1, FEWEST_WRITES)
         ward.flush()
         check_end(ward, devices)
-        number += 1
-    assert number > 3
 
 
 def test_a_flush_and_another_mapping_after_a_kill_leave_no_letter_held(ward: Ward, server: Server) -> None:
-    number, writes = 0, list[int]()
-    while len(writes) >= number:
+    for number in some_of(range(FEWEST_WRITES), 5):
         devices = ingest_three(ward, server)
         ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
-        with killed_before_write(number) as writes:
+        with killed_before(number):
             ward.tick()
         ward.flush()
         ward.mapping = GOOD
@@ -121,7 +92,6 @@ def test_a_flush_and_another_mapping_after_a_kill_leave_no_letter_held(ward: War
         assert ward.letters() == []
         for of, types in zip(devices, (["series"], ["series", "spot"], ["series", "spot"]), strict=True):
             assert sorted(each["code"]["text"] for each in ward.run.observations(of)) == types
-        number += 1
 
 
 class Deadly:
@@ -160,11 +130,13 @@ def test_a_message_that_kills_the_worker_is_left_and_its_neighbours_go_through(w
 REPLAY = """
 import sys, time
 from medtech import application
+from medtech.replay import work
 from medtech.storage.table import Table
+work.CHUNK_LETTERS = int(sys.argv[1])
 transact = Table.transact
 def slow(self, operations):
     print("write", flush=True)
-    time.sleep(float(sys.argv[1]))
+    time.sleep(0.3)
     return transact(self, operations)
 Table.transact = slow
 application.replayer().run()
@@ -172,24 +144,27 @@ application.replayer().run()
 
 
 def test_a_process_that_is_killed_is_followed_by_one_that_goes_on(
-    ward: Ward, server: Server, azurite: str, storage: Storage, tmp_path: Path
+    ward: Ward, server: Server, azurite: str, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a chunk's letters, which are of several windows, some are in the buffer by then."""
+    chunk_letters, letters = 20, 24
+    monkeypatch.setattr(work, "CHUNK_LETTERS", chunk_letters)
     of = known(server)
-    letters = CHUNK_LETTERS + 20
-    ward.ingest([ward.event(message(of.device, minute, series=60)) for minute in range(letters)], BROKEN)
+    ward.ingest([ward.event(message(of.device, n, series=60), minute=n) for n in range(letters)], BROKEN)
     job = ward.jobs.create(Selection(), ward.clock(), relabel_unit=False)
     mapping = tmp_path / "device.json"
     mapping.write_text(json.dumps(mapping_document(*TYPES)))
     environment = {**os.environ, "BufferStorage": azurite, "DEVICE_MAPPING": str(mapping)}
     with subprocess.Popen(
-        [sys.executable, "-c", REPLAY, "0.3"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", REPLAY, str(chunk_letters)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        # The mapping's row, the job's, the marks of two transactions: then rows are being written.
-        for _ in range(6):
+        # The mapping's row, the job's, the marks: then the rows of each window are being written.
+        for _ in range(5):
             process.stdout.readline()
         process.kill()
     assert ward.job(job.id).state is State.RUNNING
+    assert ward.run.buffer.shards() != []
     # The lease would end by itself within a minute.
     blob = storage.container(CONTAINER).get_blob_client(LEASE)
     BlobLeaseClient(blob).break_lease(0)
