@@ -12,13 +12,13 @@ from tests.torture.site import MACHINE, Site
 from tests.torture.traffic import START
 
 MESSAGES = 60
-UNPACKED_MB = 1350
-MACHINE_SETTINGS = {"PYTHONPATH": str(MACHINE), "MEMORY_LIMIT_MB": "1024"}
+UNPACKED_MB = 600
+MACHINE_SETTINGS = {"PYTHONPATH": str(MACHINE), "MEMORY_LIMIT_MB": "512"}
 
 
 def _bomb() -> bytes:
     """A payload of some hundred KB that unpacks to more than the worker may have."""
-    packer = zlib.compressobj(1)
+    packer = zlib.compressobj(9)
     return b"\x01" + b"".join(packer.compress(bytes(2**20)) for _ in range(UNPACKED_MB)) + packer.flush()
 
 
