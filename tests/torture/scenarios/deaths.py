@@ -76,7 +76,8 @@ def _die_at_each(moments: Mapping[str, Arm], site: Site, die: Hook, revive: Call
         moments[name](site, die)
         with suppress(httpx.HTTPError, TimeoutError):  # the host is gone, which is the point
             site.send(site.traffic.messages(MESSAGES_A_ROUND))
-            site.stack.wait_until_read(timeout_seconds=10)
+            with site.timed("until messages are read over which a worker dies"):
+                site.stack.wait_until_read(timeout_seconds=30)
             site.flush()
         revive()
         site.calm()
@@ -86,8 +87,7 @@ def _kill_workers(moments: Mapping[str, Arm], site: Site) -> None:
     """The worker dies at each moment once; the host starts the next one and delivers the batch again."""
 
     def revive() -> None:
-        with site.timed("until the next worker has read what a killed one had in hand"):
-            site.stack.wait_until_read()
+        site.stack.wait_until_read()
         site.let_leases_end()
 
     _die_at_each(moments, site, lambda _: site.crash_worker(), revive)

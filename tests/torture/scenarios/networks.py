@@ -162,9 +162,11 @@ def storage_hangs(site: Site) -> None:
     site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
     site.tables.delay(40, times=2)
     site.send(site.traffic.messages(MESSAGES_A_ROUND))
-    with site.timed("a flush while storage hangs"):
+    with site.timed("until messages are read of whose batch two requests hang"):
+        site.stack.wait_until_read(timeout_seconds=180)
+    site.tables.delay(40, times=2)
+    with site.timed("a flush of which two requests to storage hang"):
         site.flush()
-    site.stack.wait_until_read(timeout_seconds=180)
 
 
 @scenario("fhir-hangs", long=True, settings={"FHIR_BUNDLE_SIZE": "20"})
