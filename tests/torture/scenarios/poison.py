@@ -37,9 +37,10 @@ def _slow_expression() -> dict[str, Any]:
 
 
 def _deep() -> dict[str, Any]:
-    nested: Any = {"pad": "p" * 200_000}
+    """600 KB nested 480 deep, of which each level is looked through for each level above it."""
+    nested: Any = {"hx": 1}
     for _ in range(480):
-        nested = {"n": nested}
+        nested = {"n": nested, "beside": [0] * 400}
     return {"deep": nested}
 
 
