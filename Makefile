@@ -25,9 +25,9 @@ demo: setup
 test: check
 	$(PYTHON) -m pytest -q
 
-# SEED=N gives other traffic and faults, SCENARIO="NAME..." chooses; names may be cut short.
+# SEED=N gives other traffic and faults, SCENARIO="NAME..." chooses; names may be cut short. JOBS=N: as many at once.
 torture: setup
-	@$(PYTHON) -m tests.torture --seed $(or $(SEED),1) $(SCENARIO)
+	@$(PYTHON) -m tests.torture --seed $(or $(SEED),1) $(if $(JOBS),--jobs $(JOBS)) $(SCENARIO)
 
 check: setup
 	$(PYTHON) -m ruff check .

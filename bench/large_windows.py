@@ -23,6 +23,7 @@ from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
 from medtech.flush.run import Flush
+from medtech.flush.watches import Watches
 from medtech.group import windows
 from medtech.group.buffer import Buffer, segment_rows
 from medtech.mapping.fhir import load_fhir_mapping
@@ -86,7 +87,7 @@ class _KnownIdentities(IdentityResolver):
     """Every device is known."""
 
     def resolve(
-        self, keys: Iterable[IdentityKey], before_writes: Callable[[], object]
+        self, keys: Iterable[IdentityKey], before_writes: Callable[[], object], watches: object = None
     ) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
         return {key: ResourceIdentity(key.device_id, f"p-{key.device_id}", None) for key in keys}
 
@@ -196,6 +197,7 @@ def _flush(case: Case, connection: str, url: str) -> Measured:
         fhir_mapping=lambda: mapping,
         identities=_KnownIdentities(client, ResolutionType.LOOKUP, "", 3600),
         writer=writer,
+        watches=Watches(storage, client),
         settings=Settings(flush_portion_mb=case.portion_mb),
         clock=lambda: clock[-1],
         budget_seconds=3600,

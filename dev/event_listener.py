@@ -57,9 +57,11 @@ class PartitionListener:
         return hub.partitions.get(partition) is self._partition
 
     async def run(self, first: int | None = None) -> None:
-        """Delivers, from the checkpoint or from sequence number `first` on, until `stop` or `lose`: a running batch is
-        finished first, a batch that waits for its retry is abandoned."""
-        position = self._checkpoints.get(self._partition_id) + 1 if first is None else first
+        """Delivers, from the checkpoint or from an earlier sequence number `first` on, until `stop` or `lose`: a
+        running batch is finished first, a batch that waits for its retry is abandoned."""
+        after_checkpoint = self._checkpoints.get(self._partition_id) + 1
+        # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
+        position = after_checkpoint if first is None else min(first, after_checkpoint)
         batches = 0
         while (events := await self._next_batch(position)) is not None:
             batches += 1

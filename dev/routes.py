@@ -17,7 +17,7 @@ platform's own tools take its place. It needs no key, so a POST to it must have 
 `/dev/hub/steal` takes `{"partition": "0"}` and does what Event Hubs does when ownership of a partition moves: the
 second listener starts from the last checkpoint, so that the batch that the first has in hand is worked on twice at
 once; the first then finishes it without moving the checkpoint, and ends. With `"sequenceNumber": 7` the second starts
-there, as after the loss of a checkpoint.
+there, as after the loss of a checkpoint; it never passes over events that are beyond the checkpoint.
 """
 
 import json

@@ -12,16 +12,16 @@ whatever ended it would be this batch's first death. Nor is an exception a death
 
 import json
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TypeVar
 
 from medtech.dotnet import ticks
 from medtech.errors import PoisonMessage, StorageUnavailable, Unavailable
 from medtech.ingest.suspects import Suspects, Trial
+from medtech.ingest.turns import Turns
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
 from medtech.storage.table import Entity, Operation, OperationFailed, Table
@@ -56,8 +56,9 @@ class Attempts:
         self._monotonic = monotonic
         self._clock = clock
         self._done: dict[tuple[str, str], int] = {}
-        # Suspects one at a time: the one that ends the process must not have others blamed that ran beside it.
-        self._alone = threading.Lock()
+        # A suspect has the process to itself. It has one chance, which it must not lose to what runs beside it: another
+        # suspect, or poison that nobody suspects yet.
+        self._turns = Turns()
 
     def run(
         self,
@@ -76,7 +77,8 @@ class Attempts:
         first, last = events[0], events[-1]
         key = first.hub, first.partition
         if not retried and self._done.get(key) == first.sequence_number - 1:
-            results = [process(events)]
+            with self._turns.beside_others():
+                results = [process(events)]
             self._done[key] = last.sequence_number
             return results
         self._done.pop(key, None)
@@ -108,7 +110,7 @@ class Attempts:
                     f"A batch of partition {row.partition} is put through in parts, since it ended the process; what "
                     "is left waits for its next delivery."
                 )
-            with self._alone if trial.deaths else nullcontext():
+            with self._turns.alone() if trial.deaths else self._turns.beside_others():
                 row.write(suspects, trial)
                 try:
                     results.append(
@@ -120,7 +122,10 @@ class Attempts:
                         with suppress(Unavailable):
                             row.write(suspects, None)
                     raise
-            suspects = suspects.after_storing(*trial.borders)
+                suspects = suspects.after_storing(*trial.borders)
+                if trial.deaths:
+                    # Before another partition has its turn: what ends the process then is not to be blamed on these.
+                    row.write(suspects, None)
         return results, suspects.after_batch(events)
 
 

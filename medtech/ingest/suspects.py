@@ -22,7 +22,7 @@ CHANCES = 3
 """A deployment or an instance that is taken away ends a process too, so one death says little."""
 PARTS = 32
 """Each level of splitting costs a death, which takes a start of the worker and a growing wait of the retry policy; a
-part that goes through costs one write of a row. With 32 parts, 500 messages take two levels; with halves, nine."""
+part that goes through costs two writes of a row. With 32 parts, 500 messages take two levels; with halves, nine."""
 
 _number = attrgetter("sequence_number")
 

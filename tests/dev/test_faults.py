@@ -107,6 +107,20 @@ def test_a_partition_can_be_read_again_from_any_event(start: Start) -> None:
     assert bodies(host, "patient") == ["first", "second", "third", "second", "third"]
 
 
+def test_no_event_is_passed_over_when_a_partition_is_read_again(start: Start) -> None:
+    host = start()
+    host.post_events([{"body": "done", "partition": "1"}])
+    host.wait_until_read()
+    host.tell("hold")
+    host.post_events([{"body": body, "partition": "1"} for body in ("in hand", "next")])
+    wait_until(lambda: host.seen("patient")[1:])
+    host.steal_partition("1", 2)
+    wait_until(lambda: host.seen("patient")[2:])
+    host.untell("hold")
+    host.wait_until_read()
+    assert host.seen("patient")[-1]["bodies"] == ["in hand", "next"]
+
+
 def test_a_host_that_is_killed_delivers_again_from_the_checkpoint(start: Start) -> None:
     host = start()
     host.post_events([{"body": "done", "partition": "1"}])

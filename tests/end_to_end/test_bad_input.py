@@ -74,3 +74,18 @@ def test_a_device_that_the_fhir_server_does_not_know_is_kept(ward: Ward, device:
     assert isinstance(content, Measurement) and content.device_id == f"{device}-unknown"
     assert ward.waiting(f"{device}-unknown") == []
     assert "1 dead letters" in log and "DeviceNotFound (Normalization): 1" in log
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "the function key"])
+def test_the_causes_of_letters_are_told_to_no_one_without_the_master_key(ward: Ward, key: str) -> None:
+    given = ward.stack.function_key if key == "the function key" else key
+    assert ward.stack.call("GET", "/api/dead-letters", headers={"x-functions-key": given}).status_code == 401
+
+
+def test_the_causes_of_letters_are_told_over_http(ward: Ward, device: str) -> None:
+    between_good_ones(ward, device, f"{device} is not well".encode())
+    answer = ward.stack.call("GET", "/api/dead-letters", params={"error": "NotSupported"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    causes = answer.json()["causes"]
+    assert causes and {cause["error"] for cause in causes} == {"NotSupported"}
+    assert device not in answer.text

@@ -1,6 +1,9 @@
 """The rows of attempts in a real table; another `Attempts` stands for another process."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -116,6 +119,54 @@ def test_the_neighbours_of_poison_are_put_through_and_it_is_given_up(storage: St
     assert work.buried == [4]
     assert sorted(work.done) == [(number, number) for number in range(10) if number != 4]
     assert _rows(storage) == []
+
+
+def test_while_a_suspect_is_tried_no_row_blames_one_of_another_partition(storage: Storage) -> None:
+    partitions = ("3", "4")
+    for partition in partitions:
+        for _ in range(3):
+            with pytest.raises(Died):
+                Attempts(storage).run(batch(partition, 0, 9), Work(4).process, Work().bury, retried=False)
+    attempts, blamed = Attempts(storage), []
+
+    def process(events: Sequence[DeviceEvent]) -> int:
+        time.sleep(0.01)  # the other thread comes to wait for its turn
+        rows = {row["RowKey"]: row for row in _rows(storage)}
+        rows.pop(f"{events[0].partition:0>4}")
+        blamed.extend(row["trial"] for row in rows.values() if row["owner"] == own and row["trial"] != "null")
+        return len(events)
+
+    own = attempts._owner
+    with ThreadPoolExecutor(2) as pool:
+        for partition in partitions:
+            pool.submit(attempts.run, batch(partition, 0, 9), process, Work().bury, retried=False)
+    assert blamed == []
+    assert _rows(storage) == []
+
+
+def test_a_suspect_is_tried_while_no_other_partition_is_worked_on(storage: Storage) -> None:
+    for _ in range(3):
+        with pytest.raises(Died):
+            Attempts(storage).run(batch("3", 0, 9), Work(4).process, Work().bury, retried=False)
+    attempts, under_way, beside = Attempts(storage), Counter[str](), set[str]()
+
+    def process(events: Sequence[DeviceEvent]) -> int:
+        under_way[events[0].partition] += 1
+        time.sleep(0.02)  # the other thread comes to its own
+        if under_way["3"]:
+            beside.update(partition for partition, count in under_way.items() if count and partition != "3")
+        under_way[events[0].partition] -= 1
+        return len(events)
+
+    def go_on() -> None:
+        for first in range(0, 200, 10):
+            attempts.run(batch("4", first, first + 9), process, Work().bury, retried=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        others = pool.submit(go_on)
+        pool.submit(attempts.run, batch("3", 0, 9), process, Work().bury, retried=False).result()
+        others.result()
+    assert beside == set()
 
 
 def test_an_owner_that_is_displaced_and_alive_does_no_harm(storage: Storage) -> None:

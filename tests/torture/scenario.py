@@ -21,7 +21,8 @@ from tests.torture.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`options` are those of Site. `short`: it is part of `make test`. `repeats`: as in `checker.judge`.
+    """`options` are those of Site. `short`: it is part of `make test`. `long`: it takes minutes. `repeats`: as in
+    `checker.judge`.
 
     `name` is a word or two, with the server's profile where there are several of a kind.
     """
@@ -30,6 +31,7 @@ class Scenario:
     play: Callable[[Site], None]
     options: Mapping[str, Any] = field(default_factory=dict)
     short: bool = False
+    long: bool = False
     repeats: bool = False
 
 
@@ -37,26 +39,27 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    name: str, *, short: bool = False, repeats: bool = False, **options: Any
+    name: str, *, short: bool = False, long: bool = False, repeats: bool = False, **options: Any
 ) -> Callable[[Callable[[Site], None]], Callable[[Site], None]]:
     """Enters a function into the registry; it may be entered under several names."""
 
     def enter(play: Callable[[Site], None]) -> Callable[[Site], None]:
         assert name not in SCENARIOS, f"two scenarios are named {name}"
-        SCENARIOS[name] = Scenario(name, play, options, short, repeats)
+        SCENARIOS[name] = Scenario(name, play, options, short, long, repeats)
         return play
 
     return enter
 
 
 class Outcome(NamedTuple):
-    """`blind` names the twins that the checker did not see."""
+    """`blind` names the twins that the checker did not see; `held_up` is Site's."""
 
     name: str
     seed: int
     verdict: Verdict
     blind: list[str]
     seconds: float
+    held_up: Mapping[str, float]
 
     @property
     def good(self) -> bool:
@@ -65,7 +68,8 @@ class Outcome(NamedTuple):
     @property
     def line(self) -> str:
         blind = f", the checker does not see: {', '.join(self.blind)}" if self.blind else ""
-        return f"{self.name}  seed {self.seed}  {self.verdict}{blind}  ({self.seconds:.0f} s)"
+        timed = "".join(f"\n    {what}: {seconds:.1f} s" for what, seconds in self.held_up.items())
+        return f"{self.name}  seed {self.seed}  {self.verdict}{blind}  ({self.seconds:.0f} s){timed}"
 
 
 def run(chosen: Scenario, seed: int, folder: Path) -> Outcome:
@@ -78,4 +82,4 @@ def run(chosen: Scenario, seed: int, folder: Path) -> Outcome:
         state = site.state()
         verdict = judge(state, strangers=site.strangers, repeats=chosen.repeats)
         blind = twins.unseen(site, state, repeats=chosen.repeats) if verdict.good else []
-    return Outcome(chosen.name, seed, verdict, blind, time.monotonic() - started)
+    return Outcome(chosen.name, seed, verdict, blind, time.monotonic() - started, site.held_up)

@@ -15,10 +15,11 @@ import os
 import random
 import shutil
 import signal
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.group.buffer import Buffer
+from medtech.mapping.in_force import TABLE as MAPPINGS_TABLE
 from medtech.model import DeviceEvent, Measurement
 from medtech.storage import lease
 from medtech.storage.connection import Storage
@@ -70,6 +72,7 @@ class Site:
     """A stack, its proxies and its traffic, as a context manager.
 
     `settings` override the run's own. The mappings are copies in the folder, which a scenario may change.
+    `held_up` has the seconds of what a scenario timed.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Site:
             fresh=True,
             longest_wait_seconds=0.5,
         )
+        self.held_up: dict[str, float] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -129,7 +133,7 @@ class Site:
             )
             storage = Storage(environment={"BufferStorage": self.stack.storage_connection_string})
             opened.callback(storage.close)
-            self._buffer, self._letters = Buffer(storage), DeadLetters(storage)
+            self.storage, self._buffer, self._letters = storage, Buffer(storage), DeadLetters(storage)
             self.admit(self.traffic.devices)
             self._open = opened.pop_all()
         return self
@@ -202,6 +206,36 @@ class Site:
                     with suppress(ResourceExistsError):  # one that has ended by itself cannot be broken
                         BlobLeaseClient(container.get_blob_client(blob.name)).break_lease(0)
 
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """How long something holds the app up, at most, for the line that is printed and docs/operate.md."""
+        started = time.monotonic()
+        yield
+        self.held_up[what] = max(time.monotonic() - started, self.held_up.get(what, 0.0))
+
+    def get(self, address: str) -> Any:
+        """A resource or a search of the FHIR server."""
+        answer = self._http.get(address)
+        answer.raise_for_status()
+        return answer.json()
+
+    def errors(self) -> Counter[str]:
+        """The dead letters there are, by their errors."""
+        return Counter(summary.error for summary in self._letters.summaries())
+
+    def forget_letters(self, error: str) -> None:
+        self._letters.delete([summary for summary in self._letters.summaries() if summary.error == error])
+
+    def measurements(self) -> int:
+        """How many measurements the buffer holds."""
+        return sum(len(of_shard) for of_shard in self._buffered().values())
+
+    def mapping_in_force(self, kind: str) -> str:
+        """The SHA-256 of the text in force."""
+        row = self.storage.table(MAPPINGS_TABLE).get(kind, "in-force")
+        assert row is not None
+        return str(row["in_force"])
+
     def calm(self) -> None:
         """Ends all faults."""
         for proxy in (self.blobs, self.tables, self.fhir):
@@ -258,10 +292,10 @@ class Site:
 
     def _history(self, observation_id: str) -> list[Json]:
         """All versions, the oldest first. Not every server gives them in order, or with numbers."""
-        current = self._get(f"/Observation/{observation_id}")
+        current = self.get(f"/Observation/{observation_id}")
         versions = [
             entry["resource"]
-            for entry in self._get(f"/Observation/{observation_id}/_history?_count=1000")["entry"]
+            for entry in self.get(f"/Observation/{observation_id}/_history?_count=1000")["entry"]
             if "resource" in entry
         ]
         versions.sort(key=lambda each: each["meta"]["lastUpdated"])
@@ -270,14 +304,9 @@ class Site:
     def _all(self, kind: str) -> Iterable[Json]:
         link: str | None = f"/{kind}?_count=1000"
         while link is not None:
-            bundle = self._get(link)
+            bundle = self.get(link)
             yield from (entry["resource"] for entry in bundle.get("entry", ()))
             link = next((each["url"] for each in bundle.get("link", ()) if each["relation"] == "next"), None)
-
-    def _get(self, address: str) -> Any:
-        answer = self._http.get(address)
-        answer.raise_for_status()
-        return answer.json()
 
     def _found_letters(self) -> Iterable[Letter]:
         for summary in self._letters.summaries():

@@ -1,21 +1,38 @@
 """The short form of `make torture`: the strongest scenarios, each once, with their twins."""
 
+import multiprocessing
 import random
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.torture.oracle import Event, readings_of
-from tests.torture.scenario import Scenario, run
+from tests.torture.scenario import Outcome, run
 from tests.torture.scenarios import SCENARIOS
 from tests.torture.traffic import Traffic
 
 SEED = 1
+SHORT = [each.name for each in SCENARIOS.values() if each.short]
 
 
-@pytest.mark.parametrize("chosen", [each for each in SCENARIOS.values() if each.short], ids=lambda each: each.name)
-def test_nothing_is_lost_doubled_or_stuck_and_the_checker_would_see_it(chosen: Scenario, tmp_path: Path) -> None:
-    outcome = run(chosen, SEED, tmp_path / "site")
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
+    """Two are played at once, since most of a run is waiting."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield {name: pool.submit(_run, name, tmp_path_factory.mktemp(name) / "site") for name in SHORT}
+
+
+def _run(name: str, folder: Path) -> Outcome:
+    return run(SCENARIOS[name], SEED, folder)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_nothing_is_lost_doubled_or_stuck_and_the_checker_would_see_it(
+    outcomes: dict[str, Future[Outcome]], name: str
+) -> None:
+    outcome = outcomes[name].result()
     verdict = outcome.verdict
     assert (verdict.lost, verdict.doubled, verdict.stuck, outcome.blind) == ([], [], [], [])
     assert verdict.readings > 0

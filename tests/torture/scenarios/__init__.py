@@ -1,7 +1,19 @@
 """All scenarios, in the order in which they are played."""
 
 from tests.torture.scenario import SCENARIOS
-from tests.torture.scenarios import chaos, deaths, deliveries, hosts, late, load, networks, poison, replay, settings
+from tests.torture.scenarios import (
+    chaos,
+    deaths,
+    deliveries,
+    hosts,
+    late,
+    load,
+    networks,
+    poison,
+    replay,
+    rows,
+    settings,
+)
 
 __all__ = [
     "SCENARIOS",
@@ -14,5 +26,6 @@ __all__ = [
     "networks",
     "poison",
     "replay",
+    "rows",
     "settings",
 ]

@@ -52,7 +52,7 @@ def _make_faults(site: Site) -> None:
         proxy.rule(faults(site, 0.05, STORAGE_FAULTS), times=None)
 
 
-@scenario("chaos", settings={"FLUSH_SCHEDULE": EVERY_SECOND, "FHIR_BUNDLE_SIZE": "20"})
+@scenario("chaos", long=True, settings={"FLUSH_SCHEDULE": EVERY_SECOND, "FHIR_BUNDLE_SIZE": "20"})
 def chaos(site: Site) -> None:
     """Faults all the time, and in each round somebody dies, moves, restarts or is cut off."""
     _make_faults(site)

@@ -6,6 +6,7 @@ from functools import partial
 
 import httpx
 
+from tests.dev.waiting import wait_until
 from tests.faults import FaultProxy, ProxiedRequest, writes
 from tests.torture.scenario import scenario
 from tests.torture.site import Site
@@ -75,7 +76,8 @@ def _die_at_each(moments: Mapping[str, Arm], site: Site, die: Hook, revive: Call
         moments[name](site, die)
         with suppress(httpx.HTTPError, TimeoutError):  # the host is gone, which is the point
             site.send(site.traffic.messages(MESSAGES_A_ROUND))
-            site.stack.wait_until_read(timeout_seconds=10)
+            with site.timed("until messages are read over which a worker dies"):
+                site.stack.wait_until_read(timeout_seconds=30)
             site.flush()
         revive()
         site.calm()
@@ -105,3 +107,24 @@ def killed_host(site: Site) -> None:
         site.let_leases_end()
 
     _die_at_each(INGEST | FLUSH, site, lambda _: site.stack.host.kill(), revive)
+
+
+@scenario("held-lease", long=True, settings=SETTINGS)
+def held_lease(site: Site) -> None:
+    """The worker dies under the lease of its shards, and nobody ends it: the next flush that gets it writes."""
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+    site.fhir.before_forwarding(lambda _: site.crash_worker(), when=writes)
+    with suppress(httpx.HTTPError):
+        site.flush()
+    with site.timed("until the shards of a worker that was killed are flushed by the next one"):
+        wait_until(lambda: site.flush() and not site.measurements(), seconds=90)
+
+
+@scenario("lost-lease", settings=SETTINGS)
+def lost_lease(site: Site) -> None:
+    """Another instance breaks the leases while a flush writes."""
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+    site.fhir.before_forwarding(lambda _: site.let_leases_end(), when=writes)
+    with site.timed("a flush that loses its lease, and the next one"):
+        site.flush()
+        site.flush()

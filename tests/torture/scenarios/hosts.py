@@ -1,5 +1,9 @@
 """Two instances of the app on one storage and one FHIR server."""
 
+import hashlib
+import json
+import os
+
 from tests.torture.scenario import scenario
 from tests.torture.scenarios.deaths import writes_a_segment
 from tests.torture.scenarios.networks import faults, slow
@@ -28,6 +32,17 @@ def _send_to_both(site: Site, **settings: str) -> None:
 def two_hosts(site: Site) -> None:
     """Both read every message, in batches of other sizes, and both flush; their clocks are ten minutes apart."""
     _send_to_both(site, PYTHONPATH=str(MACHINE), CLOCK_AHEAD_SECONDS="600", **{BATCH_SIZE: "17"})
+
+
+@scenario("two-mappings", settings={"FLUSH_SCHEDULE": EVERY_SECOND})
+def two_mappings(site: Site) -> None:
+    """A rolling deployment: an instance of the package before offers its mapping beside one of the package after."""
+    newer = json.loads(site.device_mapping.read_text())
+    older = site.folder / "older.json"
+    older.write_text(json.dumps({**newer, "template": newer["template"][::-1]}))
+    os.utime(older, (0, 0))
+    _send_to_both(site, DEVICE_MAPPING=str(older))
+    assert site.mapping_in_force("device") == hashlib.sha256(site.device_mapping.read_bytes()).hexdigest()
 
 
 @scenario("other-shards", traffic={"devices": 20, "partitions": 1}, settings={"WINDOW_SECONDS": "300"})

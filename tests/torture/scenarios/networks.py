@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.faults import Act, Answer, Cut, Forward, ProxiedRequest, anything, reads, writes
+from tests.faults import Act, Answer, Cut, FaultProxy, Forward, ProxiedRequest, anything, reads, writes
 from tests.torture.scenario import scenario
 from tests.torture.site import EVERY_SECOND, Site
 
@@ -151,25 +151,73 @@ def storage_cut(site: Site) -> None:
         proxy.cut_before(times=None)
     site.send(site.traffic.messages(2 * MESSAGES_A_ROUND))
     time.sleep(30)
+    site.calm()
+    with site.timed("until what came in while storage was away is read"):
+        site.stack.wait_until_read()
 
 
-@scenario("storage-hangs")
+@scenario("storage-hangs", long=True)
 def storage_hangs(site: Site) -> None:
     """Storage takes 40 s for some requests of an ingest and of a flush, which is longer than the app waits for one."""
     site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
     site.tables.delay(40, times=2)
     site.send(site.traffic.messages(MESSAGES_A_ROUND))
-    site.flush()
-    site.stack.wait_until_read(timeout_seconds=180)
+    with site.timed("until messages are read of whose batch two requests hang"):
+        site.stack.wait_until_read(timeout_seconds=180)
+    site.tables.delay(40, times=2)
+    with site.timed("a flush of which two requests to storage hang"):
+        site.flush()
 
 
-@scenario("fhir-hangs", settings={"FHIR_BUNDLE_SIZE": "20"})
+@scenario("fhir-hangs", long=True, settings={"FHIR_BUNDLE_SIZE": "20"})
 def fhir_hangs(site: Site) -> None:
     """The FHIR server carries out some writes 140 s late, which is longer than the app waits for an answer."""
     site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
     site.fhir.delay(140, when=writes, times=2)
+    with site.timed("a flush while two writes hang"):
+        site.flush()
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+
+
+@scenario("fhir-away", settings={"FHIR_BUNDLE_SIZE": "20"})
+def fhir_away(site: Site) -> None:
+    """The FHIR server is not there, then throttles everything, then is there."""
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
     site.flush()
     site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+    site.fhir.cut_before(times=None)
+    with site.timed("a flush without a FHIR server"):
+        site.flush()
+    site.calm()
+    site.fhir.rule(refusal(429, "1"), times=None)
+    with site.timed("a flush at a FHIR server that throttles"):
+        site.flush()
+    site.calm()
+    with site.timed("the flush after that"):
+        site.flush()
+
+
+@scenario(
+    "outage-in-a-window",
+    traffic={"devices": 10, "partitions": 2, "seconds_apart": 0.01},
+    settings={"FLUSH_PORTION_MB": "1", "FHIR_BUNDLE_SIZE": "10", "WINDOW_SECONDS": "300", "BUFFER_SHARDS": "1"},
+)
+def outage_in_a_window(site: Site) -> None:
+    """The FHIR server goes away between two passes over a large window, and the storage in another one."""
+    site.deliver(site.traffic.long_messages(100, 100))
+    for proxies in ((site.fhir,), (site.tables, site.blobs)):
+        before = site.measurements()
+
+        def go_away(_: ProxiedRequest, away: tuple[FaultProxy, ...] = proxies) -> None:
+            for proxy in away:
+                proxy.cut_before(times=None)
+
+        site.fhir.after_forwarding(go_away, when=writes)
+        with site.timed(f"a flush in which {'the FHIR server' if site.fhir in proxies else 'storage'} goes away"):
+            site.flush()
+        site.calm()
+        site.let_leases_end()
+        assert site.measurements() <= before
 
 
 def _gateway(status: int, body: bytes) -> Callable[[Site], None]:

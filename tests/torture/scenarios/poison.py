@@ -3,20 +3,23 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.torture.scenario import scenario
-from tests.torture.site import EVERY_SECOND, MACHINE, Site
-from tests.torture.traffic import START
+from tests.torture.site import EVERY_SECOND, MACHINE, READING_SECONDS, Site
+from tests.torture.traffic import START, Message
 
 MESSAGES = 300
 POISON_SHARE = 0.01
+
+DEADLY_TEXT = "ends-the-process"
 
 QUICK = {
     "AzureFunctionsJobHost__functionTimeout": "00:00:30",
     "FLUSH_SCHEDULE": EVERY_SECOND,
     "PYTHONPATH": str(MACHINE),
     "MEMORY_LIMIT_MB": "2048",
+    "DEADLY_TEXT": DEADLY_TEXT,
 }
 """What runs past functionTimeout takes its worker with it; the ten minutes of the app are only longer."""
 
@@ -34,9 +37,10 @@ def _slow_expression() -> dict[str, Any]:
 
 
 def _deep() -> dict[str, Any]:
-    nested: Any = {"pad": "p" * 200_000}
+    """600 KB nested 480 deep, of which each level is looked through for each level above it."""
+    nested: Any = {"hx": 1}
     for _ in range(480):
-        nested = {"n": nested}
+        nested = {"n": nested, "beside": [0] * 400}
     return {"deep": nested}
 
 
@@ -46,16 +50,33 @@ def _wide() -> dict[str, Any]:
     return {"wide_device": "w" * 500_000, "wide_readings": [reading] * 9000}
 
 
-KINDS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, str]]] = {
-    "scans": (_scans, {"typeMatchExpression": "$.Body.scans..x..y..z..x..y..z..w"}),
-    "expression": (_slow_expression, {"typeMatchExpression": "$.Body.texts[?(@.text =~ /^(a|aa)+$/)]"}),
-    "deep": (_deep, {"typeMatchExpression": "$.Body.deep..[?(@..hx)]"}),
-    "wide": (
+def _compared() -> dict[str, Any]:
+    return {"compared": [{"k": number} for number in range(10_000)]}
+
+
+def _deadly() -> dict[str, Any]:
+    return {"deadly": DEADLY_TEXT}
+
+
+class Kind(NamedTuple):
+    """What a message has besides `poison`, the template that it is poison to, and the errors that it may become."""
+
+    content: Callable[[], dict[str, Any]]
+    template: dict[str, str]
+    errors: tuple[str, ...] = ("MessageTooCostly",)
+
+
+KINDS = {
+    "scans": Kind(_scans, {"typeMatchExpression": "$.Body.scans..x..y..z..x..y..z..w"}),
+    "expression": Kind(_slow_expression, {"typeMatchExpression": "$.Body.texts[?(@.text =~ /^(a|aa)+$/)]"}),
+    "deep": Kind(_deep, {"typeMatchExpression": "$.Body.deep..[?(@..hx)]"}),
+    "root": Kind(_compared, {"typeMatchExpression": "$.Body.compared[?(@.k == $..k)]"}),
+    "wide": Kind(
         _wide,
         {"typeMatchExpression": "$.Body.wide_readings[*]", "deviceIdExpression": "$.Body.wide_device"},
     ),
+    "deadly": Kind(_deadly, {"typeMatchExpression": "$.Body.nothing"}, ("PoisonMessage",)),
 }
-"""Each kind: what a message has besides `poison`, and the template that it is poison to."""
 
 
 def _template(name: str, expressions: dict[str, str]) -> dict[str, Any]:
@@ -71,19 +92,23 @@ def _template(name: str, expressions: dict[str, str]) -> dict[str, Any]:
 def _poisoned(kind: str) -> Callable[[Site], None]:
     def play(site: Site) -> None:
         """One message of a hundred, and at least one, is poison."""
-        content, expressions = KINDS[kind]
+        content, expressions, errors = KINDS[kind]
         mapping = json.loads(site.device_mapping.read_text())
         mapping["template"].append(_template(kind, expressions))
         site.device_mapping.write_text(json.dumps(mapping))
-        messages = []
+        messages: list[Message] = []
+        poison = 0
         for message in site.traffic.messages(MESSAGES):
             if site.chance.random() < POISON_SHARE or len(messages) == MESSAGES // 2:
+                poison += 1
                 body = json.dumps({"poison": kind, "device": "device-1", **content()}).encode()
                 messages.append(message._replace(body=body, partition=str(site.chance.randrange(site.partitions))))
             messages.append(message)
-        site.send(messages)
-        with suppress(TimeoutError):  # the verdict says that it is stuck
-            site.stack.wait_until_read(timeout_seconds=300)
+        with suppress(TimeoutError), site.timed(f"until {len(messages)} messages, {poison} of them poison, were read"):
+            site.send(messages)
+            site.stack.wait_until_read(timeout_seconds=READING_SECONDS)  # or else the verdict says that it is stuck
+        found = site.errors()
+        assert sum(found[error] for error in errors) == poison, f"{poison} were to be {errors}: {found}"
 
     return play
 
