@@ -17,6 +17,9 @@ CHARACTERS_A_STEP: Final = 8
 LONG_TEXT: Final = 256
 """Characters. Shorter texts are part of the work that handles them, and are not charged by length."""
 
+DATE_STEPS: Final = 30
+"""For each reading of a text that looks like a date: it is parsed, and often written in another form."""
+
 REGEX_SECONDS: Final = 1.0
 """What the regular expressions of one message may take. The engine counts no steps, so this is CPU time."""
 
@@ -51,6 +54,13 @@ class EvaluationBudget:
         """Charges a text that is read or made; raises BudgetSpent."""
         if characters > LONG_TEXT:
             self.charge(characters // CHARACTERS_A_STEP)
+
+    def charge_reading(self, text: str) -> None:
+        """Charges the reading of a string of a message; raises BudgetSpent."""
+        if text[10:11] == "T" or text[:1] == "/":
+            self.charge(DATE_STEPS)
+        if len(text) > LONG_TEXT:
+            self.charge(len(text) // CHARACTERS_A_STEP)
 
     def charge_regex(self, seconds: float) -> None:
         """Charges the time of a regular expression; raises BudgetSpent."""

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, str] = {
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
-    "ingest": "errors dotnet model settings storage normalize group dead_letter",
+    "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
     "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline entra dotnet model settings transform",

@@ -1,10 +1,11 @@
 """What ends the process (memory, `functionTimeout`, a crash in C) must not stop a partition: attempts that outlive it.
 
 Table `attempts` has a row for each partition that is under way: PartitionKey is the hub's 8 digits, RowKey the
-partition. It holds the suspects, the numbers that are being tried, and the process that tries them. It is written
-before the work starts and deleted after it. A process that finds the row of another one counts a death: if that other
-one is still alive (the partition was taken from it), it counts one too many, which is why it takes several, and why
-what is suspected is put through in parts, and not thrown away.
+partition. It holds the suspects (packed: hundreds that end the process take more than a text property may have), the
+numbers that are being tried, and the process that tries them. It is written before the work starts and deleted after
+it. A process that finds the row of another one counts a death: if that other one is still alive (the partition was
+taken from it), it counts one too many, which is why it takes several, and why what is suspected is put through in
+parts, and not thrown away.
 
 A process that goes on from where it was itself writes no row: it has put the batch before this one through, so
 whatever ended it would be this batch's first death. Nor is an exception a death; the hub delivers the batch again.
@@ -18,12 +19,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
-from medtech.errors import PoisonMessage, StorageUnavailable, Unavailable
+from medtech.errors import PoisonMessage, Unavailable
 from medtech.ingest.suspects import Suspects, Trial
 from medtech.ingest.turns import Turns
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
+from medtech.storage.payload import ROW_BYTES, Codec, PayloadDamaged, PayloadTooNew, join, split
 from medtech.storage.table import Entity, Operation, OperationFailed, Table
 
 TABLE = "attempts"
@@ -31,6 +34,11 @@ TABLE = "attempts"
 PAUSE_SECONDS = 240
 """No trial begins later than this after the first of its batch: the next delivery goes on. Else `functionTimeout` would
 end the process, and blame what happens to be tried then, although the batch as a whole is what takes so long."""
+
+RELEASE_SECONDS = 10
+"""What writing down that a trial failed, and was no death, may take: as a rule it failed because storage is away."""
+
+_SUSPECTS = Codec(max_bytes=64 * 1024 * 1024, version=1)
 
 # Others can delete the row between two looks at it, but not time and again.
 _TRIES = 5
@@ -116,11 +124,10 @@ class Attempts:
                     results.append(
                         bury(trial.events[0], _poison(trial.deaths)) if trial.hopeless else process(trial.events)
                     )
-                except Exception as error:
+                except Exception:
                     # Best effort: another process would take it for a death.
-                    if not isinstance(error, StorageUnavailable):
-                        with suppress(Unavailable):
-                            row.write(suspects, None)
+                    with suppress(Unavailable), within(Deadline(RELEASE_SECONDS)):
+                        row.write(suspects, None)
                     raise
                 suspects = suspects.after_storing(*trial.borders)
                 if trial.deaths:
@@ -160,7 +167,7 @@ class _Row:
         if entity == self._written:
             return
         try:
-            [self._etag] = self._table.transact([Operation("merge", self._stamped(entity), self._etag)])
+            [self._etag] = self._table.transact([Operation("replace", self._stamped(entity), self._etag)])
         except OperationFailed:
             raise Unavailable(
                 f"Another instance works on partition {self.partition} too; its batch comes again."
@@ -184,18 +191,24 @@ class _Row:
 
     def _entity(self, suspects: Suspects, trial: Trial | None) -> Entity:
         borders = None if trial is None else trial.borders
-        return self._keys | {"suspects": suspects.to_json(), "trial": json.dumps(borders), "owner": self._owner}
+        payload = _SUSPECTS.pack(suspects.to_json().encode())
+        if len(payload) > ROW_BYTES:
+            # Of some 40,000 ranges. Forgetting costs deaths; a row that cannot be written would cost the partition.
+            payload = _SUSPECTS.pack(Suspects().to_json().encode())
+        return self._keys | {"trial": json.dumps(borders), "owner": self._owner} | split(payload)
 
     def _stamped(self, entity: Entity) -> Entity:
         return entity | {"written": ticks.format_iso(self._clock())}
 
     def _after_death(self, found: Entity) -> Suspects:
         try:
-            suspects, trial = Suspects.from_json(found["suspects"]), json.loads(found["trial"])
+            # A version that did not pack them merges its text over what is there, so the text is the later one.
+            text = found["suspects"] if "suspects" in found else _SUSPECTS.unpack(join(found))
+            suspects, trial = Suspects.from_json(text), json.loads(found["trial"])
             if trial is None or found["owner"] == self._owner:
                 return suspects
             first, last = map(int, trial)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, PayloadDamaged, PayloadTooNew):
             _log.error("A row of table `%s` is damaged and is written anew.", TABLE)
             return Suspects()
         _log.warning(

@@ -101,10 +101,10 @@ class Suspects:
         return Suspects() if all(each.stored for each in rest) else Suspects(rest)
 
     def to_json(self) -> str:
-        return json.dumps(self.ranges)
+        return json.dumps(self.ranges, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> "Suspects":
+    def from_json(cls, text: str | bytes) -> "Suspects":
         """Raises ValueError or TypeError for what `to_json` did not write."""
         ranges: list[Suspect] = []
         for first, last, newest, deaths, chances, stored in json.loads(text):

@@ -48,12 +48,14 @@ def equal(left: Any, right: Any, budget: EvaluationBudget) -> bool:
             pairs += [(value, right[name]) for name, value in left.items()]
         else:
             if isinstance(left, str):
-                budget.charge_text(len(left))
+                budget.charge_reading(left)
             if not _equal_values(left, right):
                 return False
     return True
 
 
+_TEXTS_STEPS = 10
+"""For each pair of texts that are put in order, by their code units."""
 _COMPARED_STEPS = 6
 """For each pair of tokens that deep equality walks to."""
 
@@ -78,7 +80,9 @@ def _ordering(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any, Evaluati
         if (left_type is int or left_type is float) and (right_type is int or right_type is float):
             return holds(left, right)
         if (left is None or isinstance(left, str)) and (right is None or isinstance(right, str)):
-            budget.charge_text(len(left or "") + len(right or ""))
+            budget.charge(_TEXTS_STEPS)
+            budget.charge_reading(left or "")
+            budget.charge_reading(right or "")
             return holds(_null_first(left), _null_first(right))
         return None
 

@@ -20,7 +20,7 @@ from medtech.dotnet import ticks
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, parse_double, parse_int64
 from medtech.dotnet.text import code_units, from_code_units, utf16_length
 from medtech.dotnet.tokens import NoReading, Text, is_date, json_text, text_reading, time_reading, type_name
-from medtech.evaluation_budget import LONG_TEXT, EvaluationBudget
+from medtech.evaluation_budget import EvaluationBudget
 from medtech.jmespath.comparison import equal, text_of
 from medtech.jmespath.errors import ExpressionFailed
 
@@ -53,6 +53,8 @@ SIZED = frozenset({str, Text, list, dict})
 
 _ELEMENT_STEPS = 4
 """For each element or member of an argument: what sorting takes, the most of what a function does to elements."""
+_TEXT_STEPS = 8
+"""For each string that is read: a number is made of it, or the code units by which it is put in order."""
 _TOKEN_STEPS = 10
 """For each token below an argument: what writing it as JSON takes."""
 
@@ -63,12 +65,14 @@ def charge_size(value: Any, budget: EvaluationBudget) -> None:
     if kind is list or kind is dict:
         budget.charge(len(value) * _ELEMENT_STEPS)
     elif kind is str or kind is Text:
-        budget.charge_text(len(value))
+        budget.charge_reading(value)
 
 
 def charge_texts(values: list[Any], budget: EvaluationBudget) -> None:
     """Charges strings that are all read."""
-    budget.charge_text(sum(map(len, values)))
+    budget.charge(len(values) * _TEXT_STEPS)
+    for text in values:
+        budget.charge_reading(text)
 
 
 def charge_tree(value: Any, budget: EvaluationBudget) -> None:
@@ -84,8 +88,8 @@ def charge_tree(value: Any, budget: EvaluationBudget) -> None:
         elif kind is list:
             budget.charge(len(token) * _TOKEN_STEPS)
             waiting += token
-        elif (kind is str or kind is Text) and len(token) > LONG_TEXT:
-            budget.charge_text(len(token))
+        elif kind is str or kind is Text:
+            budget.charge_reading(token)
 
 
 class Function(NamedTuple):
@@ -228,7 +232,8 @@ def _to_number(value: Any, budget: EvaluationBudget) -> float | None:
         return None
     if value.isascii() and value.isdigit() and len(value) <= _ALWAYS_64_BITS:
         return int(value)
-    budget.charge_text(len(value))
+    budget.charge(_TEXT_STEPS)
+    budget.charge_reading(value)
     text = text_of(value)
     whole = parse_int64(text)
     if whole is not None:
@@ -461,7 +466,8 @@ def _key(name: str, value: Any, budget: EvaluationBudget) -> float:
         raise ExpressionFailed(
             f"fails in {name}(): the expression must give a number or a string, not {type_name(value)}"
         )
-    budget.charge_text(len(value))
+    budget.charge(_TEXT_STEPS)
+    budget.charge_reading(value)
     number = parse_double(text_of(value))
     if number is None:
         raise ExpressionFailed(f"fails in {name}(): the expression gives a string that is not a number")

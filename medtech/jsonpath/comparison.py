@@ -17,7 +17,7 @@ from medtech.dotnet import times
 from medtech.dotnet.numbers import INT64_MAX, INT64_MIN, compare_doubles, parse_double, parse_int64
 from medtech.dotnet.text import BLANKS, compare_ordinal
 from medtech.dotnet.tokens import Text, is_date, time_reading
-from medtech.evaluation_budget import LONG_TEXT, EvaluationBudget
+from medtech.evaluation_budget import EvaluationBudget
 
 
 class Property:
@@ -59,8 +59,7 @@ def _kind(token: Any, budget: EvaluationBudget) -> _Kind:
     kind = _KINDS.get(type(token))
     if kind is not None and kind is not _Kind.STRING:
         return kind
-    if len(token) > LONG_TEXT:
-        budget.charge_text(len(token))
+    budget.charge_reading(token)
     return kind or (_Kind.DATE if is_date(token) else _Kind.STRING)
 
 

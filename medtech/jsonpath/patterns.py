@@ -23,6 +23,9 @@ Pattern: TypeAlias = regex.Pattern[str]
 MOST_NESTED_REPETITIONS: Final = 8
 """`regex` reads `x+` as `xx*`, so each `+` around another doubles what it compiles; twenty take a gigabyte."""
 
+MOST_COPIES: Final = 10_000
+"""`regex` writes `(?:x{1000}){1000}` out as a million `x`, of 400 bytes each; so that is what a pattern may come to."""
+
 _STEPS_A_SEARCH: Final = 20
 
 
@@ -114,11 +117,15 @@ class _Translator:
         # How deep repetitions are nested: in each open group so far, and in the group that has just been closed.
         self._repetitions = [0]
         self._repetitions_closed = 0
+        # How many characters and sets are written out: in each open group so far, and in what a quantifier repeats.
+        self._copies = [0]
+        self._copies_repeated = 0
 
     def pattern(self) -> str:
         text = self._text
         while self._at < len(text):
             character = text[self._at]
+            quantifier = None
             if character == "\\":
                 self._pieces.append(self._escape())
             elif character == "[":
@@ -135,6 +142,8 @@ class _Translator:
             else:
                 self._take(character)
             self._repetitions_closed = 0
+            if not quantifier and character != "(":
+                self._write_out(1)
         self._check_numbers()
         self._check_categories()
         return "".join(self._pieces)
@@ -151,13 +160,25 @@ class _Translator:
         if nested > MOST_NESTED_REPETITIONS:
             raise self._refused(f"repetitions are nested more than {MOST_NESTED_REPETITIONS} deep: write fewer")
         self._repetitions[-1] = max(self._repetitions[-1], nested)
+        least = "2" if quantifier == "+" else quantifier.strip("{}").partition(",")[0]
+        if least.isdecimal() and int(least) > 1:
+            repeated = self._copies_repeated
+            self._write_out(repeated * (int(least) - 1))
+            self._copies_repeated = repeated * int(least)
         self._take(quantifier)
+
+    def _write_out(self, copies: int) -> None:
+        self._copies[-1] += copies
+        self._copies_repeated = copies
+        if self._copies[-1] > MOST_COPIES:
+            raise self._refused(f"written out, its repetitions come to more than {MOST_COPIES:,} characters: use fewer")
 
     def _close_group(self) -> None:
         self._take(")")
         if len(self._repetitions) > 1:  # one that nothing opened is refused when the pattern is compiled
             self._repetitions_closed = self._repetitions.pop()
             self._repetitions[-1] = max(self._repetitions[-1], self._repetitions_closed)
+            self._write_out(1 + self._copies.pop())
 
     def _brace(self) -> None:
         found = _FUZZY.match(self._text, self._at)
@@ -172,6 +193,7 @@ class _Translator:
         opened = self._pieces[-1] if len(self._pieces) > written else ""
         if opened.count("(") > opened.count(")"):
             self._repetitions.append(0)
+            self._copies.append(0)
 
     def _open(self, text: str, inside: int) -> None:
         if text.startswith("?#", inside):

@@ -5,7 +5,7 @@ readings themselves, so its source is put together here from a closed set of fra
 the mapping enters the source: names, expressions and types are bound to it as constants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -36,12 +36,37 @@ _LONG_VALUE = 64
 """Characters. Ids and readings are shorter; what is longer is charged by its length."""
 
 
+_SIZES = (64, 128, 256, 512, 1024, 2048)
+_LEAST_BYTES_OF_MATCH = 5
+"""`{a:1}`"""
+_ASKED_STEPS = 10
+"""For asking an object whether it has a template's names, its part of the walk included."""
+
+
 def compile_extraction(template: ContentTemplate, *, matches_once: bool) -> Extract:
     """The function that makes a measurement or a failure of each matched token, in order.
 
     `matches_once` promises that every matched token is an object, and another one of the message.
     """
     return _Writer(template, matches_once).function()
+
+
+def most_bytes_of_lookups(templates: Sequence[ContentTemplate], steps: int) -> int:
+    """Up to which size no body can take so many steps, whatever it is, if all that templates ask of objects is names.
+
+    0 if a template does more than look up.
+    """
+    fields = [template.fields for template in templates]
+    if any(isinstance(field.source, Evaluation) for of_template in fields for field in of_template):
+        return 0
+    most = 0
+    for size in _SIZES:
+        matches = size // _LEAST_BYTES_OF_MATCH
+        each = _ASKED_STEPS + _MEASUREMENT_STEPS + _FAILURE_STEPS
+        of_field = _FIELD_STEPS + size // CHARACTERS_A_STEP
+        if matches * sum(each + of_field * len(of_template) for of_template in fields) <= steps:
+            most = size
+    return most
 
 
 class _Writer:

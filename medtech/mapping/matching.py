@@ -76,9 +76,9 @@ _Find = Callable[[dict[str, Any], EvaluationBudget], Matches]
 class Matcher:
     """All type match expressions of a mapping.
 
-    `find(document, budget)` returns the Matches of a message, or raises MatchTooCostly. `reads_metadata` says whether
-    the document must have Properties and SystemProperties, because an expression looks at values or may match the
-    document itself.
+    `find(document, budget)` returns the Matches of a message, or raises MatchTooCostly. `evaluates` says whether it
+    does more than look at the names of objects. `reads_metadata` says whether the document must have Properties and
+    SystemProperties, because an expression looks at values or may match the document itself.
     """
 
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
@@ -88,11 +88,8 @@ class Matcher:
         self._names = frozenset(name for scan in scans for names in scan.required for name in names)
         self._walk = _compile_walk(scans, self._names)
         self.find: _Find = self._find_all if self._searches else self._walk
-        self.reads_metadata = bool(
-            self._searches
-            or any(scan.condition is not None for scan in scans)
-            or not self._names.isdisjoint(_DOCUMENT_NAMES)
-        )
+        self.evaluates = bool(self._searches or any(scan.condition is not None for scan in scans))
+        self.reads_metadata = self.evaluates or not self._names.isdisjoint(_DOCUMENT_NAMES)
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
         """Whether this metadata, or an object inside it, may be a match. Only asked where it is not read otherwise."""

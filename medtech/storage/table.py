@@ -34,7 +34,7 @@ class Operation(NamedTuple):
     """One write of a transaction. `create` fails with 409 if the entity is there; with an `etag` the others fail with
     412 if it has changed, and with 404 if it is gone."""
 
-    kind: Literal["create", "upsert", "merge", "delete"]
+    kind: Literal["create", "upsert", "replace", "merge", "delete"]
     entity: Entity
     etag: str | None = None
 
@@ -259,8 +259,8 @@ def _sdk_operation(operation: Operation) -> tuple[Any, ...]:
     from azure.core import MatchConditions
 
     kind, entity, etag = operation
-    verb = "update" if kind == "merge" else kind
-    options: dict[str, Any] = {"mode": "merge"} if kind == "merge" else {}
+    verb = "update" if kind in ("merge", "replace") else kind
+    options: dict[str, Any] = {"mode": kind} if verb == "update" else {}
     if kind == "upsert":
         options["mode"] = "replace"
     if etag is not None:

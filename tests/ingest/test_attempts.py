@@ -9,7 +9,8 @@ import pytest
 
 from medtech.dotnet import ticks
 from medtech.errors import PoisonMessage, StorageUnavailable, Unavailable
-from medtech.ingest.attempts import PAUSE_SECONDS, TABLE, Attempts
+from medtech.ingest.attempts import PAUSE_SECONDS, TABLE, Attempts, _Row
+from medtech.ingest.suspects import Suspect, Suspects
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
 from medtech.storage.table import Entity
@@ -104,6 +105,49 @@ def test_what_python_saw_is_not_a_death(storage: Storage) -> None:
     work = Work()
     work.run(Attempts(storage), 0, 9)
     assert (work.done, work.buried) == ([(0, 9)], [])
+
+
+def test_storage_that_goes_away_while_a_batch_is_put_through_is_not_a_death(storage: Storage) -> None:
+    """Whichever process has the partition next: a long outage with restarts gives up nothing."""
+    failing = Work(error=StorageUnavailable("Storage (table `buffer`) is away (503)."))
+    for _ in range(10):
+        with pytest.raises(StorageUnavailable):
+            failing.run(Attempts(storage), 0, 9)
+    work = Work()
+    work.run(Attempts(storage), 0, 9)
+    assert (work.done, work.buried) == ([(0, 9)], [])
+
+
+def test_a_row_holds_hundreds_of_suspects(storage: Storage) -> None:
+    """As a text they would be longer than a property may be, and no attempt at the partition could be recorded."""
+    events = batch("3", 0, 1999)
+    suspects = Suspects(
+        tuple(
+            Suspect(event.sequence_number, event.sequence_number, event.enqueued_time, 5, 1, number % 2 == 0)
+            for number, event in enumerate(events)
+        )
+    )
+    assert len(suspects.to_json()) > 64 * 1024
+    row = _Row(storage.table(TABLE), HUB, "3", "first", ticks.now)
+    row.open(events)
+    row.write(suspects, None)
+    assert _Row(storage.table(TABLE), HUB, "3", "second", ticks.now).open(events) == suspects
+
+
+def test_a_row_of_the_version_before_is_read(storage: Storage) -> None:
+    """It held the suspects as a text, which it also puts beside what this version has written."""
+    events = batch("3", 0, 9)
+    _Row(storage.table(TABLE), HUB, "3", "first", ticks.now).open(events)
+    suspects = Suspects().of_batch(events).after_death(0, 9)
+    storage.table(TABLE).upsert(
+        {"PartitionKey": HUB, "RowKey": "0003", "suspects": suspects.to_json(), "trial": "[0, 9]", "owner": "old"},
+        merge=True,
+    )
+    row = _Row(storage.table(TABLE), HUB, "3", "second", ticks.now)
+    found = row.open(events)
+    assert [each.deaths for each in found.ranges] == [2]
+    row.write(found, None)
+    assert _Row(storage.table(TABLE), HUB, "3", "third", ticks.now).open(events) == found
 
 
 def test_storage_that_is_away_leaves_the_batch_in_the_hub() -> None:

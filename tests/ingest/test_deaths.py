@@ -81,3 +81,11 @@ def test_partitions_of_the_same_process_are_not_blamed(storage: Storage, azurite
     assert _letters(storage) == [("PoisonMessage", 0, 1)]
     assert len(_stored(storage)) == 9 * 10 - 1
     assert _attempts(storage) == 0
+
+
+def test_a_message_that_takes_more_memory_than_there_is_becomes_a_letter(storage: Storage, azurite: str) -> None:
+    command = [sys.executable, "-m", "tests.ingest.short_of_memory", azurite]
+    ended = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert [number for error, number, _ in _letters(storage) if error == "PoisonMessage"] == [1]
+    assert _stored(storage) == [("3", 0), ("3", 2)]

@@ -12,7 +12,7 @@ import pytest
 from bench import normalize as bench_normalize
 from bench import workloads
 from medtech.errors import ErrorType, MessageTooCostly, Stage
-from medtech.evaluation_budget import EvaluationBudget
+from medtech.evaluation_budget import DATE_STEPS, EvaluationBudget
 from medtech.mapping.allowance import BASE_STEPS, MOST_STEPS
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.model import DeviceEvent, Normalized
@@ -205,3 +205,39 @@ def test_a_template_that_is_too_costly_leaves_no_measurements_of_the_others() ->
     measurements, failures = mapping.normalize(_event(_poison()))
     assert not measurements
     assert len(failures) == 1
+
+
+@pytest.mark.parametrize(
+    "match", ["$.Body.data[?(@ > '2020-01-01')]", "$.Body.data[?(@ == 'x')]", "Body.data[?@ > 'x']", "sort(Body.data)"]
+)
+def test_dates_are_charged_for_being_read(match: str) -> None:
+    """A date takes 2 us to be read; uncharged, 1 MiB of them in every template took a minute."""
+    texts = ["a" * len(_TIME)] * 100
+    plain, dates = (
+        _spent(_mapping({"match": match}), {"id": "d", "t": _TIME, "data": data}) for data in (texts, [_TIME] * 100)
+    )
+    assert dates >= plain + 100 * DATE_STEPS
+
+
+def _spent(mapping: DeviceMapping, body: Any) -> float:
+    event = _event(body)
+    budget = EvaluationBudget(mapping.allowed_steps(len(event.body)))
+    mapping.normalize(event, budget)
+    return budget.spent
+
+
+@pytest.mark.parametrize("templates", [1, 2, 17])
+def test_a_small_body_that_is_not_counted_cannot_spend_its_budget(templates: int) -> None:
+    mapping = _mapping({"match": "$..[?(@.v)]", "value": "$.Body.id", "templates": templates})
+    size = mapping._uncounted_bytes
+    assert size >= 256
+    for readings in (1, size // 20, size // 10):
+        id = max(0, size - len(_event({"id": "", "t": _TIME, "data": [{"v": 1}] * readings}).body))
+        body = {"id": "d" * id, "t": _TIME, "data": [{"v": 1}] * readings}
+        assert _spent(mapping, body) <= BASE_STEPS
+
+
+def test_a_mapping_that_evaluates_is_counted_whatever_the_size() -> None:
+    assert _mapping({"match": "$..[?(@.v > 1)]"})._uncounted_bytes == 0
+    assert _mapping({"match": "$..[?(@.v)]", "value": "to_string(matchedToken)"})._uncounted_bytes == 0
+    assert _mapping({"match": "$..v"})._uncounted_bytes == 0
