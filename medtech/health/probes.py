@@ -9,7 +9,6 @@ from medtech.group.buffer import Buffer
 from medtech.health.part import Fact, Part, State
 from medtech.health.record import TABLE, arrivals, last_flush
 from medtech.ingest import attempts
-from medtech.ingest.suspects import Suspects
 from medtech.mapping.in_force import MappingState
 from medtech.mapping.source import SETTINGS
 from medtech.persist.answers import Interaction, Verdict
@@ -208,14 +207,14 @@ def duration(seconds: float) -> str:
 def _suspected_partitions(storage: Storage, now: int) -> list[str]:
     """Those with messages that a process ended on, as far as they are of this day: a hub that is gone leaves rows."""
     since = ticks.format_iso(now - ticks.TICKS_PER_DAY)
-    rows = storage.table(attempts.TABLE).query("PartitionKey ne ''", select=["RowKey", "suspects", "written"])
+    rows = storage.table(attempts.TABLE).query("PartitionKey ne ''")
     return sorted({_number(row["RowKey"]) for row in rows if str(row.get("written")) > since and _has_deaths(row)})
 
 
 def _has_deaths(row: Entity) -> bool:
     try:
-        return any(each.deaths and not each.stored for each in Suspects.from_json(row["suspects"]).ranges)
-    except (KeyError, TypeError, ValueError):
+        return any(each.deaths and not each.stored for each in attempts.unpack_suspects(row).ranges)
+    except (TypeError, ValueError):
         return False
 
 

@@ -26,7 +26,7 @@ from medtech.ingest.suspects import Suspects, Trial
 from medtech.ingest.turns import Turns
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
-from medtech.storage.payload import ROW_BYTES, Codec, PayloadDamaged, PayloadTooNew, join, split
+from medtech.storage.payload import ROW_BYTES, Codec, join, split
 from medtech.storage.table import Entity, Operation, OperationFailed, Table
 
 TABLE = "attempts"
@@ -46,6 +46,20 @@ _TRIES = 5
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+
+def pack_suspects(suspects: Suspects) -> Entity:
+    """The properties of a row that hold them."""
+    payload = _SUSPECTS.pack(suspects.to_json().encode())
+    if len(payload) > ROW_BYTES:
+        # Of some 40,000 ranges. Forgetting costs deaths; a row that cannot be written would cost the partition.
+        payload = _SUSPECTS.pack(Suspects().to_json().encode())
+    return split(payload)
+
+
+def unpack_suspects(row: Entity) -> Suspects:
+    """The suspects of a row. Raises TypeError or ValueError (as PayloadDamaged and PayloadTooNew are) if it has none."""
+    return Suspects.from_json(_SUSPECTS.unpack(join(row)))
 
 
 class Attempts:
@@ -191,24 +205,18 @@ class _Row:
 
     def _entity(self, suspects: Suspects, trial: Trial | None) -> Entity:
         borders = None if trial is None else trial.borders
-        payload = _SUSPECTS.pack(suspects.to_json().encode())
-        if len(payload) > ROW_BYTES:
-            # Of some 40,000 ranges. Forgetting costs deaths; a row that cannot be written would cost the partition.
-            payload = _SUSPECTS.pack(Suspects().to_json().encode())
-        return self._keys | {"trial": json.dumps(borders), "owner": self._owner} | split(payload)
+        return self._keys | {"trial": json.dumps(borders), "owner": self._owner} | pack_suspects(suspects)
 
     def _stamped(self, entity: Entity) -> Entity:
         return entity | {"written": ticks.format_iso(self._clock())}
 
     def _after_death(self, found: Entity) -> Suspects:
         try:
-            # A version that did not pack them merges its text over what is there, so the text is the later one.
-            text = found["suspects"] if "suspects" in found else _SUSPECTS.unpack(join(found))
-            suspects, trial = Suspects.from_json(text), json.loads(found["trial"])
+            suspects, trial = unpack_suspects(found), json.loads(found["trial"])
             if trial is None or found["owner"] == self._owner:
                 return suspects
             first, last = map(int, trial)
-        except (KeyError, TypeError, ValueError, PayloadDamaged, PayloadTooNew):
+        except (KeyError, TypeError, ValueError):
             _log.error("A row of table `%s` is damaged and is written anew.", TABLE)
             return Suspects()
         _log.warning(

@@ -14,6 +14,8 @@ from medtech.flush.tally import Tally
 from medtech.health import probes
 from medtech.health.document import of_health
 from medtech.health.part import Health, State
+from medtech.ingest.attempts import pack_suspects
+from medtech.ingest.suspects import Suspect, Suspects
 from medtech.persist.credentials import EntraCredentials
 from tests.faults import ProxiedRequest
 from tests.health.scene import DEVICE, FHIR, NOW, SECOND, Scene
@@ -219,9 +221,9 @@ def test_devices_that_are_silent_for_a_day_are_a_warning(scene: Scene) -> None:
 
 def test_a_partition_on_which_the_process_ended_is_a_warning(scene: Scene) -> None:
     scene.run_app()
-    suspects = json.dumps([[1, 9, NOW, 1, 2, False]])
-    row = {"PartitionKey": "0a1b2c3d", "RowKey": "0003", "suspects": suspects, "written": "2022-09-28T22:00:00Z"}
-    scene.app.table("attempts").upsert(row)
+    suspects = Suspects((Suspect(1, 9, NOW, deaths=1),))
+    row = {"PartitionKey": "0a1b2c3d", "RowKey": "0003", "written": "2022-09-28T22:00:00Z"}
+    scene.app.table("attempts").upsert(row | pack_suspects(suspects))
     part = scene.part(probes.HUB)
     assert part.state is State.WARNING
     assert "partition 3," in part.message

@@ -134,22 +134,6 @@ def test_a_row_holds_hundreds_of_suspects(storage: Storage) -> None:
     assert _Row(storage.table(TABLE), HUB, "3", "second", ticks.now).open(events) == suspects
 
 
-def test_a_row_of_the_version_before_is_read(storage: Storage) -> None:
-    """It held the suspects as a text, which it also puts beside what this version has written."""
-    events = batch("3", 0, 9)
-    _Row(storage.table(TABLE), HUB, "3", "first", ticks.now).open(events)
-    suspects = Suspects().of_batch(events).after_death(0, 9)
-    storage.table(TABLE).upsert(
-        {"PartitionKey": HUB, "RowKey": "0003", "suspects": suspects.to_json(), "trial": "[0, 9]", "owner": "old"},
-        merge=True,
-    )
-    row = _Row(storage.table(TABLE), HUB, "3", "second", ticks.now)
-    found = row.open(events)
-    assert [each.deaths for each in found.ranges] == [2]
-    row.write(found, None)
-    assert _Row(storage.table(TABLE), HUB, "3", "third", ticks.now).open(events) == found
-
-
 def test_storage_that_is_away_leaves_the_batch_in_the_hub() -> None:
     work = Work()
     with pytest.raises(StorageUnavailable):
@@ -262,7 +246,7 @@ def test_suspects_beyond_the_batch_are_honoured_by_the_next(storage: Storage) ->
 
 
 def test_a_damaged_row_is_written_anew(storage: Storage) -> None:
-    storage.table(TABLE).upsert({"PartitionKey": HUB, "RowKey": "0003", "suspects": "[[", "trial": "7"})
+    storage.table(TABLE).upsert({"PartitionKey": HUB, "RowKey": "0003", "parts": 1, "p00": b"[[", "trial": "7"})
     work = Work()
     work.run(Attempts(storage), 0, 9)
     assert work.done == [(0, 9)]
