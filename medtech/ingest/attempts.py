@@ -58,7 +58,7 @@ def pack_suspects(suspects: Suspects) -> Entity:
 
 
 def unpack_suspects(row: Entity) -> Suspects:
-    """The suspects of a row. Raises TypeError or ValueError, as PayloadDamaged and PayloadTooNew are, if it has none."""
+    """The suspects of a row. Raises TypeError, or ValueError (as PayloadDamaged is), for a row that has none."""
     return Suspects.from_json(_SUSPECTS.unpack(join(row)))
 
 
