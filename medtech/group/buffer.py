@@ -176,8 +176,9 @@ class Buffer:
             self._foreign_logged = True
             # Without the key: nobody knows what it holds.
             _log.error(
-                "Table `%s` holds rows whose PartitionKey is not one of the app's (such as `002|20220312100500`). They "
-                "are left alone. Delete them, and give whatever writes them a table of its own.",
+                "Table `%s` holds rows that the app did not write: their PartitionKey is not of the form "
+                "`002|20220312100500`. They are left alone. Delete them, and give whatever writes them a table of its "
+                "own.",
                 TABLE,
             )
 
