@@ -228,4 +228,4 @@ def _identifier(device: dict[str, Any]) -> str:
 
 
 def _count(letters: DeadLetters) -> int:
-    return sum(1 for _ in letters.summaries())
+    return sum(1 for _ in letters.select())

@@ -79,6 +79,7 @@ class Summary:
 
 
 _PROPERTIES = [field.name for field in fields(Summary)[2:-2]]
+_ALL = Selection()
 _SUMMARY = ["PartitionKey", "RowKey", "job", *_PROPERTIES]
 
 
@@ -96,7 +97,7 @@ class Page(NamedTuple):
 class DeadLetters:
     """Letters in, letters out.
 
-    Whatever asks storage raises StorageUnavailable when it is away; `summaries` does so while it is iterated.
+    Whatever asks storage raises StorageUnavailable when it is away; `select` does so while it is iterated.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -164,12 +165,9 @@ class DeadLetters:
             return
         raise StorageUnavailable("Too many instances write the same dead letters at once. They are tried again.")
 
-    def summaries(self) -> Iterator[Summary]:
-        """All letters in order of their day, hub, partition and sequence number."""
-        return self.select(Selection())
-
-    def select(self, selection: Selection, after: Cursor | None = None) -> Iterator[Summary]:
-        """The letters of a selection in the order of `summaries`, from beyond the cursor `after` on.
+    def select(self, selection: Selection = _ALL, after: Cursor | None = None) -> Iterator[Summary]:
+        """The letters of a selection, from beyond the cursor `after` on, in order of their day, hub, partition and
+        sequence number.
 
         An ID that names no letter gives none.
         """

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from medtech.dotnet import ticks
+from medtech.filling import filled
 from medtech.flush.memory import WRITE_BYTES
 from medtech.group.groups import group_measurements
 from medtech.mapping.fhir import FhirMapping
@@ -55,17 +56,11 @@ def runs(mapping: FhirMapping, measurements: Iterable[Measurement], run_bytes: i
 
 def sent_together(writes: Iterable[ObservationWrite], most: int, most_bytes: int) -> Iterator[list[ObservationWrite]]:
     """The writes, in order, in lists of `most` or of what takes `most_bytes` on its way to the server."""
-    together: list[ObservationWrite] = []
-    taken = 0
-    for write in writes:
-        size = WRITE_BYTES + _COPIES * _BYTES_PER_SLOT * _slots(write.draft)
-        if together and (len(together) == most or taken + size > most_bytes):
-            yield together
-            together, taken = [], 0
-        together.append(write)
-        taken += size
-    if together:
-        yield together
+    return filled(writes, _write_bytes, most=most, most_bytes=most_bytes)
+
+
+def _write_bytes(write: ObservationWrite) -> int:
+    return WRITE_BYTES + _COPIES * _BYTES_PER_SLOT * _slots(write.draft)
 
 
 def _by_device(groups: Iterable[MeasurementGroup]) -> Iterable[list[MeasurementGroup]]:

@@ -23,6 +23,7 @@ import orjson
 
 from medtech import __version__, deadline
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
+from medtech.filling import filled
 from medtech.persist.answers import (
     REFUSALS,
     Interaction,
@@ -347,21 +348,9 @@ class FhirClient:
         }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
         return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {fix}")
 
-    def _bundles(self, interactions: Iterable[Interaction]) -> Iterator[list[Interaction]]:
-        bundle: list[Interaction] = []
-        size = 0
-        for interaction in interactions:
-            length = len(interaction.body or b"") + len(interaction.url) + 100
-            if bundle and (len(bundle) == self.bundle_size or size + length > MAX_BUNDLE_BYTES):
-                yield bundle
-                bundle, size = [], 0
-            bundle.append(interaction)
-            size += length
-        if bundle:
-            yield bundle
-
     def _in_batches(self, interactions: Sequence[Interaction]) -> list[Reply]:
-        replies = [reply for found in self._side_by_side(self._batch, self._bundles(interactions)) for reply in found]
+        bundles = filled(interactions, _entry_bytes, most=self.bundle_size, most_bytes=MAX_BUNDLE_BYTES)
+        replies = [reply for found in self._side_by_side(self._batch, bundles) for reply in found]
         searches = [reply for reply in replies if reply.interaction.searches]
         refused = [reply.interaction for reply in searches if reply.status in NO_SEARCH_IN_BATCH]
         if not refused or any(reply.verdict is Verdict.DONE for reply in searches):
@@ -544,6 +533,10 @@ class _Taken:
     def smaller_than(self, interaction: Interaction) -> bool:
         with self._lock:
             return time.monotonic() < self._until and self._size < len(interaction.body or b"")
+
+
+def _entry_bytes(interaction: Interaction) -> int:
+    return len(interaction.body or b"") + len(interaction.url) + 100
 
 
 def _to_be_halved(replies: Sequence[Reply]) -> bool:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from medtech.errors import StorageRefused
+from medtech.filling import filled
 from medtech.storage.faults import is_table_missing, reaching
 
 if TYPE_CHECKING:
@@ -216,17 +217,12 @@ class Table:
 
 def transactions(items: Iterable[Item], operation: Callable[[Item], Operation]) -> Iterator[list[Item]]:
     """The items, in order, in runs whose operations one transaction takes."""
-    run: list[Item] = []
-    size = 0
-    for item in items:
-        more = wire_bytes(operation(item))
-        if len(run) == TRANSACTION_OPERATIONS or (run and size + more > TRANSACTION_BYTES):
-            yield run
-            run, size = [], 0
-        run.append(item)
-        size += more
-    if run:
-        yield run
+    return filled(
+        items,
+        lambda item: wire_bytes(operation(item)),
+        most=TRANSACTION_OPERATIONS,
+        most_bytes=TRANSACTION_BYTES,
+    )
 
 
 def wire_bytes(operation: Operation) -> int:

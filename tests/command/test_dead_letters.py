@@ -70,7 +70,7 @@ def _hold(storage: Storage, letter: Letter) -> None:
 
 
 def _id(dead_letters: DeadLetters, letter: Letter) -> str:
-    return next(each.id for each in dead_letters.summaries() if each.row_key == letter.row_key)
+    return next(each.id for each in dead_letters.select() if each.row_key == letter.row_key)
 
 
 class TestList:
@@ -242,7 +242,7 @@ class TestDelete:
         dead_letters.store([*written, _event(4, NotSupported("No."))], _NOON)
 
     def _left(self, dead_letters: DeadLetters) -> list[int]:
-        return [each.origin.sequence_number for each in dead_letters.summaries() if each.origin]
+        return [each.origin.sequence_number for each in dead_letters.select() if each.origin]
 
     def test_it_asks_twice_and_deletes_with_continuations(self, dead_letters: DeadLetters, storage: Storage) -> None:
         result = _run("delete", "--error", "DeviceNotFound", answers="y\n3\n")
@@ -306,7 +306,7 @@ def test_storage_that_goes_away_on_the_way_is_told(
     result = _run(command, *(("--all", "--yes") if command == "delete" else ("--show-body",)), code=1)
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
-    assert len(list(dead_letters.summaries())) == 2
+    assert len(list(dead_letters.select())) == 2
 
 
 def test_it_works_on_the_storage_of_the_environment(storage: Storage, azurite: str) -> None:

@@ -158,7 +158,7 @@ def test_a_filter_that_finds_nothing_in_time_is_gone_on_with(dead_letters: DeadL
 
 
 def test_ids_of_several_messages_are_got_by_the_continuation(dead_letters: DeadLetters) -> None:
-    ids = ",".join(letter.id for letter in dead_letters.summaries())
+    ids = ",".join(letter.id for letter in dead_letters.select())
     _, document = _ask(dead_letters, max_letters=3, id=ids)
     assert (document["letters"], document["truncated"]) == (3, True)
     _, document = _ask(dead_letters, id=ids, continuation=document["continuation"])

@@ -103,7 +103,7 @@ def test_letters_are_found_by_their_ids(dead_letters: DeadLetters) -> None:
     written = [_event(1, NotSupported("No.")), *(_measurement(1, str(number)) for number in range(5))]
     written += [_row("e|x"), _row("e|y"), _row("e|z", hub="a-b c")]
     dead_letters.store(written, _NOON)
-    found = list(dead_letters.summaries())
+    found = list(dead_letters.select())
     assert len({letter.id for letter in found}) == len(found) == 9
     for letter in found:
         assert list(dead_letters.select(Selection(ids=(letter.id,)))) == [letter]
@@ -116,7 +116,7 @@ def test_letters_are_found_by_their_ids(dead_letters: DeadLetters) -> None:
 
 def test_an_id_is_met_by_the_other_filters_too(dead_letters: DeadLetters) -> None:
     dead_letters.store([_event(1, NotSupported("No."))], _NOON)
-    [letter] = dead_letters.summaries()
+    [letter] = dead_letters.select()
     assert list(dead_letters.select(Selection(ids=(letter.id,), error="DeviceNotFound"))) == []
     # All comparisons that a condition can hold, of which Table storage takes 15.
     everything = Selection("Normalization", "NotSupported", "DeviceMessageError", 0, ticks.MAX_TICKS, (letter.id,))

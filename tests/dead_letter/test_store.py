@@ -37,7 +37,7 @@ def dead_letters(storage: Storage) -> DeadLetters:
 
 def test_a_letter_is_kept_with_its_reason_and_times(dead_letters: DeadLetters) -> None:
     assert dead_letters.store([_letter(1)], _LATER) == 1
-    [summary] = dead_letters.summaries()
+    [summary] = dead_letters.select()
     assert (summary.error, summary.stage, summary.type, summary.severity, summary.kind) == (
         "NotSupported",
         "Normalization",
@@ -53,7 +53,7 @@ def test_a_letter_is_kept_with_its_reason_and_times(dead_letters: DeadLetters) -
 def test_a_letter_written_again_is_the_same_letter(dead_letters: DeadLetters) -> None:
     for hour in range(3):
         dead_letters.store([_letter(1)], _NOON + hour * ticks.TICKS_PER_HOUR)
-    [summary] = dead_letters.summaries()
+    [summary] = dead_letters.select()
     assert summary.count == 3
     assert summary.first_time == ticks.format_iso(_NOON)
     assert summary.last_time == ticks.format_iso(_NOON + 2 * ticks.TICKS_PER_HOUR)
@@ -62,7 +62,7 @@ def test_a_letter_written_again_is_the_same_letter(dead_letters: DeadLetters) ->
 def test_new_letters_go_with_known_ones(dead_letters: DeadLetters) -> None:
     dead_letters.store([_letter(number) for number in range(0, 250, 2)], _NOON)
     assert dead_letters.store([_letter(number) for number in range(250)], _LATER) == 250
-    counts = {int(summary.row_key[:19]): summary.count for summary in dead_letters.summaries()}
+    counts = {int(summary.row_key[:19]): summary.count for summary in dead_letters.select()}
     assert counts == {number: 2 - number % 2 for number in range(250)}
 
 
@@ -70,12 +70,12 @@ def test_letters_of_several_days_and_partitions(dead_letters: DeadLetters) -> No
     written = [_letter(number, day=number % 3) for number in range(9)]
     written.append(replace(_letter(1), partition_key="20220312|0a1b2c3d|0004"))
     assert dead_letters.store(written, _NOON) == 10
-    assert len(list(dead_letters.summaries())) == 10
+    assert len(list(dead_letters.select())) == 10
 
 
 def test_a_letter_twice_in_one_call_is_one(dead_letters: DeadLetters) -> None:
     assert dead_letters.store([_letter(1), _letter(1)], _NOON) == 1
-    [summary] = dead_letters.summaries()
+    [summary] = dead_letters.select()
     assert summary.count == 1
 
 
@@ -88,7 +88,7 @@ def test_a_body_too_large_for_an_entity_goes_over_several(dead_letters: DeadLett
     written = [_letter(number, random.Random(number).randbytes(size)) for number in range(4)]
     assert dead_letters.store(written, _NOON) == 4
     assert dead_letters.store(written, _LATER) == 4
-    assert [summary.count for summary in dead_letters.summaries()] == [2] * 4
+    assert [summary.count for summary in dead_letters.select()] == [2] * 4
     for letter in written:
         assert dead_letters.read(letter.partition_key, letter.row_key) == letter
 
@@ -109,7 +109,7 @@ def test_letters_come_with_their_contents_or_the_reason_why_not(dead_letters: De
     keys = {"PartitionKey": written[7].partition_key, "RowKey": written[7].row_key}
     storage.table(TABLE).upsert(keys | split(b"\x01x"), merge=True)
     found = list(dead_letters.select_letters(Selection()))
-    assert [summary for summary, _ in found] == list(dead_letters.summaries())
+    assert [summary for summary, _ in found] == list(dead_letters.select())
     contents = [content for _, content in found]
     assert isinstance(contents.pop(7), BufferCorrupt)
     assert contents == [*written[:7], *written[8:]]
@@ -121,14 +121,14 @@ def test_a_letter_of_an_earlier_version_has_an_id_and_an_origin(dead_letters: De
         _letter(1), row_key="0000000000000000001|0637826832000000000|0002|-00001|Normalization|NotSupported"
     )
     dead_letters.store([early, _letter(1)], _NOON)
-    for letter in dead_letters.summaries():
+    for letter in dead_letters.select():
         assert list(dead_letters.select(Selection(ids=(letter.id,)))) == [letter]
         assert letter.origin == ("0a1b2c3d", "3", 1, _NOON)
 
 
 def test_a_row_that_is_no_letter_is_not_listed(dead_letters: DeadLetters, storage: Storage) -> None:
     storage.table(TABLE).upsert({"PartitionKey": "zzz", "RowKey": "zzz", "kind": "foreign"})
-    assert list(dead_letters.summaries()) == []
+    assert list(dead_letters.select()) == []
 
 
 def test_letters_are_deleted_as_they_were_listed(dead_letters: DeadLetters, storage: Storage) -> None:
@@ -136,10 +136,10 @@ def test_letters_are_deleted_as_they_were_listed(dead_letters: DeadLetters, stor
     large = random.Random(1).randbytes(1_500_000)
     dead_letters.store([_letter(number, day=number % 2) for number in range(150)], _NOON)
     dead_letters.store([_letter(200, large), _letter(201, large)], _NOON)
-    listed = list(dead_letters.summaries())
+    listed = list(dead_letters.select())
     dead_letters.store([_letter(0), _letter(201, large)], _LATER)
     assert dead_letters.delete(listed) == 150
-    assert [int(letter.row_key[:19]) for letter in dead_letters.summaries()] == [0, 201]
+    assert [int(letter.row_key[:19]) for letter in dead_letters.select()] == [0, 201]
     assert dead_letters.read(_letter(201).partition_key, _letter(201).row_key) == _letter(201, large)
     # What is left of the large one are its continuations.
     assert len(list(storage.table(TABLE).query("PartitionKey ne ''"))) == 4
@@ -157,7 +157,7 @@ def test_a_letter_that_another_instance_writes_meanwhile_is_counted_too(dead_let
         times=2,
     )
     DeadLetters(wire.storage).store([_letter(1), _letter(2)], _LATER)
-    assert [summary.count for summary in dead_letters.summaries()] == [3, 1]
+    assert [summary.count for summary in dead_letters.select()] == [3, 1]
 
 
 def test_storage_that_is_away_is_told() -> None:
@@ -172,7 +172,7 @@ def test_letters_expire_by_the_time_they_were_last_written(dead_letters: DeadLet
     dead_letters.store([_letter(4, day=9)], _NOON + 9 * ticks.TICKS_PER_DAY)
     assert dead_letters.expire(_NOON + 30 * ticks.TICKS_PER_DAY, 30) == 0
     assert dead_letters.expire(_NOON + 31 * ticks.TICKS_PER_DAY, 30) == 2
-    assert [int(summary.row_key[:19]) for summary in dead_letters.summaries()] == [3, 4]
+    assert [int(summary.row_key[:19]) for summary in dead_letters.select()] == [3, 4]
     # Nothing is left of the letter that went over several entities.
     assert len(list(storage.table(TABLE).query("PartitionKey ne ''"))) == 2
 
@@ -246,7 +246,7 @@ def test_a_letter_of_an_earlier_version_is_read_and_expires(dead_letters: DeadLe
     table.upsert(keys | {"RowKey": f"{old_key}|001"} | split(payload[ROW_BYTES:]))
     table.upsert(keys | {"RowKey": old_key, "count": 1, "entities": 2} | words | times | split(payload[:ROW_BYTES]))
     assert dead_letters.read(letter.partition_key, old_key) == replace(letter, row_key=old_key)
-    assert [summary.row_key for summary in dead_letters.summaries()] == [old_key]
+    assert [summary.row_key for summary in dead_letters.select()] == [old_key]
     assert dead_letters.expire(_NOON + 31 * ticks.TICKS_PER_DAY, 30) == 1
     assert list(table.query("PartitionKey ne ''")) == []
 
@@ -287,7 +287,7 @@ def test_what_storage_takes_only_in_small_requests_is_kept_whole(wire: Wire, ref
     written += [_letter(20, random.Random(20).randbytes(1_000_000))]
     for count in (1, 2):
         assert dead_letters.store(written, _NOON) == len(written)
-        assert [summary.count for summary in dead_letters.summaries()] == [count] * len(written)
+        assert [summary.count for summary in dead_letters.select()] == [count] * len(written)
     for letter in written:
         assert dead_letters.read(letter.partition_key, letter.row_key) == letter
     assert dead_letters.expire(_NOON + 31 * ticks.TICKS_PER_DAY, 30) == len(written)
@@ -303,7 +303,7 @@ def test_of_a_letter_that_storage_does_not_take_reason_and_origin_are_kept(
     written = [_letter(1), _letter(2, random.Random(2).randbytes(50_000), text="\u00e9\x00a" * 3_000), _letter(3)]
     for count in (1, 2):
         assert dead_letters.store(written, _NOON) == 3
-        summaries = list(dead_letters.summaries())
+        summaries = list(dead_letters.select())
         assert [(summary.row_key, summary.error, summary.count) for summary in summaries] == [
             (letter.row_key, "NotSupported", count) for letter in written
         ]
@@ -320,7 +320,7 @@ def test_a_refusal_takes_nothing_from_a_letter_that_is_there(wire: Wire, dead_le
     dead_letters.store([letter], _NOON)
     wire.tables.refuse_over(5_000, 413)
     DeadLetters(wire.storage).store([letter], _LATER)
-    [summary] = dead_letters.summaries()
+    [summary] = dead_letters.select()
     assert (summary.count, summary.last_time) == (2, ticks.format_iso(_LATER))
     assert dead_letters.read(letter.partition_key, letter.row_key) == letter
 

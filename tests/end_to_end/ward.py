@@ -137,13 +137,13 @@ class Ward:
     def letters(self, positions: Sequence[Position]) -> list[Letter]:
         """The dead letters of messages at these positions of the hub, in order."""
         wanted = set(positions)
-        found = (self._letters.read(each.partition_key, each.row_key) for each in self._letters.summaries())
+        found = (self._letters.read(each.partition_key, each.row_key) for each in self._letters.select())
         return [letter for letter in found if letter is not None and _origin(letter) in wanted]
 
     def letter_counts(self, positions: Sequence[Position]) -> list[int]:
         """How often each of these letters was written."""
         keys = {(letter.partition_key, letter.row_key) for letter in self.letters(positions)}
-        return [each.count for each in self._letters.summaries() if (each.partition_key, each.row_key) in keys]
+        return [each.count for each in self._letters.select() if (each.partition_key, each.row_key) in keys]
 
     def crash_worker(self) -> None:
         """Kills the worker without waiting for the next one, whose start the host delays longer each time.

@@ -81,7 +81,7 @@ class Run:
         ]
 
     def letters(self) -> list[str]:
-        return [summary.error for summary in self.dead_letters.summaries()]
+        return [summary.error for summary in self.dead_letters.select()]
 
     def observations(self, of: ResourceIdentity) -> list[dict[str, Any]]:
         bundle = self.server.get(f"Observation?subject=Patient/{of.patient}&_count=200")

@@ -209,7 +209,7 @@ class TestTime:
         assert (names(tally), len(run.left())) == ({OutOfTime.__name__}, 100)
         assert run.run().letters == 100
         assert run.left() == []
-        assert [summary.count for summary in run.dead_letters.summaries()] == [1] * 1100
+        assert [summary.count for summary in run.dead_letters.select()] == [1] * 1100
         assert len(transactions) == 11
         run.client.close()
 

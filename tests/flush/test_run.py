@@ -123,7 +123,7 @@ def test_a_letter_of_a_measurement_is_the_same_under_another_order_of_templates(
     for templates in ((0, 1), (1, 0)):
         run.store([each._replace(template=index) for each, index in zip(readings, templates, strict=True)])
         run.run()
-    assert [summary.count for summary in run.dead_letters.summaries()] == [2, 2]
+    assert [summary.count for summary in run.dead_letters.select()] == [2, 2]
 
 
 def test_a_bad_reading_is_buried_and_the_good_ones_written(run: Run, server: Server) -> None:
@@ -140,7 +140,7 @@ def test_what_the_server_refuses_is_buried_with_its_reason(run: Run, server: Ser
     run.mapping = load_fhir_mapping(TWO_BLANKS)
     run.store([measured(of, 0, type_name="refused"), measured(of, 0)])
     assert run.run().observations == {SavedAs.CREATED: 1}
-    [summary] = run.dead_letters.summaries()
+    [summary] = run.dead_letters.select()
     letter = run.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None
     assert (letter.error, letter.hub) == ("ResourceRefused", HUB)
@@ -286,8 +286,8 @@ def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
     monkeypatch.setattr(where, faulty)
     with caplog.at_level(logging.DEBUG):
         assert run.run().observations == {SavedAs.CREATED: 1}
-    assert [summary.error for summary in run.dead_letters.summaries()] == ["UnexpectedFault"]
-    assert all("secret" not in summary.message for summary in run.dead_letters.summaries())
+    assert [summary.error for summary in run.dead_letters.select()] == ["UnexpectedFault"]
+    assert all("secret" not in summary.message for summary in run.dead_letters.select())
     assert "secret" not in caplog.text
     assert run.left() == []
 
@@ -358,7 +358,7 @@ def test_a_damaged_row_is_buried_whole(run: Run, server: Server, payload: bytes)
         | split(payload)
     )
     assert run.run().observations == {SavedAs.CREATED: 1}
-    [summary] = run.dead_letters.summaries()
+    [summary] = run.dead_letters.select()
     letter = run.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None and (letter.error, letter.content) == ("BufferCorrupt", payload)
     assert run.buffer.shards() == []

@@ -121,4 +121,4 @@ def test_letters_whose_answer_is_lost_are_the_same_letters(wire: Wire) -> None:
     wire.tables.cut_after(when=_transaction)
     _until_stored(lambda: dead_letters.store(written, _NOON + ticks.TICKS_PER_SECOND))
     assert sum(map(_transaction, wire.tables.requests)) == 2
-    assert [summary.row_key for summary in dead_letters.summaries()] == [letter.row_key for letter in written]
+    assert [summary.row_key for summary in dead_letters.select()] == [letter.row_key for letter in written]

@@ -69,7 +69,7 @@ class _Rooms:
             for measurement in portion.measurements()
         ]
         letters: dict[int, str] = {}
-        for summary in self.dead_letters.summaries():
+        for summary in self.dead_letters.select():
             letter = self.dead_letters.read(summary.partition_key, summary.row_key)
             assert letter is not None and isinstance(letter.content, DeviceEvent)
             assert letter.content.body == bodies[letter.content.sequence_number]

@@ -108,7 +108,7 @@ class Room:
         return sorted({(int(first), int(last)) for first, last in (row["RowKey"].split("|")[3:5] for row in rows)})
 
     def letters(self) -> list[tuple[str, int]]:
-        return [(summary.error, summary.count) for summary in self.dead_letters.summaries()]
+        return [(summary.error, summary.count) for summary in self.dead_letters.select()]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_failures_of_one_event_and_error_share_a_letter(room: Room) -> None:
     counts = room.process([_event(1, errors=failures)], Mapping())
     assert sorted(room.letters()) == [("CorrelationIdNotDefined", 1), ("DeviceIdentityNotDefined", 1)]
     assert sum(counts.errors.values()) == 1001
-    letters = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
+    letters = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.select()]
     assert {letter.failures for letter in letters if letter} == {
         (("type-0", "DeviceIdentityNotDefined."),),
         (("type-1", "CorrelationIdNotDefined."),),
@@ -207,7 +207,7 @@ def test_failures_of_one_event_and_error_share_a_letter(room: Room) -> None:
 def test_the_letter_of_a_message_holds_it_whole(room: Room) -> None:
     event = _event(1, errors=[["NotSupported", -1, -1]])
     room.process([event], Mapping())
-    [summary] = room.dead_letters.summaries()
+    [summary] = room.dead_letters.select()
     letter = room.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None and letter.content == event
 
@@ -232,7 +232,7 @@ def test_a_message_that_no_template_takes_is_kept_if_asked(room: Room) -> None:
 
 def test_a_fault_of_the_app_is_kept_without_what_it_says(room: Room) -> None:
     room.process([_event(1, **{"raise": "a-reading-of-a-patient"}), _event(2, values=["62"])], Mapping())
-    [summary] = room.dead_letters.summaries()
+    [summary] = room.dead_letters.select()
     assert summary.error == "UnexpectedFault"
     assert "LookupError at test_batch.py" in summary.message
     assert "a-reading-of-a-patient" not in summary.message
@@ -269,7 +269,7 @@ def test_a_measurement_that_no_row_holds_is_kept_as_its_message(room: Room) -> N
     event = _event(2, values=[noise[0], "62", noise[1]])
     counts = room.process([_event(1, values=["61"]), event], Mapping())
     assert room.buffered() == ["61", "62"]
-    [summary] = room.dead_letters.summaries()
+    [summary] = room.dead_letters.select()
     assert summary.error == "MeasurementTooLarge"
     letter = room.dead_letters.read(summary.partition_key, summary.row_key)
     assert letter is not None and letter.content == event
@@ -327,7 +327,7 @@ def test_the_order_of_the_templates_doubles_no_letter(room: Room) -> None:
         mapping = load_device_mapping(json.dumps({"templateType": "CollectionContent", "template": templates}))
         room.process(events, mapping)
     assert room.letters() == [("IncompatibleData", 3)] * 2
-    read = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.summaries()]
+    read = [room.dead_letters.read(s.partition_key, s.row_key) for s in room.dead_letters.select()]
     assert [sorted(failed.type or "" for failed in letter.failures) for letter in read if letter] == [
         ["glucose", "pulse"],
         ["glucose", "pulse", "weight"],

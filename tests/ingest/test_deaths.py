@@ -38,8 +38,7 @@ def _stored(storage: Storage) -> list[tuple[str, int]]:
 def _letters(storage: Storage) -> list[tuple[str, int, int]]:
     """Error, sequence number and count."""
     return [
-        (letter.error, int(letter.row_key.partition("|")[0]), letter.count)
-        for letter in DeadLetters(storage).summaries()
+        (letter.error, int(letter.row_key.partition("|")[0]), letter.count) for letter in DeadLetters(storage).select()
     ]
 
 

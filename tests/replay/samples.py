@@ -113,7 +113,7 @@ class Ward:
         return tally
 
     def letters(self) -> list[Summary]:
-        return list(self.run.dead_letters.summaries())
+        return list(self.run.dead_letters.select())
 
 
 def message(device: str, minute: int = 0, **values: Any) -> dict[str, Any]:

@@ -221,10 +221,10 @@ class Site:
 
     def errors(self) -> Counter[str]:
         """The dead letters there are, by their errors."""
-        return Counter(summary.error for summary in self._letters.summaries())
+        return Counter(summary.error for summary in self._letters.select())
 
     def forget_letters(self, error: str) -> None:
-        self._letters.delete([summary for summary in self._letters.summaries() if summary.error == error])
+        self._letters.delete([summary for summary in self._letters.select() if summary.error == error])
 
     def measurements(self) -> int:
         """How many measurements the buffer holds."""
@@ -309,7 +309,7 @@ class Site:
             link = next((each["url"] for each in bundle.get("link", ()) if each["relation"] == "next"), None)
 
     def _found_letters(self) -> Iterable[Letter]:
-        for summary in self._letters.summaries():
+        for summary in self._letters.select():
             found = self._letters.read(summary.partition_key, summary.row_key)
             if found is None:
                 continue
