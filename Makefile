@@ -65,7 +65,7 @@ fhir-validate: setup
 
 lock:
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements.txt
-	uv pip compile -q pyproject.toml --extra cli --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
+	uv pip compile -q pyproject.toml --extra cli --extra dev --extra hub --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
 clean:
 	rm -rf .local .venv dev/node_modules dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
