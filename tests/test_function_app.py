@@ -18,8 +18,10 @@ HEAVY = [
     "azure.storage.blob",
     "fhir.resources",
     "httpx",
+    "lark",
     "rich",
     "typer",
+    "ucumvert",
 ]
 
 

@@ -6,10 +6,12 @@ service, messages are tried only with mappings that load.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from medtech.errors import MappingIssue, Stage
+from medtech.evaluation_budget import BudgetSpent
 from medtech.mapping.device import DeviceMapping, read_device_templates
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirMapping, FhirOptions, read_fhir_templates
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, Normalized
@@ -111,7 +113,9 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
     findings = list(mappings.findings)
     if events:
         trial = Trial(pair, device, events, normalized, issued)
-        findings += (finding for check in OF_MESSAGES for finding in check(trial))
+        for check in OF_MESSAGES:
+            with suppress(BudgetSpent):
+                findings.extend(check(trial))
     stored: list[StoredObservation] = []
     if fhir is not None:
         stored, losses = store((each for of_event in normalized for each in of_event.measurements), fhir, issued)
@@ -121,8 +125,9 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
             of_message = results[measurement.sequence_number].findings
             if loss not in of_message:
                 of_message.append(loss)
-        for each in stored:
-            each.findings.extend(finding for check in OF_OBSERVATIONS for finding in check(pair, each))
+        for check_stored in OF_OBSERVATIONS:
+            for each, finding in check_stored(pair, stored):
+                each.findings.append(finding)
     if aggregate:
         return Outcome(findings, _aggregated_results(results), _aggregated_observations(stored))
     return Outcome(findings, results, stored)
