@@ -23,13 +23,14 @@ from medtech.model import Measurement
 from medtech.transform.fhir_json import dump_resource
 from medtech.validation.finding import STAGES, Finding, Fix, Level, Name
 from medtech.validation.mapping_pair import MappingPair
-from medtech.validation.message import BadRequest, read_message
+from medtech.validation.message import BadRequest, BodyPlace, body_place, read_message
 from medtech.validation.stored import StoredObservation
+from medtech.validation.trace.tracer import Tracer
 from medtech.validation.validator import DeviceResult, Mappings, check_mappings, of_issue, read_mappings, validate
 from medtech.validation.written_mapping import Range, WrittenMapping
 
-_PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
-_HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
+_PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate", "trace"}
+_HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate or trace."
 
 MAX_MESSAGES = 10_000
 """A message of two bytes makes 300 of the answer and 1,700 of memory: 4 MiB of them took 3.5 GB."""
@@ -56,7 +57,8 @@ def answer(
         )
     try:
         asked = _read(body)
-        events = [read_message(message, number) for number, message in enumerate(_messages(asked))]
+        messages = _messages(asked)
+        events = [read_message(message, number) for number, message in enumerate(messages)]
         device_text, fhir_text = _mapping_text(asked, "deviceMapping"), _mapping_text(asked, "fhirMapping")
     except BadRequest as refusal:
         return _answer(400, {"error": str(refusal)})
@@ -68,7 +70,13 @@ def answer(
         mappings = read_mappings(device_text, fhir_text, fhir_options)
     outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
     document["templateResult"] = {"findings": [_finding(finding) for finding in outcome.findings]}
-    document["deviceResults"] = [_device_result(result) for result in outcome.results]
+    results = document["deviceResults"] = [
+        _device_result(result, body_place(messages[result.event.sequence_number])) for result in outcome.results
+    ]
+    if asked.get("trace") and mappings.device is not None:
+        tracer = Tracer(mappings.device)
+        for of_message, result in zip(results, outcome.results, strict=True):
+            of_message["trace"] = tracer.trace(result.event, result.measurements)
     document["storedObservations"] = [_stored(each) for each in outcome.stored]
     return _answer(200, document)
 
@@ -87,8 +95,11 @@ def _read(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"The request is not a JSON object. {_HOW}")
     if unknown := sorted(asked.keys() - _PROPERTIES):
         raise BadRequest(f"{unknown[0][:60]!a} is not a property of a request. Use {', '.join(sorted(_PROPERTIES))}.")
-    if not isinstance(asked.get("aggregate", False), bool):
-        raise BadRequest("'aggregate' is neither true nor false. Send one of them, or leave it out.")
+    for name in ("aggregate", "trace"):
+        if not isinstance(asked.get(name, False), bool):
+            raise BadRequest(f"'{name}' is neither true nor false. Send one of them, or leave it out.")
+    if asked.get("aggregate") and asked.get("trace"):
+        raise BadRequest("'trace' is of each message, and 'aggregate' folds them. Send one of the two.")
     return asked
 
 
@@ -169,7 +180,7 @@ def _state(state: MappingState) -> dict[str, Any]:
     }
 
 
-def _device_result(result: DeviceResult) -> dict[str, Any]:
+def _device_result(result: DeviceResult, body: BodyPlace | None) -> dict[str, Any]:
     event = result.event
     return {
         "deviceMessage": {
@@ -177,6 +188,8 @@ def _device_result(result: DeviceResult) -> dict[str, Any]:
             "Properties": event.properties,
             "SystemProperties": event.system_properties,
         },
+        "bodyAt": None if body is None else body.pointer,
+        "bodyIsText": body is not None and body.is_text,
         "measurements": [_measurement(measurement) for measurement in result.measurements],
         "observations": result.observations,
         "findings": [_finding(finding) for finding in result.findings],
