@@ -11,9 +11,9 @@ from tree_sitter import Node
 from tests.infra.bicep import FILES, INFRA, Template, descendants, parsed, template, templates
 
 FUNCTIONS = {
-    *("cidrSubnet", "concat", "empty", "environment", "filter", "flatten", "guid", "items", "join", "map", "replace"),
-    *("resourceGroup", "resourceId", "split", "string", "subscriptionResourceId", "take", "tenant", "union"),
-    *("uniqueString", "uri"),
+    *("cidrSubnet", "concat", "empty", "environment", "filter", "flatten", "guid", "items", "join", "loadTextContent"),
+    *("map", "mapValues", "replace", "resourceGroup", "resourceId", "split", "string", "subscription"),
+    *("subscriptionResourceId", "take", "tenant", "toLower", "union", "uniqueString", "uri"),
 }
 """Of Bicep, as far as they are used."""
 
