@@ -30,7 +30,7 @@ param instanceMemoryMB int = 2048
 
 @minValue(1)
 @maxValue(1000)
-@description('Most instances of each function. Of normalize no more run than the hub has partitions.')
+@description('Most instances of each function. Of normalize no more run than the hub has partitions. Not every region takes fewer than 40.')
 param maximumInstanceCount int = 40
 
 @minValue(0)

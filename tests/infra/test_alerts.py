@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import ROOT, Expression, template
+from tests.infra.bicep import ROOT, Choice, Expression, template
 from tests.infra.kql import METRICS, Query
+from tests.infra.test_resource_types import TYPES, faults
 
 TEMPLATE = template("alerts.bicep")
 LOG_RULES: list[dict[str, Any]] = TEMPLATE.variables["logRules"]
@@ -99,6 +100,47 @@ def test_azure_has_its_windows(rule: dict[str, Any]) -> None:
     for window in _windows(rule):
         assert window in LOG_WINDOWS
         assert _duration(rule["frequency"]) <= _duration(window)
+
+
+def _filled(value: Any, known: dict[str, Any]) -> Any:
+    """A body of a loop or of `map`, with what the item says by itself."""
+    match value:
+        case Expression(text=text) if text in known:
+            return known[text]
+        case Choice(values=values):
+            return Choice(value.condition, tuple(_filled(each, known) for each in values))
+        case dict():
+            return {key: _filled(each, known) for key, each in value.items()}
+        case list():
+            return [_filled(each, known) for each in value]
+    return value
+
+
+def _named(name: str, item: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{key}": each for key, each in item.items()}
+
+
+@pytest.mark.parametrize("rule", ON_LOGS)
+def test_azure_takes_a_rule_on_logs(rule: dict[str, Any]) -> None:
+    resource = TEMPLATE.resources["onTelemetry"]
+    body = _filled(resource.body, _named("rule", rule))
+    del body["name"]
+    assert faults(body, TYPES[resource.declared_type]["body"], rule["name"]) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "condition"),
+    [
+        pytest.param(rule, condition, id=f"{rule['name']}:{condition['metric']}")
+        for rule in HUB_RULES
+        for condition in rule["conditions"]
+    ],
+)
+def test_azure_takes_a_rule_on_the_hub(rule: dict[str, Any], condition: dict[str, Any]) -> None:
+    resource = TEMPLATE.resources["onHub"]
+    body = _filled(resource.body, _named("rule", rule) | _named("condition", condition))
+    del body["name"]
+    assert faults(body, TYPES[resource.declared_type]["body"], rule["name"]) == []
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["name"]) for rule in RULES])

@@ -51,6 +51,10 @@ def test_each_has_an_endpoint_and_the_zones_of_its_names() -> None:
     ]
 
 
+def test_endpoints_are_created_one_after_the_other() -> None:
+    assert template("private-endpoints.bicep").resources["endpoints"].decorators == {"batchSize": 1}
+
+
 def test_the_apps_subnet_is_one_that_flex_consumption_takes() -> None:
     subnets = template("network.bicep").resources["network"].body["properties"]["subnets"]
     app = next(subnet for subnet in subnets if subnet["name"] == "app")
