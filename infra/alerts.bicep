@@ -57,6 +57,8 @@ let metrics = union isfuzzy=true
     (customMetrics | project timestamp, name, valueSum, customDimensions);
 '''
 
+// The names of metrics are compared regardless of case, since OpenTelemetry's SDK writes them in small letters.
+//
 // Each is evaluated over `window`, by which Azure bounds the rows itself. A count of rows needs no `column`. An alert
 // is resolved by itself when its condition has not been met for a while.
 var logRules = [
@@ -67,7 +69,7 @@ var logRules = [
     severity: 1
     query: '''
 metrics
-| where name == 'HubLagSeconds'
+| where name =~ 'HubLagSeconds'
 | project timestamp, seconds = valueSum
 '''
     timeAggregation: 'Maximum'
@@ -85,7 +87,7 @@ metrics
     severity: 2
     query: '''
 metrics
-| where name == 'OldestWindowSeconds'
+| where name =~ 'OldestWindowSeconds'
 | project timestamp, seconds = valueSum
 '''
     timeAggregation: 'Maximum'
@@ -103,7 +105,7 @@ metrics
     severity: 1
     query: '''
 metrics
-| where name == 'Flush' and tostring(customDimensions.outcome) in ('completed', 'heldUp') and valueSum > 0
+| where name =~ 'Flush' and tostring(customDimensions.outcome) in ('completed', 'heldUp') and valueSum > 0
 '''
     timeAggregation: 'Count'
     column: ''
@@ -120,7 +122,7 @@ metrics
     severity: 2
     query: '''
 metrics
-| where name == 'Flush' and valueSum > 0
+| where name =~ 'Flush' and valueSum > 0
 | extend outcome = tostring(customDimensions.outcome)
 | summarize heldUp = countif(outcome == 'heldUp'), completed = countif(outcome == 'completed')
 | where heldUp > 0 and completed == 0
@@ -140,8 +142,12 @@ metrics
     severity: 2
     query: '''
 metrics
-| where name == 'DeadLetters'
-| project timestamp, letters = valueSum, error = tostring(customDimensions.name), stage = tostring(customDimensions.stage)
+| where name =~ 'DeadLetters'
+| project
+    timestamp,
+    letters = valueSum,
+    error = tostring(customDimensions.name),
+    stage = tostring(customDimensions.stage)
 '''
     timeAggregation: 'Total'
     column: 'letters'
@@ -159,9 +165,11 @@ metrics
     // Ten errors at least: of three events at night one is no rate.
     query: '''
 metrics
-| where name in ('TotalErrors', 'DeviceEvent')
+| where name in~ ('TotalErrors', 'DeviceEvent')
 | extend severity = tostring(customDimensions.severity)
-| summarize errors = coalesce(sumif(valueSum, name == 'TotalErrors' and severity != 'Warning'), 0.0), events = coalesce(sumif(valueSum, name == 'DeviceEvent'), 0.0)
+| summarize
+    errors = coalesce(sumif(valueSum, name =~ 'TotalErrors' and severity != 'Warning'), 0.0),
+    events = coalesce(sumif(valueSum, name =~ 'DeviceEvent'), 0.0)
 | where errors >= 10
 | project percent = 100.0 * errors / max_of(events, 1.0)
 '''
@@ -180,7 +188,7 @@ metrics
     severity: 3
     query: '''
 metrics
-| where name == 'Throttled'
+| where name =~ 'Throttled'
 | project timestamp, answers = valueSum, server = tostring(customDimensions.server)
 '''
     timeAggregation: 'Total'
@@ -198,7 +206,7 @@ metrics
     severity: 2
     query: '''
 metrics
-| where name == 'DeviceEvent' and valueSum > 0
+| where name =~ 'DeviceEvent' and valueSum > 0
 '''
     timeAggregation: 'Count'
     column: ''

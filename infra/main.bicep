@@ -184,35 +184,35 @@ param alertActionGroupIds string[] = []
 
 @minValue(0)
 @maxValue(129600)
-@description('Minutes that an event may wait in the hub; 0: half of the retention of the hub, and 12 hours for the built-in endpoint of an IoT hub.')
+@description('Minutes that an event may wait in the hub before hub-lag fires; 0: half of the retention of the hub, or 12 hours for the built-in endpoint of an IoT hub.')
 param alertHubLagMinutes int = 0
 
 @minValue(1)
 @maxValue(10080)
-@description('Minutes that a window may be overdue.')
+@description('Minutes by which a window may be overdue before oldest-window-overdue fires.')
 param alertOverdueMinutes int = 10
 
 @allowed([10, 15, 30, 45])
-@description('Minutes without a flush. At least twice the interval of FLUSH_SCHEDULE.')
+@description('Minutes without a flush before no-flush fires; at least twice the interval of FLUSH_SCHEDULE.')
 param alertNoFlushMinutes int = 10
 
 @allowed([1, 2, 3, 4, 5, 6, 24, 48])
-@description('Hours without any event.')
+@description('Hours without any event before no-events fires.')
 param alertNoEventsHours int = 24
 
 @minValue(0)
 @maxValue(1000000)
-@description('Dead letters of one error that an hour may have.')
+@description('Dead letters of one error in an hour above which new-dead-letters fires.')
 param alertDeadLetters int = 0
 
 @minValue(0)
 @maxValue(100)
-@description('Errors that a hundred events may have.')
+@description('Errors per hundred events above which error-rate fires.')
 param alertErrorPercent int = 5
 
 @minValue(0)
 @maxValue(1000000)
-@description('Answers 429 and 503 that 15 minutes may have, of the FHIR server and of storage each.')
+@description('Answers 429 and 503 in 15 minutes, of the FHIR server or of storage, above which throttling fires.')
 param alertThrottledAnswers int = 100
 
 // Network

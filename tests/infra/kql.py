@@ -37,7 +37,21 @@ FUNCTIONS = {
     *("datatable", "in"),
 }
 WORDS = {
-    *("let", "union", "isfuzzy", "true", "by", "and", "or", "desc", "asc", "timechart", "columnchart", "customMetrics"),
+    *(
+        "let",
+        "union",
+        "in",
+        "isfuzzy",
+        "true",
+        "by",
+        "and",
+        "or",
+        "desc",
+        "asc",
+        "timechart",
+        "columnchart",
+        "customMetrics",
+    ),
     *("datetime", "string", "real", "dynamic"),
 }
 PAIRS = {")": "(", "]": "[", "}": "{"}
@@ -49,8 +63,8 @@ class Query:
 
     @property
     def metrics(self) -> set[str]:
-        """Those that it names, whether or not they exist."""
-        compared = re.findall(r"\bname (?:==|in) (\([^)]*\)|'[^']*')", self.text)
+        """Those that it names regardless of case, whether or not they exist: the SDK writes them in small letters."""
+        compared = re.findall(r"\bname (?:=~|in~) (\([^)]*\)|'[^']*')", self.text)
         return {metric for each in compared for metric in re.findall(r"'([^']*)'", each)}
 
     @property
