@@ -16,6 +16,11 @@ from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
 
 
+@pytest.fixture(autouse=True)
+def usable_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "check_settings", lambda: None)
+
+
 class Fails:
     """A flush that cannot be run."""
 
