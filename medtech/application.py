@@ -305,9 +305,13 @@ def flush() -> None:
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
-    from medtech.validation.http import answer
+    from medtech.errors import SettingInvalid
+    from medtech.validation.http import answer, unusable
 
-    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+    try:
+        return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+    except SettingInvalid as error:
+        return unusable(error)
 
 
 def look_at_health() -> Health:
