@@ -248,9 +248,10 @@ def load() -> Settings:
 
 def unusable(faults: Sequence[SettingFault]) -> SettingInvalid:
     """The error of an app that cannot run under its settings."""
-    count = "An app setting is" if len(faults) == 1 else f"{len(faults)} app settings are"
+    one = len(faults) == 1
+    count = "An app setting is" if one else f"{len(faults)} app settings are"
     sentences = " ".join(fault.message for fault in faults)
-    return SettingInvalid(f"{count} unusable. {sentences} Fix that and restart the app.")
+    return SettingInvalid(f"{count} unusable. {sentences} Fix {'it' if one else 'them'}, then restart the app.")
 
 
 def allowed(field: FieldInfo) -> str:

@@ -115,7 +115,10 @@ def _shown(setting: Setting, name: str, value: str) -> str:
         return _HIDDEN
     if "://" in value:
         # A blob's address may hold a shared access signature, a server's a password.
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            return "(not an address)"
         query = "?…" if parts.query else ""
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
     return value

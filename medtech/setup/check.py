@@ -72,11 +72,8 @@ def faults(environment: Mapping[str, str]) -> list[SettingFault]:
     """
     unresolved = list(_unresolved(environment))
     told = {fault.name for fault in unresolved}
-    hints = {each.nearest.partition("__")[0]: each for each in misspelt(environment)}
-    found = [*_platform_faults(environment), *faults_in(environment), *_missing_server(environment)]
-    return unresolved + [
-        _with_hint(fault, hints) for fault in found if fault.name.partition("__")[0] not in told or not fault.name
-    ]
+    found = [*_platform_faults(environment), *faults_in(environment), *_server_faults(environment)]
+    return unresolved + [fault for fault in found if not fault.name or fault.name.partition("__")[0] not in told]
 
 
 def missing_mappings(environment: Mapping[str, str]) -> list[SettingFault]:
@@ -118,13 +115,6 @@ def _is_read(name: str, nearest: str) -> bool:
     return name == nearest or (in_any_case and name.lower() == nearest.lower())
 
 
-def _with_hint(fault: SettingFault, hints: Mapping[str, Misspelt]) -> SettingFault:
-    hint = hints.get(fault.name)
-    if hint is None or " is missing" not in fault.message:
-        return fault
-    return SettingFault(fault.name, f"{fault.message} Is {hint.name} meant to be it?")
-
-
 def _unresolved(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     for name in sorted(known_names() & environment.keys()):
         if is_reference(environment[name]):
@@ -136,17 +126,17 @@ def _unresolved(environment: Mapping[str, str]) -> Iterator[SettingFault]:
             )
 
 
-def _missing_server(environment: Mapping[str, str]) -> Iterator[SettingFault]:
+def _server_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     if not any(value.strip() for name, value in environment.items() if name.upper() == FHIR_SERVICE_URL):
         takes = allowed(Settings.model_fields[FHIR_SERVICE_URL.lower()])
-        yield SettingFault(FHIR_SERVICE_URL, f"{FHIR_SERVICE_URL} is missing. Allowed: {takes}.")
+        yield _missing(FHIR_SERVICE_URL, takes, environment)
 
 
 def _platform_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     yield from _hub_connection_faults(environment)
     hub = environment.get(HUB.name)
     if not hub:
-        yield _fault(HUB.name, "is missing", HUB.allowed)
+        yield _missing(HUB.name, HUB.allowed, environment)
     elif not _HUB_NAME.fullmatch(hub):
         yield _fault(HUB.name, "is not the name of a hub", HUB.allowed)
     group = environment.get(CONSUMER_GROUP.name)
@@ -185,19 +175,25 @@ def _hub_connection_faults(environment: Mapping[str, str]) -> Iterator[SettingFa
             )
     # The host also looks for a connection under AzureWebJobs… and among the connection strings of the app.
     elif not any(key.endswith(name.lower()) for key in given if key != name.lower()):
-        yield _fault(name, "is missing", HUB_CONNECTION.allowed)
+        yield _missing(name, HUB_CONNECTION.allowed, environment)
 
 
 def _storage_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     for setting in (HOST_STORAGE, BUFFER_STORAGE):
         if not any(environment.get(name) for name in setting.names):
             if setting is HOST_STORAGE:
-                yield _fault(setting.name, "is missing", BUFFER_STORAGE.allowed)
+                yield _missing(setting.name, BUFFER_STORAGE.allowed, environment)
             continue
         try:
             Storage(setting.name, environment).check()
         except SettingInvalid as error:
             yield SettingFault(setting.name, error.message)
+
+
+def _missing(name: str, takes: str, environment: Mapping[str, str]) -> SettingFault:
+    fault = _fault(name, "is missing", takes)
+    hint = next((each for each in misspelt(environment) if each.nearest.partition("__")[0] == name), None)
+    return fault if hint is None else SettingFault(name, f"{fault.message} Is {hint.name} meant to be it?")
 
 
 def _fault(name: str, fault: str, takes: str) -> SettingFault:
