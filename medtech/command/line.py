@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` returns at onc
 import typer
 
 from medtech.command import dead_letters, mapping
+from medtech.command.jwks import jwks
 from medtech.command.replay import replay
 from medtech.command.simulate import simulate
 from medtech.command.status import status
@@ -23,3 +24,4 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(status)
 app.command()(simulate)
 app.command()(replay)
+app.command()(jwks)
