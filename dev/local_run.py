@@ -186,6 +186,13 @@ def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
         "EVENT_HUB_NAME",
         "FHIR_SERVICE_URL",
         "FHIR_AUDIENCE",
+        "FHIR_AUTHENTICATION",
+        "FHIR_ALLOW_PLAIN_HTTP",
+        "FHIR_USERNAME",
+        "FHIR_PASSWORD",
+        "FHIR_TOKEN_URL",
+        "FHIR_CLIENT_",
+        "FHIR_SCOPE",
     )
     own = {name: value for name, value in settings.items() if not name.startswith(elsewhere)}
     return QUICK_SETTINGS | own

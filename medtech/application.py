@@ -179,12 +179,7 @@ def flusher() -> Flush:
     from medtech.persist.observations import ObservationWriter
 
     chosen = settings()
-    client = FhirClient(
-        chosen.fhir_service_url,
-        chosen.fhir_audience,
-        bundle_size=chosen.fhir_bundle_size,
-        credential=storage().credential,
-    )
+    client = FhirClient.of(chosen, storage().credential)
     return Flush(
         storage=storage(),
         buffer=buffer(),
@@ -224,7 +219,7 @@ def onlooker() -> Onlooker:
 
     @_once
     def fhir_client() -> FhirClient:
-        return FhirClient(chosen.fhir_service_url, chosen.fhir_audience, credential=seen.credential)
+        return FhirClient.of(chosen, seen.credential)
 
     load_fhir = partial(load_fhir_mapping, options=fhir_options())
     return Onlooker(

@@ -168,6 +168,10 @@ class FaultProxy:
         """Answer in the server's place; the request is not forwarded."""
         self.rule(lambda request, forward: Answer(status, list((headers or {}).items()), body), when, times)
 
+    def guard(self, accepts: Callable[[str | None], bool]) -> None:
+        """Answer 401 to requests whose Authorization header is not accepted, as a server does that knows its users."""
+        self.answer(401, when=lambda request: not accepts(request.headers.get("Authorization")), times=None)
+
     def delay(self, seconds: float, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
         def act(request: ProxiedRequest, forward: Forward) -> Answer:
             time.sleep(seconds)

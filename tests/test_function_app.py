@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = [
+    "authlib",
     "azure.data.tables",
     "pydantic",
     "azure.identity",
@@ -18,6 +19,7 @@ HEAVY = [
     "azure.storage.blob",
     "fhir.resources",
     "httpx",
+    "joserfc",
     "rich",
     "typer",
 ]

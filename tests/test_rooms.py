@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "medtech"
 MAY_IMPORT: dict[str, str] = {
     "errors": "",
     "deadline": "errors",
+    "address": "",
+    "client_key": "",
     "entra": "",
     "filling": "",
     "dotnet": "",
@@ -21,7 +23,7 @@ MAY_IMPORT: dict[str, str] = {
     "jsonpath": "dotnet evaluation_budget",
     "jmespath": "dotnet evaluation_budget",
     "model": "errors",
-    "settings": "errors",
+    "settings": "errors address client_key",
     "storage": "errors deadline entra filling",
     "setup": "errors settings storage",
     "mapping": "errors dotnet evaluation_budget jsonpath jmespath model storage",
@@ -31,13 +33,13 @@ MAY_IMPORT: dict[str, str] = {
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
     "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
-    "persist": "errors deadline entra filling dotnet model settings transform",
+    "persist": "errors deadline address client_key entra filling dotnet model settings transform",
     "flush": "errors deadline filling dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "application": "errors deadline dotnet settings storage setup mapping group dead_letter ingest replay persist "
     "flush validation health",
-    "command": "errors entra dotnet settings setup dead_letter replay health application",
+    "command": "errors client_key entra dotnet settings setup dead_letter replay health application",
     "__init__": "",
     "__main__": "command",
 }

@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `--help` returns at onc
 import typer
 
 from medtech.command import dead_letters, mapping
+from medtech.command.jwks import jwks
 from medtech.command.replay import replay
 from medtech.command.settings import settings
 from medtech.command.simulate import simulate
@@ -25,3 +26,4 @@ app.command()(settings)
 app.command()(status)
 app.command()(simulate)
 app.command()(replay)
+app.command()(jwks)

@@ -125,14 +125,13 @@ def mapping(name: str, state: MappingState) -> Part:
 
 
 def identity(fhir_client: Callable[[], FhirClient]) -> Part:
-    """Raises Unavailable if there is no token."""
+    """Whether there is what the FHIR server knows the app by. Raises Unavailable if there is not."""
     try:
         client = fhir_client()
     except SettingInvalid:
         return Part(IDENTITY, State.UNKNOWN, "It is not asked for a token before the FHIR server is set.")
-    if client.credentials.authorization() is None:
-        return Part(IDENTITY, State.OK, "No token is needed: the FHIR server is asked without one.")
-    return Part(IDENTITY, State.OK, "The app's identity has a token for the FHIR server.")
+    client.credentials.authorization()
+    return Part(IDENTITY, State.OK, client.credentials.ready)
 
 
 def fhir_server(client: FhirClient, settings: Settings) -> Part:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from functools import cache
 from threading import TIMEOUT_MAX, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,6 +22,7 @@ import httpx
 import orjson
 
 from medtech import __version__, deadline
+from medtech.address import in_the_clear
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.filling import filled
 from medtech.persist.answers import (
@@ -43,12 +44,14 @@ from medtech.persist.body import (
     read_body,
 )
 from medtech.persist.capabilities import Capabilities, read_capabilities
-from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
+from medtech.persist.credentials import Credentials, NoCredentials, credentials_of
 from medtech.persist.patience import Patience
 from medtech.transform.fhir_json import NotAResource, parse_resource
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+
+    from medtech.settings import Settings
 
 CONCURRENT_BUNDLES = 8
 """Bundles under way at once, from all shards together."""
@@ -89,6 +92,8 @@ MAX_PAGES = 1000
 
 FHIR_JSON = "application/fhir+json"
 
+_log = logging.getLogger(__name__)
+
 Part = TypeVar("Part")
 Answered = TypeVar("Answered")
 
@@ -102,28 +107,25 @@ def quiet_http_logs() -> None:
 class FhirClient:
     """One per process; its methods may be called from several threads.
 
-    `base_url` with or without a trailing slash; `audience` is what tokens are requested for (default: the URL's
-    origin), and `credential` says of whom (see `EntraCredentials`). Raises SettingInvalid for what is not an http
-    address, and for plain http to another machine: anyone on the way could read health data.
+    `base_url` with or without a trailing slash. Raises SettingInvalid for what is not an http address, and for plain
+    http to another machine, where anyone on the way could read health data: unless `allow_plain_http`, and never with
+    credentials.
     """
 
     def __init__(
         self,
         base_url: str,
-        audience: str = "",
         *,
         bundle_size: int = 100,
-        credential: "Callable[[], TokenCredential] | None" = None,
         credentials: Credentials | None = None,
+        allow_plain_http: bool = False,
     ) -> None:
         quiet_http_logs()
         self._base = _checked(base_url)
         self.bundle_size = bundle_size
-        if credentials is None:
-            secure = self._base.scheme == "https"
-            audience = audience or _origin(self._base)
-            credentials = EntraCredentials(audience, credential) if secure else NoCredentials()
-        self.credentials = credentials
+        self.credentials = credentials or NoCredentials()
+        if in_the_clear(self._base.scheme, self._base.host):
+            _check_in_the_clear(self._base, self.credentials, allowed=allow_plain_http)
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
@@ -141,6 +143,21 @@ class FhirClient:
         self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
         self._taken = _Taken()
+
+    @classmethod
+    def of(cls, settings: "Settings", credential: "Callable[[], TokenCredential] | None" = None) -> Self:
+        """The client of the app with these settings; `credential` is its identity (see `EntraCredentials`).
+
+        Raises SettingInvalid.
+        """
+        base = _checked(settings.fhir_service_url)
+        local = base.scheme == "http" and not in_the_clear(base.scheme, base.host)
+        return cls(
+            settings.fhir_service_url,
+            bundle_size=settings.fhir_bundle_size,
+            credentials=credentials_of(settings, _origin(base), on_this_machine=local, credential=credential),
+            allow_plain_http=settings.fhir_allow_plain_http,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -342,8 +359,8 @@ class FhirClient:
 
     def _denied(self, status: int) -> FhirAccessDenied:
         fix = {
-            401: "It did not accept the token: check FHIR_AUDIENCE.",
-            403: "Give the app's identity the role FHIR Data Writer on the FHIR service.",
+            401: self.credentials.if_refused,
+            403: self.credentials.if_forbidden,
             404: "FHIR_SERVICE_URL must be the base address of the FHIR service.",
         }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
         return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {fix}")
@@ -491,9 +508,30 @@ class FhirClient:
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
-        if authorization := self.credentials.authorization():
-            headers["Authorization"] = authorization
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        authorization = self.credentials.authorization()
+        answer = self._answer(method, address, content, form, headers, authorization)
+        if (
+            answer is None
+            or answer.status_code != 401
+            or not authorization
+            or not self.credentials.renews(authorization)
+        ):
+            return answer
+        # Nothing was carried out, so it may be sent again.
+        return self._answer(method, address, content, form, headers, self.credentials.authorization())
+
+    def _answer(
+        self,
+        method: str,
+        address: str,
+        content: bytes | None,
+        form: dict[str, str] | None,
+        headers: dict[str, str],
+        authorization: str | None,
+    ) -> httpx.Response | None:
+        if authorization is not None:
+            headers = {**headers, "Authorization": authorization}
         left = deadline.seconds_left()
         if left < SHORTEST_SECONDS:
             return None
@@ -586,17 +624,35 @@ def _checked(base_url: str) -> httpx.URL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise SettingInvalid("FHIR_SERVICE_URL is not an address. Set it to the base of a FHIR R4 server, https://….")
-    if url.scheme == "http" and not _is_this_machine(url.host):
+    if url.userinfo:
+        # It would be sent in place of the credentials, and the address is told in health and in logs.
         raise SettingInvalid(
-            "FHIR_SERVICE_URL is plain http to another machine, so readings would travel unencrypted. Use https."
+            "FHIR_SERVICE_URL holds a user. Set FHIR_AUTHENTICATION to basic, FHIR_USERNAME and FHIR_PASSWORD, and the "
+            "address without them."
         )
     return url
 
 
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _check_in_the_clear(base: httpx.URL, credentials: Credentials, *, allowed: bool) -> None:
+    """Raises SettingInvalid unless readings, and nothing but readings, may travel to `base` by plain http."""
+    if not allowed:
+        raise SettingInvalid(
+            "FHIR_SERVICE_URL is plain http to another machine, so readings would travel unencrypted. Use https. If "
+            "everybody on the way may read them, set FHIR_ALLOW_PLAIN_HTTP to true and FHIR_AUTHENTICATION to none."
+        )
+    if not isinstance(credentials, NoCredentials):
+        raise SettingInvalid(
+            "FHIR_SERVICE_URL is plain http to another machine, and passwords and tokens are not sent unencrypted, "
+            "whatever FHIR_ALLOW_PLAIN_HTTP says. Use https, or set FHIR_AUTHENTICATION to none."
+        )
+    _tell_in_the_clear(_origin(base))
+
+
+@cache
+def _tell_in_the_clear(origin: str) -> None:
+    """Once a process, in which flush and health have a client each."""
+    _log.warning(
+        "readings and identifiers travel unencrypted to %s: FHIR_SERVICE_URL is plain http to another machine, and "
+        "FHIR_ALLOW_PLAIN_HTTP allows it",
+        origin,
+    )

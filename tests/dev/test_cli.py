@@ -37,6 +37,12 @@ def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
         "EVENT_HUB_NAME": "hub",
         "FHIR_SERVICE_URL": "https://fhir.example",
         "FHIR_AUDIENCE": "https://fhir.example",
+        "FHIR_AUTHENTICATION": "client_credentials",
+        "FHIR_ALLOW_PLAIN_HTTP": "true",
+        "FHIR_TOKEN_URL": "https://login.example/token",
+        "FHIR_CLIENT_ID": "app",
+        "FHIR_CLIENT_SECRET": "SECRET",
+        "FHIR_SCOPE": "system/*.cruds",
         "FHIR_MAPPING": "mine.json",
         "WINDOW_SECONDS": "9",
     }
