@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import azure.functions as func
 
 from medtech.dotnet import ticks
+from medtech.http_answer import answers
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
@@ -279,6 +280,7 @@ def flush() -> None:
                 expiry().run(ticks.now())
 
 
+@answers
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
     from medtech.validation.http import answer
@@ -297,6 +299,7 @@ def look_at_health() -> Health:
         return unusable(error.message, ticks.now())
 
 
+@answers
 def health() -> func.HttpResponse:
     """Answers `GET /api/health`."""
     from medtech.health.http import answer
@@ -304,6 +307,7 @@ def health() -> func.HttpResponse:
     return answer(look_at_health)
 
 
+@answers
 def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/dead-letters`."""
     from medtech.dead_letter.http import answer
@@ -313,6 +317,7 @@ def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
         return answer(request, dead_letters, ticks.now())
 
 
+@answers
 def start_replay(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/replay`."""
     from medtech.deadline import Deadline, within
@@ -322,6 +327,7 @@ def start_replay(request: func.HttpRequest) -> func.HttpResponse:
         return answer_post(request, replay_jobs, try_replay, ticks.now())
 
 
+@answers
 def replay_status(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/replay/{job}`."""
     from medtech.deadline import Deadline, within

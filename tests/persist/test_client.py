@@ -173,6 +173,19 @@ class TestHeaders:
 
 
 class TestPages:
+    def test_the_address_of_a_further_page_holds_no_identifier(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        """Servers repeat the search in the link; what repeats in it has to be sent as often."""
+        name = unique("d")
+        for _ in range(5):
+            server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
+        with FhirClient(proxied) as client:
+            found = client.search("Device", [{"identifier": name, "_count": "2", "_sort": "_id"}])
+        assert len({each["id"] for each in found}) == 5
+        sent = [request for request in proxy.requests if reads(request)]
+        assert [(request.method, name in request.path) for request in sent] == [("POST", False)] * 3
+
     def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
         proxy.rewrite(lambda answer: answer | elsewhere, when=reads)
