@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, str] = {
     "flush": "errors deadline filling dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
-    "application": "errors deadline http_answer dotnet settings storage mapping group dead_letter ingest replay persist "
-    "flush validation health",
+    "application": "errors deadline http_answer dotnet settings storage mapping group dead_letter ingest replay "
+    "persist flush validation health",
     "command": "errors entra dotnet dead_letter replay health application",
     "__init__": "",
     "__main__": "command",
