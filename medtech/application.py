@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
 
 from medtech.dotnet import ticks
+from medtech.errors import MedTechError, UnexpectedFault
 from medtech.http_answer import answers
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ REPLAY_SECONDS = 60
 
 LIST_SECONDS = 60
 """What a list of dead letters may take: an HTTP caller is cut off after 230."""
+
+VALIDATE_SECONDS = 120
+"""What a validation may take. Ten thousand messages that each use up their time would take hours."""
 
 _log = logging.getLogger(__name__)
 
@@ -222,6 +227,18 @@ def onlooker() -> Onlooker:
     )
 
 
+@contextmanager
+def _quoting_nothing(doing: str) -> Iterator[None]:
+    """The worker logs what leaves a function, with the text of an exception, which may quote a message."""
+    try:
+        yield
+    except MedTechError:
+        raise
+    except Exception as error:
+        raise UnexpectedFault.of(error, doing, then="Report it; it is tried again, and nothing is lost.") from None
+
+
+@_quoting_nothing("storing a batch of messages")
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     """Puts a batch of events into the buffer.
 
@@ -261,6 +278,7 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     )
 
 
+@_quoting_nothing("the flush ran")
 def flush() -> None:
     """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
     too old.
@@ -283,9 +301,11 @@ def flush() -> None:
 @answers
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
+    from medtech.deadline import Deadline, within
     from medtech.validation.http import answer
 
-    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+    with within(Deadline(VALIDATE_SECONDS)):
+        return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
 
 
 def look_at_health() -> Health:
