@@ -234,7 +234,7 @@ def _quoting_nothing(doing: str) -> Iterator[None]:
         yield
     except MedTechError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
         raise UnexpectedFault.of(error, doing, then="Report it; it is tried again, and nothing is lost.") from None
 
 
