@@ -10,13 +10,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
 
 from medtech.dotnet import ticks
+from medtech.errors import MedTechError, UnexpectedFault
+from medtech.http_answer import answers
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
@@ -48,6 +51,9 @@ REPLAY_SECONDS = 60
 
 LIST_SECONDS = 60
 """What a list of dead letters may take: an HTTP caller is cut off after 230."""
+
+VALIDATE_SECONDS = 120
+"""What a validation may take. Ten thousand messages that each use up their time would take hours."""
 
 _log = logging.getLogger(__name__)
 
@@ -233,6 +239,18 @@ def onlooker() -> Onlooker:
     )
 
 
+@contextmanager
+def _quoting_nothing(doing: str) -> Iterator[None]:
+    """The worker logs what leaves a function, with the text of an exception, which may quote a message."""
+    try:
+        yield
+    except MedTechError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
+        raise UnexpectedFault.of(error, doing, then="Report it; it is tried again, and nothing is lost.") from None
+
+
+@_quoting_nothing("storing a batch of messages")
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     """Puts a batch of events into the buffer.
 
@@ -274,6 +292,7 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     )
 
 
+@_quoting_nothing("the flush ran")
 def flush() -> None:
     """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
     too old.
@@ -298,13 +317,16 @@ def flush() -> None:
                 expiry().run(ticks.now())
 
 
+@answers
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
+    from medtech.deadline import Deadline, within
     from medtech.errors import SettingInvalid
     from medtech.validation.http import answer, unusable
 
     try:
-        return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+        with within(Deadline(VALIDATE_SECONDS)):
+            return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
     except SettingInvalid as error:
         return unusable(error)
 
@@ -332,6 +354,7 @@ def look_at_app() -> Health:
     return look_at_health()
 
 
+@answers
 def health() -> func.HttpResponse:
     """Answers `GET /api/health`."""
     from medtech.health.http import answer
@@ -339,6 +362,7 @@ def health() -> func.HttpResponse:
     return answer(look_at_app)
 
 
+@answers
 def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/dead-letters`."""
     from medtech.dead_letter.http import answer
@@ -348,6 +372,7 @@ def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
         return answer(request, dead_letters, ticks.now())
 
 
+@answers
 def start_replay(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/replay`."""
     from medtech.deadline import Deadline, within
@@ -357,6 +382,7 @@ def start_replay(request: func.HttpRequest) -> func.HttpResponse:
         return answer_post(request, replay_jobs, try_replay, ticks.now())
 
 
+@answers
 def replay_status(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/replay/{job}`."""
     from medtech.deadline import Deadline, within

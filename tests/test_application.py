@@ -1,5 +1,6 @@
 """What the triggers run, put together from real parts."""
 
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from medtech.dead_letter import letter as letters
 from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.errors import NotSupported, SettingInvalid
+from medtech.errors import NotSupported, SettingInvalid, UnexpectedFault
 from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
@@ -81,3 +82,22 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
     with pytest.raises(SettingInvalid):
         application.flush()
     assert done == ["flush", "expiry"]
+
+
+@pytest.mark.parametrize("trigger", ["ingest", "flush"])
+def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest.MonkeyPatch, trigger: str) -> None:
+    """The worker logs its text, and that of what it came from."""
+
+    def fails(*_: object) -> None:
+        raise KeyError("patient 4711")
+
+    monkeypatch.setattr(application, "replayer", fails)
+    monkeypatch.setattr(application, "flusher", fails)
+    monkeypatch.setattr(application, "expiry", fails)
+    monkeypatch.setattr("medtech.ingest.events.read_events", fails)
+    call = application.flush if trigger == "flush" else lambda: application.ingest([], None)  # type: ignore[arg-type]
+    with pytest.raises(UnexpectedFault) as raised:
+        call()
+    logged = "".join(traceback.format_exception(raised.value))
+    assert "KeyError at test_application.py" in logged
+    assert "4711" not in logged

@@ -53,6 +53,13 @@ def test_what_concerns_letters_takes_the_master_key(name: str, route: str, metho
     assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", route, [method])
 
 
+def test_every_other_http_function_takes_a_function_key() -> None:
+    triggers = {name: json.loads(each.get_function_json())["bindings"][0] for name, each in functions().items()}
+    levels = {name: each["authLevel"].lower() for name, each in triggers.items() if each["type"] == "httpTrigger"}
+    assert {name for name, level in levels.items() if level == "function"} == {"validate", "health"}
+    assert {name for name, level in levels.items() if level == "anonymous"} == set()
+
+
 def test_events_come_in_batches_of_bytes() -> None:
     [trigger] = json.loads(functions()["normalize"].get_function_json())["bindings"]
     assert trigger["cardinality"].lower() == "many"

@@ -16,6 +16,7 @@ MAY_IMPORT: dict[str, str] = {
     "deadline": "errors",
     "address": "",
     "client_key": "",
+    "http_answer": "errors",
     "entra": "",
     "filling": "",
     "dotnet": "",
@@ -35,10 +36,10 @@ MAY_IMPORT: dict[str, str] = {
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline address client_key entra filling dotnet model settings transform",
     "flush": "errors deadline filling dotnet model settings storage mapping group dead_letter transform persist",
-    "validation": "errors dotnet model mapping transform",
+    "validation": "errors deadline dotnet model mapping transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
-    "application": "errors deadline dotnet settings storage setup mapping group dead_letter ingest replay persist "
-    "flush validation health",
+    "application": "errors deadline http_answer dotnet settings storage setup mapping group dead_letter ingest replay "
+    "persist flush validation health",
     "command": "errors client_key entra dotnet settings setup dead_letter replay health application",
     "__init__": "",
     "__main__": "command",

@@ -7,7 +7,7 @@ as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirSer
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -93,6 +93,8 @@ MAX_PAGES = 1000
 FHIR_JSON = "application/fhir+json"
 
 _log = logging.getLogger(__name__)
+Form = Mapping[str, str | list[str]]
+"""What is sent as `application/x-www-form-urlencoded`; a list is a parameter that repeats."""
 
 Part = TypeVar("Part")
 Answered = TypeVar("Answered")
@@ -269,6 +271,9 @@ class FhirClient:
     def follow(self, bundle: Resource) -> Iterator[Resource]:
         """The bundle of a search or a history, then its further pages (`link.next`), on the same host only.
 
+        A link that repeats the search's identifier is followed by POST, as the search was sent: patients' identifiers
+        stay out of addresses, which servers and gateways log.
+
         Raises FhirServerUnavailable when a page cannot be read or the pages have no end, FhirAccessDenied for a link to
         another host.
         """
@@ -308,7 +313,10 @@ class FhirClient:
                     "links to a next page come to an end, and let it return larger pages."
                 )
             seen.add(str(url))
-            reply = self._single(Interaction("GET", str(url)))
+            further = Interaction("GET", str(url))
+            if "identifier" in url.params:
+                further = further._replace(url=str(url).removeprefix(f"{self._base}/"))
+            reply = self._single(further)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
             bundle = reply.resource
@@ -319,7 +327,7 @@ class FhirClient:
         By POST, which keeps identifiers out of addresses. Raises Unavailable.
         """
 
-        def search_one(form: dict[str, str]) -> list[Resource]:
+        def search_one(form: Form) -> list[Resource]:
             reply = self._single(Interaction("POST", f"{resource_type}/_search"), form=form)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
@@ -456,11 +464,13 @@ class FhirClient:
     def _one_by_one(self, interactions: Sequence[Interaction]) -> list[Reply]:
         return self._side_by_side(self._single, interactions)
 
-    def _single(self, interaction: Interaction, form: dict[str, str] | None = None) -> Reply:
+    def _single(self, interaction: Interaction, form: Form | None = None) -> Reply:
         method, url = interaction.method, interaction.url
         if interaction.searches and form is None:
             resource_type, _, query = url.partition("?")
-            method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
+            parameters = httpx.QueryParams(query)
+            form = {name: parameters.get_list(name) for name in parameters}
+            method, url = "POST", f"{resource_type}/_search"
         try:
             answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         except AnswerTooLarge:
@@ -486,7 +496,7 @@ class FhirClient:
         url: str,
         *,
         content: bytes | None = None,
-        form: dict[str, str] | None = None,
+        form: Form | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
         """The answer, None when none was received before the deadline.
@@ -502,7 +512,7 @@ class FhirClient:
             return None
 
     def _request(
-        self, method: str, url: str, content: bytes | None, form: dict[str, str] | None, headers: dict[str, str] | None
+        self, method: str, url: str, content: bytes | None, form: Form | None, headers: dict[str, str] | None
     ) -> httpx.Response | None:
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
@@ -526,7 +536,7 @@ class FhirClient:
         method: str,
         address: str,
         content: bytes | None,
-        form: dict[str, str] | None,
+        form: Form | None,
         headers: dict[str, str],
         authorization: str | None,
     ) -> httpx.Response | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from medtech import deadline
 from medtech.errors import Stage
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.device import DeviceMapping, read_device_templates
@@ -100,11 +101,15 @@ def try_messages(
     """What each message becomes by itself; `issued` of the Observations, in ticks.
 
     With `aggregate` only findings are returned, equal ones once, with their count and the first message that had them.
+    Raises OutOfTime.
     """
     device = mappings.device
     if device is None:
         return []
-    results = [_try(event, device, mappings.fhir, issued) for event in events]
+    results: list[DeviceResult] = []
+    for event in events:
+        deadline.ask("every message was tried")
+        results.append(_try(event, device, mappings.fhir, issued))
     return _aggregated(results) if aggregate else results
 
 

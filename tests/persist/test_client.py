@@ -32,7 +32,7 @@ from medtech.persist.answers import (
     version_from,
 )
 from medtech.persist.client import SHORTEST_SECONDS, FhirClient, matches
-from medtech.persist.credentials import EntraCredentials
+from medtech.persist.credentials import EntraCredentials, credentials_of
 from medtech.persist.patience import Patience
 from medtech.persist.settle import SavedAs
 from medtech.settings import Settings
@@ -82,9 +82,10 @@ class TestAddress:
     def test_no_credentials_go_by_plain_http_to_another_machine(
         self, chosen: dict[str, Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        settings = Settings(fhir_service_url="http://fhir-2.example.org/r4", fhir_allow_plain_http=True, **chosen)
+        settings = Settings(fhir_service_url="https://fhir-2.example.org/r4", **chosen)
+        credentials = credentials_of(settings, "", on_this_machine=False, credential=None)
         with pytest.raises(SettingInvalid, match="FHIR_AUTHENTICATION to none"):
-            FhirClient.of(settings)
+            FhirClient("http://fhir-2.example.org/r4", credentials=credentials, allow_plain_http=True)
         assert not caplog.records
 
     def test_an_address_that_holds_a_password_is_refused_without_it(self) -> None:
@@ -300,6 +301,19 @@ class TestHeaders:
 
 
 class TestPages:
+    def test_the_address_of_a_further_page_holds_no_identifier(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        """Servers repeat the search in the link; what repeats in it has to be sent as often."""
+        name = unique("d")
+        for _ in range(5):
+            server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
+        with FhirClient(proxied) as client:
+            found = client.search("Device", [{"identifier": name, "_count": "2", "_sort": "_id"}])
+        assert len({each["id"] for each in found}) == 5
+        sent = [request for request in proxy.requests if reads(request)]
+        assert [(request.method, name in request.path) for request in sent] == [("POST", False)] * 3
+
     def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
         proxy.rewrite(lambda answer: answer | elsewhere, when=reads)
