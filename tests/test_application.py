@@ -1,6 +1,8 @@
 """What the triggers run, put together from real parts."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,9 @@ from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+
+CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
+"""Of an invocation."""
 
 
 class Fails:
@@ -39,7 +44,7 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     monkeypatch.setattr(application, "flusher", flusher)
     monkeypatch.setattr(application, "expiry", lambda: Expiry(dead_letters, days))
     with pytest.raises(SettingInvalid, match=reported):
-        application.flush()
+        application.flush(CONTEXT)
     assert len(list(dead_letters.select())) == (0 if days else 1)
 
 
@@ -61,5 +66,5 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
     monkeypatch.setattr(application, "flusher", lambda: Part("flush"))
     monkeypatch.setattr(application, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
-        application.flush()
+        application.flush(CONTEXT)
     assert done == ["flush", "expiry"]
