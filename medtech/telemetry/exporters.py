@@ -67,6 +67,10 @@ _TALKATIVE_LOGGERS = {
     "urllib3": logging.ERROR,
 }
 
+_OWN_TRAFFIC = ("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED")
+"""The Azure Monitor exporter reports on itself, and asks for settings, at addresses that a private network does not let
+through. `false` turns either on again."""
+
 _SEVERITIES = {
     logging.INFO: SeverityNumber.INFO,
     logging.WARNING: SeverityNumber.WARN,
@@ -86,7 +90,7 @@ class Exporters:
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
         resource = app_resource(environment)
-        azure_monitor = _azure_monitor_options(environment)
+        azure_monitor = _azure_monitor_options(environment) if _names_azure_monitor(destinations) else {}
         self._readers = [
             PeriodicExportingMetricReader(exporter)
             for exporter in _made(destinations.metrics, partial(_metric_exporter, azure_monitor=azure_monitor))
@@ -288,8 +292,20 @@ def _log_exporter(name: str, azure_monitor: Mapping[str, Any]) -> LogRecordExpor
     return exporter
 
 
+def _names_azure_monitor(destinations: Destinations) -> bool:
+    return AZURE_MONITOR in {*destinations.metrics, *destinations.traces, *destinations.logs}
+
+
 def _azure_monitor_options(environment: Mapping[str, str]) -> dict[str, Any]:
-    """`credential` is passed even if it is None: else the exporter would make one of its own.
+    """`credential` is passed even if it is None: else the exporter would make one of its own."""
+    for name in _OWN_TRAFFIC:
+        os.environ.setdefault(name, "true")
+    identity = app_identity(environment)
+    return {"credential": None if identity is None else identity.credential()}
+
+
+def app_identity(environment: Mapping[str, str]) -> AppIdentity | None:
+    """Who sends to Azure Monitor; None if its instrumentation key will do.
 
     `APPLICATIONINSIGHTS_AUTHENTICATION_STRING` is `Authorization=AAD`, and `ClientId=…` for a user-assigned identity
     (https://learn.microsoft.com/azure/azure-functions/functions-app-settings).
@@ -298,10 +314,9 @@ def _azure_monitor_options(environment: Mapping[str, str]) -> dict[str, Any]:
     pairs = (part.partition("=") for part in text.split(";"))
     authentication = {name.strip().lower(): value.strip() for name, _, value in pairs}
     if authentication.get("authorization", "").upper() != "AAD":
-        return {"credential": None}
+        return None
     client_id = authentication.get("clientid")
-    identity = AppIdentity.of({**environment, "AZURE_CLIENT_ID": client_id} if client_id else environment)
-    return {"credential": identity.credential()}
+    return AppIdentity.of({**environment, "AZURE_CLIENT_ID": client_id} if client_id else environment)
 
 
 def _not_recorded(place: Place, *, remote: bool) -> NonRecordingSpan:
