@@ -9,6 +9,7 @@
 
 import gzip
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -63,9 +64,12 @@ class SeenLine(NamedTuple):
 
 
 class OtlpReceiver:
-    """Listens on a free port of 127.0.0.1 while it is open; `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """Listens on a free port of 127.0.0.1 while it is open; `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT.
 
-    def __init__(self) -> None:
+    It keeps the last `most` requests, all of them if that is None.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,12 +82,13 @@ class OtlpReceiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.bodies: list[bytes] = []
-        self._requests: list[Any] = []
+        self.bodies: deque[bytes] = deque(maxlen=most)
+        self._requests: deque[Any] = deque(maxlen=most)
+        self._received = 0
         self._status = 200
         self._hanging = threading.Event()
         self._released = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -116,9 +121,17 @@ class OtlpReceiver:
         with self._lock:
             self.bodies.append(body)
             self._requests.append(request)
+            self._received += 1
+            self._lock.notify_all()
         if self._hanging.is_set():
             self._released.wait()
         return self._status
+
+    def wait_for(self, requests: int, seconds: float) -> None:
+        """Returns when so many more were received, or when the time is over."""
+        with self._lock:
+            wanted = self._received + requests
+            self._lock.wait_for(lambda: self._received >= wanted, seconds)
 
     def points(self) -> dict[Series, Value]:
         """The latest value of each series. Counters and histograms are cumulative unless the app is told otherwise."""

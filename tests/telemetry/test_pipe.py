@@ -27,9 +27,10 @@ TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
 
 
 def test_what_comes_before_the_exporters_stand_is_not_lost(exported: OtlpReceiver) -> None:
+    before = set(threading.enumerate())
     with exporting():
         pipe.put([DEVICE_EVENT.of(3, partition="1"), DEVICE_EVENT.of(2, partition="0")])
-        assert not any(thread.name == "telemetry" for thread in threading.enumerate())
+        assert set(threading.enumerate()) <= before
     pipe.put([DEVICE_EVENT.of(4, partition="1")])
     pipe.close()
     assert exported.points() == {
@@ -164,11 +165,11 @@ def test_lines_are_the_hosts_to_export_unless_the_worker_says_otherwise(
 def test_without_a_destination_there_is_no_thread_and_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe.close()
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    handlers = list(logging.getLogger("medtech").handlers)
+    before, handlers = set(threading.enumerate()), list(logging.getLogger("medtech").handlers)
     with exporting(), span("ingest", traceparent=TRACEPARENT) as current:
         pipe.put([DEVICE_EVENT.of(1, partition="0")])
         assert (current.traceparent, pipe.is_open()) == ("", False)
-    assert not any(thread.name == "telemetry" for thread in threading.enumerate())
+    assert set(threading.enumerate()) <= before
     assert logging.getLogger("medtech").handlers == handlers
 
 
