@@ -25,8 +25,9 @@ from medtech.telemetry.destinations import Destinations
 QUEUE_RECORDS = 10_000
 """Of which a batch makes three: minutes of a busy instance, and at most some 10 MB."""
 
-CLOSE_SECONDS = 3.0
-"""What sending the rest may take when the process ends. The host kills a worker that takes more than 5 s to end."""
+CLOSE_SECONDS = 2.0
+"""What sending the rest may take when the process ends. The host kills a worker that takes more than 5 s to end, and it
+has other things to end as well."""
 
 _log = logging.getLogger(__name__)
 

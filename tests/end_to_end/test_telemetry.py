@@ -10,6 +10,7 @@ from medtech.telemetry.instruments import INSTRUMENTS
 from tests.end_to_end.conftest import Wires, behind_proxies
 from tests.end_to_end.ward import pulse, steps
 from tests.faults import writes
+from tests.telemetry.documents import span_attributes
 
 CREATE = {
     "RESOURCE_IDENTITY_RESOLUTION_TYPE": "Create",
@@ -134,6 +135,14 @@ def test_batches_flushes_windows_and_bundles_are_spans(seen: Seen) -> None:
     assert all(each.parent for each in (*batches, *flushes))
 
 
+def test_attributes_are_the_documented_ones(seen: Seen) -> None:
+    found: dict[str, set[str]] = {}
+    for each in seen.receiver.spans():
+        found.setdefault(each.name, set()).update(each.attributes)
+    found["FHIR batch"].remove("error.type")
+    assert found == span_attributes()
+
+
 def test_windows_are_linked_to_the_batches_that_they_work_off(seen: Seen) -> None:
     spans = seen.receiver.spans()
     first, second = ((batch.trace_id, batch.span_id) for batch in named(spans, "ingest"))
@@ -165,3 +174,26 @@ def test_who_sends_is_named(seen: Seen) -> None:
 def test_nothing_that_was_sent_is_in_anything_that_is_exported(seen: Seen, secret: str) -> None:
     assert seen.receiver.bodies
     assert secret.encode() not in b"".join(seen.receiver.bodies)
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "answers 500"])
+def test_a_receiver_in_trouble_keeps_nothing_from_being_stored(
+    tmp_path_factory: pytest.TempPathFactory, trouble: str
+) -> None:
+    """Were an invocation to wait for the receiver, the test would not come to its end."""
+    often = dict.fromkeys(("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_BSP_SCHEDULE_DELAY"), "20")
+    with OtlpReceiver() as receiver:
+        settings = CREATE | often | {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        settings |= {"OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
+        if trouble == "hangs":
+            receiver.hang()
+        else:
+            receiver.answer(500)
+        with behind_proxies(tmp_path_factory.mktemp("trouble"), settings) as wires:
+            wires.ward.admit("tm-3")
+            for minute in range(3):
+                wires.ward.deliver([steps("tm-3", f"08:0{minute}:00", minute + 1)])
+                wires.ward.flush()
+            assert receiver.bodies
+            [(_, samples, _)] = wires.ward.stored("tm-3")
+            assert samples == {0: "1", 1: "2", 2: "3"}
