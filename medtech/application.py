@@ -17,11 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 import azure.functions as func
 
 from medtech.dotnet import ticks
-from medtech.errors import Unavailable
-from medtech.side_counts import collected
 from medtech.telemetry import pipe
 from medtech.telemetry.pipe import exporting
-from medtech.telemetry.span import Span, SpanKind, span
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from medtech.replay.work import Replay
     from medtech.settings import Settings
     from medtech.storage.connection import Storage
+    from medtech.telemetry.span import Span
 
 Part = TypeVar("Part")
 
@@ -238,6 +236,8 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     Raises Unavailable while storage is away: the retry policy then delivers the batch again.
     """
     from medtech import metrics
+    from medtech.side_counts import collected
+    from medtech.telemetry.span import SpanKind, span
 
     with span("ingest", SpanKind.CONSUMER, context.trace_context.trace_parent) as current, collected() as side_counts:
         try:
@@ -309,6 +309,8 @@ def flush(context: func.Context) -> None:
     """
     from medtech import metrics
     from medtech.deadline import Deadline, within
+    from medtech.side_counts import collected
+    from medtech.telemetry.span import SpanKind, span
 
     with span("flush", SpanKind.INTERNAL, context.trace_context.trace_parent), collected() as side_counts:
         try:
@@ -339,6 +341,7 @@ def _flush() -> Tally:
 def _overdue_seconds() -> float | None:
     """How long the oldest window that is left has been due; None while storage is away."""
     from medtech.deadline import Deadline, within
+    from medtech.errors import Unavailable
     from medtech.group.windows import overdue_seconds
 
     try:

@@ -11,6 +11,8 @@ A destination that is away or hangs holds up the SDK's threads, which drop what 
 full, what comes is dropped, counted and told in the log; the data itself is never concerned.
 """
 
+from __future__ import annotations
+
 import atexit
 import logging
 import os
@@ -18,9 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Full, Queue
 from threading import Lock, Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from medtech.telemetry.destinations import Destinations
+if TYPE_CHECKING:
+    from medtech.telemetry.destinations import Destinations
 
 QUEUE_RECORDS = 10_000
 """Of which a batch makes three: minutes of a busy instance, and at most some 10 MB."""
@@ -152,6 +155,8 @@ def _open() -> None:
     with _opening:
         if _opened:
             return
+        from medtech.telemetry.destinations import Destinations
+
         destinations = Destinations.of(os.environ)
         if destinations.unknown:
             _log.error(
