@@ -111,10 +111,10 @@ class Exporters:
         self._live: dict[int, RecordedSpan] = {}
 
     def take(self, record: object) -> None:
-        """Readings (a list), the start or the end of a span, or a log line."""
+        """Readings (a list, or a function that makes it), the start or the end of a span, or a log line."""
         match record:
-            case list():
-                for reading in record:
+            case list() | partial():
+                for reading in record() if isinstance(record, partial) else record:
                     self._measure(reading)
             case Started(span):
                 self._start(span)

@@ -2,7 +2,8 @@
 
     ingest, flush ── put ──▶ queue ──▶ thread `telemetry` ──▶ OpenTelemetry's SDK ──▶ its own threads, which send
 
-What happens is put down as plain values (readings, starts and ends of spans, log lines). The SDK and its exporters take
+What happens is put down as plain values (readings, or a function that makes them of what was counted; starts and ends
+of spans; log lines). The SDK and its exporters take
 a fifth of a second to import and set up, which a new instance would otherwise spend before its first batch: the thread
 does it after the first invocation, and finds what was put down until then in the queue. From then on the SDK's locks
 and its few microseconds a reading are the thread's too.
