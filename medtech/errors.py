@@ -80,6 +80,15 @@ class ErrorType(StrEnum):
     GENERAL = "GeneralError"
 
 
+class ErrorKind(NamedTuple):
+    """The key under which errors are counted: one of the tree's classes, in the words of the documentation."""
+
+    name: str
+    stage: str
+    type: str
+    severity: str
+
+
 class MedTechError(Exception):
     """Root of the tree. `outcome` is what a server said (an OperationOutcome as text): for the dead letter, not a log.
 
@@ -99,6 +108,10 @@ class MedTechError(Exception):
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def kind(self) -> ErrorKind:
+        return ErrorKind(self.name, str(self.stage), str(self.type), str(self.severity))
 
 
 def _in_one_line(text: str) -> str:

@@ -2,7 +2,8 @@
 
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import azure.functions as func
 import pytest
@@ -17,6 +18,9 @@ from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+
+CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
+"""Of an invocation."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +51,7 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     monkeypatch.setattr(application, "flusher", flusher)
     monkeypatch.setattr(application, "expiry", lambda: Expiry(dead_letters, days))
     with pytest.raises(SettingInvalid, match=reported):
-        application.flush()
+        application.flush(CONTEXT)
     assert len(list(dead_letters.select())) == (0 if days else 1)
 
 
@@ -80,7 +84,7 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
     monkeypatch.setattr(application, "flusher", lambda: Part("flush"))
     monkeypatch.setattr(application, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
-        application.flush()
+        application.flush(CONTEXT)
     assert done == ["flush", "expiry"]
 
 
@@ -95,9 +99,8 @@ def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest
     monkeypatch.setattr(application, "flusher", fails)
     monkeypatch.setattr(application, "expiry", fails)
     monkeypatch.setattr("medtech.ingest.events.read_events", fails)
-    call = application.flush if trigger == "flush" else lambda: application.ingest([], None)  # type: ignore[arg-type]
     with pytest.raises(UnexpectedFault) as raised:
-        call()
+        application.flush(CONTEXT) if trigger == "flush" else application.ingest([], CONTEXT)
     logged = "".join(traceback.format_exception(raised.value))
     assert "KeyError at test_application.py" in logged
     assert "4711" not in logged

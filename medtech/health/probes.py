@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from medtech.dotnet import ticks
 from medtech.errors import MappingIssue, SettingInvalid
 from medtech.group.buffer import Buffer
+from medtech.group.windows import overdue_seconds
 from medtech.health.part import Fact, Part, State
 from medtech.health.record import TABLE, arrivals, last_flush
 from medtech.ingest import attempts
@@ -154,8 +155,7 @@ def oldest_window(buffer: Buffer, settings: Settings, now: int) -> Part:
     start = buffer.oldest_window()
     if start is None:
         return Part(OLDEST_WINDOW, State.OK, "The buffer is empty.", {"start": None, "overdueSeconds": 0})
-    due = start + (settings.window_seconds + settings.flush_grace_seconds) * ticks.TICKS_PER_SECOND
-    overdue = max(0.0, _seconds(now - due))
+    overdue = overdue_seconds(start, now, settings.window_seconds, settings.flush_grace_seconds)
     facts: dict[str, Fact] = {"start": ticks.format_iso(start), "overdueSeconds": round(overdue)}
     if overdue > LATE_SECONDS:
         text = (

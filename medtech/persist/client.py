@@ -46,6 +46,8 @@ from medtech.persist.body import (
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, NoCredentials, credentials_of
 from medtech.persist.patience import Patience
+from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
+from medtech.telemetry.span import Span, SpanKind, span
 from medtech.transform.fhir_json import NotAResource, parse_resource
 
 if TYPE_CHECKING:
@@ -418,6 +420,12 @@ class FhirClient:
         return [found[index] for index in range(len(interactions))]
 
     def _bundle(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        with span("FHIR batch", SpanKind.CLIENT) as current:
+            current.set(medtech__entries=len(interactions))
+            current.set(medtech__writes=sum(each.writes for each in interactions))
+            return self._answered(interactions, current)
+
+    def _answered(self, interactions: Sequence[Interaction], current: Span) -> list[Reply]:
         entries = [interaction.entry() for interaction in interactions]
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
         try:
@@ -425,11 +433,18 @@ class FhirClient:
         except AnswerTooLarge:
             return [Reply(each, 0, unproven=not each.writes, too_large=True) for each in interactions]
         if outer is None:
+            current.error = "unanswered"
             return [Reply(interaction, 0, away=True) for interaction in interactions]
+        current.set(http__response__status_code=outer.status_code)
+        if not outer.is_success:
+            current.error = str(outer.status_code)
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
             replies = match_entries(interactions, resource, asked)
+            for reply in replies:
+                if reply.status in THROTTLED_STATUSES:
+                    count(Throttled("fhir"))
             self._taken.remember(replies)
             return replies
         if outer.status_code in REFUSALS:
@@ -553,6 +568,8 @@ class FhirClient:
                 body = read_body(answer)
         except httpx.RequestError:
             return None
+        if answer.status_code in THROTTLED_STATUSES:
+            count(Throttled("fhir"))
         unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
         return httpx.Response(answer.status_code, headers=unpacked, content=body)
 

@@ -303,7 +303,7 @@ class TestFault:
         with caplog.at_level(logging.DEBUG):
             tally = run.run()
         assert (tally.windows, tally.outages, created_of(tally)) == (2, [], 1)
-        assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
+        assert tally.errors == {("UnexpectedFault", "Unknown", "GeneralError", "Error"): 1}
         assert "Shard 0, window 2025-10-09T09:00:00" in caplog.text
         assert "KeyError at test_outages.py:" in caplog.text
         assert "secret" not in caplog.text
