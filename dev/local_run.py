@@ -34,12 +34,19 @@ class LocalRun:
         *,
         fresh: bool,
         export_path: Path | None = None,
+        retention_hours: float | None = None,
     ) -> None:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
             self._console.width = 100
         self._export_path = export_path
-        self._stack = LocalStack(data_folder, settings=local_settings(settings), ports=ports, fresh=fresh)
+        self._stack = LocalStack(
+            data_folder,
+            settings=local_settings(settings),
+            ports=ports,
+            fresh=fresh,
+            retention_hours=retention_hours,
+        )
 
     def run(self) -> None:
         """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
@@ -70,10 +77,10 @@ class LocalRun:
     def _up(self) -> Iterator[None]:
         started = time.monotonic()
         with _terminated_as_interrupted():
-            with self._console.status("Starting Azurite, the FHIR server and the functions host"):
+            with self._console.status("Starting Azurite, the FHIR server, the event hub and the functions host"):
                 self._stack.__enter__()
             try:
-                self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
+                self._console.print(f"Azurite, FHIR server, event hub and functions host are up ({_since(started)}).")
                 yield
             finally:
                 # Azurite needs a few seconds to save what it holds; a second Ctrl-C would take them away.
@@ -134,9 +141,12 @@ class LocalRun:
 
     def _show_addresses(self) -> None:
         stack = self._stack
+        hub = stack.settings["EVENT_HUB_NAME"]
         rows = {
             "FHIR server": f"{stack.fhir_url}/Observation",
             "functions host": stack.host_url,
+            "event hub (AMQP)": f"{stack.event_hubs_connection_string};EntityPath={hub}",
+            "event hub (REST)": f"{stack.event_hubs_url}/{hub}/messages",
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
             "validate (POST)": f"{stack.host_url}/api/validate?code={stack.function_key}",
             "more traffic": f"{_python()} -m medtech simulate --at-once --host {stack.host_url}",
@@ -159,7 +169,7 @@ class LocalRun:
                     time.sleep(0.2)
 
     def _check_servers(self) -> None:
-        for server in (self._stack.host, self._stack.fhir, self._stack.storage):
+        for server in (self._stack.host, self._stack.fhir, self._stack.storage, self._stack.event_hubs):
             if not server.running:
                 raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 
