@@ -51,7 +51,7 @@ export function listen(port, access, hubs) {
   container.on('sender_open', (context) => clientOf(context).openSender(context.sender));
   container.on('message', (context) => clientOf(context).take(context));
   for (const event of ['error', 'protocol_error', 'connection_error', 'session_error']) {
-    container.on(event, (error) => console.error(`${event}: ${error?.message ?? 'the client closed with an error'}`));
+    container.on(event, ({ message, error }) => console.error(`${event}: ${message ?? error?.message ?? ''}`));
   }
   container.on('disconnected', () => {}); // most clients end so, and rhea would print each with a stack
   container.listen({ host: '127.0.0.1', port, max_frame_size: MAX_FRAME_BYTES, channel_max: MAX_CHANNEL });
@@ -137,7 +137,7 @@ class Client {
 
   #mayUse(hub) {
     // rhea keeps the mechanism that the client chose.
-    if (this.#connection.sasl_transport?.mechanism instanceof PlainMechanism) return true;
+    if (this.#connection.sasl_transport?.selected?.mechanism instanceof PlainMechanism) return true;
     return [...this.#grants.values()].some((grant) => grant.covers(hub));
   }
 
@@ -150,7 +150,8 @@ class Client {
       this.#grants.set(grant.path, grant);
       this.#answer(context, CBS, { code: 202, description: 'Accepted' });
     } catch (error) {
-      this.#answer(context, CBS, refusal(error));
+      const { code, description } = refusal(error); // a condition as well keeps Microsoft's client from seeing the code
+      this.#answer(context, CBS, { code, description });
     }
   }
 
@@ -211,9 +212,9 @@ class Publisher {
     this.#partition = partition;
     this.#hubs = hubs;
     this.#mayUse = mayUse;
-    this.#last = this.#open();
-    // What rhea has to say on this link waits, so that a refusal is the first thing that the client hears.
+    // What rhea has to say on this link waits for #open, so that a refusal is the first thing that the client hears.
     link._process = () => {};
+    this.#last = this.#open();
   }
 
   take(context) {
@@ -249,7 +250,7 @@ class Publisher {
     } catch (error) {
       const { condition, description } = refusal(error);
       delivery.reject({ condition, description, info: {} });
-      if (error instanceof AccessDenied || condition === 'amqp:link:message-size-exceeded') this.#close(error);
+      if (error instanceof AccessDenied) this.#close(error);
       else this.#link.add_credit(1);
     }
   }

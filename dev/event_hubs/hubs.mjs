@@ -41,10 +41,7 @@ export class Hubs {
   /** The state of a partition. Throws HubError. */
   async describePartition(hub, id) {
     const { partitions } = await this.describe(hub);
-    if (!Object.hasOwn(partitions, id)) {
-      const last = Object.keys(partitions).length - 1;
-      throw new HubError(OUT_OF_RANGE, `The specified partition is invalid. It should be between 0 and ${last}.`);
-    }
+    requirePartition(partitions, id);
     return partitions[id];
   }
 
@@ -54,6 +51,7 @@ export class Hubs {
    */
   async store(hub, events, { partition, partitionKey }) {
     const { name, partitions } = await this.describe(hub);
+    if (partition !== undefined) requirePartition(partitions, partition);
     const ids = Object.keys(partitions);
     const where =
       partition === undefined && partitionKey !== undefined
@@ -79,4 +77,10 @@ export class Hubs {
     if (!answer.ok) throw new HubError(BUSY, `The local functions host answered ${answer.status}. Send again later.`);
     return document;
   }
+}
+
+function requirePartition(partitions, id) {
+  if (Object.hasOwn(partitions, id)) return;
+  const last = Object.keys(partitions).length - 1;
+  throw new HubError(OUT_OF_RANGE, `The specified partition is invalid. It should be between 0 and ${last}.`);
 }
