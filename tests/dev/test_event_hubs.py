@@ -1,7 +1,10 @@
 """Senders of real hubs against the local namespace: Microsoft's client, a device without it, the REST call."""
 
 import json
+import os
+import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +20,7 @@ from typer.testing import CliRunner
 
 from dev.hub import MAX_EVENT_BYTES
 from dev.namespace import KEY, KEY_NAME, connection_string, namespace, token
-from dev.processes import choose_ports, node_command
+from dev.processes import ROOT, choose_ports, node_command
 from medtech.command import traffic
 from medtech.command.line import app
 from tests.dev.conftest import SampleHost
@@ -398,6 +401,25 @@ def test_simulate_says_what_to_check_when_the_hub_refuses(hubs: Namespace, monke
     assert (result.exit_code, result.stdout) == (1, "")
     assert "The hub did not take the events (AuthenticationError): check" in result.stderr
     assert OTHER_KEY not in result.stderr
+
+
+def example(language: str) -> str:
+    """The one block of a language in the section of docs/develop.md about sending."""
+    section = (ROOT / "docs" / "develop.md").read_text().split("## Send from a device or an SDK")[1].split("\n## ")[0]
+    [block] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return str(block)
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-c", example("python")], ["sh", "-c", example("sh")]])
+def test_the_examples_of_the_documentation_send(hubs: Namespace, command: list[str]) -> None:
+    addresses = {
+        "EVENT_HUB_CONNECTION_STRING": f"{hubs.connection_string};EntityPath={HUB}",
+        "EVENT_HUB_URL": f"{hubs.url}/{HUB}/messages",
+    }
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | addresses, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    [event] = hubs.read(1)
+    assert (event["key"], json.loads(event["body"])["heartRate"]) == ("device-01", 71)
 
 
 def test_both_servers_end_with_the_namespace(host: SampleHost, tmp_path: Path) -> None:
