@@ -164,12 +164,12 @@ class RunningHost:
         return state
 
     def unread(self, hub: str | None = None, consumer_group: str | None = None) -> int:
-        """How many events a consumer group has yet to read; without a name, the group that is farthest behind."""
+        """How many events, of those that have not expired, a consumer group has yet to read; without a name, the group that is farthest behind."""
         behind = 0
         for partition in self.hub_state(hub).values():
             groups = partition["checkpoints"]
             done = min(groups.values(), default=-1) if consumer_group is None else groups[consumer_group]
-            behind += partition["lastSequenceNumber"] - done
+            behind += partition["lastSequenceNumber"] - max(done, partition["firstSequenceNumber"] - 1)
         return behind
 
     def wait_until_read(

@@ -194,7 +194,8 @@ def test_a_function_that_runs_too_long_takes_its_worker_with_it(start: Start) ->
 
 def test_a_host_with_a_retention_passes_over_what_has_expired(start: Start) -> None:
     host = start(retention_hours=1)
-    host.post_events([{"body": "expired", "partition": "1", "enqueuedTime": "2026-03-02T08:00:00Z"}])
+    expired = {"body": "expired", "enqueuedTime": "2026-03-02T08:00:00Z"}
+    host.post_events([expired | {"partition": partition} for partition in ("0", "1")])
     host.post_events([{"body": "fresh", "partition": "1"}])
     host.wait_until_read()
     assert bodies(host, "patient") == ["fresh"]
