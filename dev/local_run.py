@@ -1,5 +1,6 @@
 """`make run` and `make demo` as a person sees them: progress, a table of what was written, where to look next."""
 
+import os
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devi
 from dev.processes import ROOT, LocalRunFailed
 from dev.resources import export
 from dev.stack import LocalStack, Ports
+from medtech.setup.check import faults, missing_mappings, misspelt
 
 _SHOWN_MISSING = 5
 _TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
@@ -75,6 +77,7 @@ class LocalRun:
 
     @contextmanager
     def _up(self) -> Iterator[None]:
+        self._check_settings()
         started = time.monotonic()
         with _terminated_as_interrupted():
             with self._console.status("Starting Azurite, the FHIR server, the event hub and the functions host"):
@@ -87,6 +90,16 @@ class LocalRun:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 self._stack.__exit__(None, None, None)
+
+    def _check_settings(self) -> None:
+        """Raises LocalRunFailed if the app could not run, which would show only in its log, and in no reading
+        arriving."""
+        environment = os.environ | self._stack.settings
+        hints = [hint.message for hint in misspelt(environment)]
+        if found := [*faults(environment), *missing_mappings(environment)]:
+            raise LocalRunFailed("\n".join(["The app cannot run.", *(fault.message for fault in found), *hints]))
+        for hint in hints:
+            self._console.print(hint, style="yellow", markup=False, soft_wrap=True)
 
     def _play(self) -> Outcome:
         put_people_and_devices(self._stack.fhir_url)

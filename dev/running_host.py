@@ -164,7 +164,8 @@ class RunningHost:
         return state
 
     def unread(self, hub: str | None = None, consumer_group: str | None = None) -> int:
-        """How many events, of those that have not expired, a consumer group has yet to read; without a name, the group that is farthest behind."""
+        """How many events that have not expired a consumer group has yet to read; without a name, the group that is
+        farthest behind."""
         behind = 0
         for partition in self.hub_state(hub).values():
             groups = partition["checkpoints"]

@@ -17,6 +17,7 @@ param maximumInstanceCount int
 param name string
 param platformSettings object
 param settings appSettings
+param settingSecretUris object
 param storageAccountName string
 param subnetId string
 param tags object
@@ -42,6 +43,8 @@ var hubConnection = empty(eventHubConnectionSecretUri)
   : {
       EventHubConnection: '@Microsoft.KeyVault(SecretUri=${eventHubConnectionSecretUri})'
     }
+
+var secretSettings = mapValues(settingSecretUris, uri => '@Microsoft.KeyVault(SecretUri=${uri})')
 
 var ownSettings = {
   AzureWebJobsStorage__blobServiceUri: storageAccount.properties.primaryEndpoints.blob
@@ -123,8 +126,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     keyVaultReferenceIdentity: identity.id
     serverFarmId: plan.id
     siteConfig: {
-      // Settings that are in none of the three are removed by a deployment.
-      appSettings: map(items(union(platformSettings, settings, ownSettings, hubConnection)), setting => {
+      // Settings that are in none of these are removed by a deployment.
+      appSettings: map(items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection)), setting => {
         name: setting.key
         value: string(setting.value)
       })

@@ -7,6 +7,7 @@ mappings are imported at the first event or tick.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from medtech.dead_letter.selection import Selection
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush.run import Flush
+    from medtech.flush.tally import Tally
     from medtech.group.buffer import Buffer
     from medtech.health.look import Onlooker
     from medtech.health.part import Health
@@ -67,6 +69,21 @@ def settings() -> Settings:
     from medtech.settings import load
 
     return load()
+
+
+@_once
+def check_settings() -> None:
+    """Raises SettingInvalid, which names every fault, while the app cannot run under its settings.
+
+    Ingest and flush ask before anything else, so that events stay in the hub and measurements in the buffer.
+    """
+    from medtech.settings import unusable
+    from medtech.setup.check import faults, misspelt
+
+    if found := faults(os.environ):
+        raise unusable(found)
+    for hint in misspelt(os.environ):
+        _log.warning("%s", hint.message)
 
 
 @_once
@@ -224,11 +241,13 @@ def onlooker() -> Onlooker:
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     """Puts a batch of events into the buffer.
 
-    Raises Unavailable while storage is away: the retry policy then delivers the batch again.
+    Raises Unavailable while storage is away and SettingInvalid while a setting is unusable: the retry policy then
+    delivers the batch again.
     """
     from medtech.ingest.batch import bury, process, total
     from medtech.ingest.events import read_events
 
+    check_settings()
     started = time.monotonic()
     device_events = read_events(events)
     if not device_events:
@@ -264,16 +283,21 @@ def flush() -> None:
     """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
     too old.
 
-    They go even while no flush is possible: they hold health data.
+    They go even while no flush is possible: they hold health data. Raises SettingInvalid while a setting is unusable.
     """
     from medtech.deadline import Deadline, within
 
+    def run() -> Tally:
+        check_settings()
+        return flusher().run()
+
     try:
         with within(Deadline(REPLAY_SECONDS)):
+            check_settings()
             replayer().run()
     finally:
         try:
-            recorder().flush(lambda: flusher().run())
+            recorder().flush(run)
         finally:
             with within(Deadline(EXPIRY_SECONDS)):
                 expiry().run(ticks.now())
@@ -281,9 +305,13 @@ def flush() -> None:
 
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
-    from medtech.validation.http import answer
+    from medtech.errors import SettingInvalid
+    from medtech.validation.http import answer, unusable
 
-    return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+    try:
+        return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+    except SettingInvalid as error:
+        return unusable(error)
 
 
 def look_at_health() -> Health:
@@ -297,11 +325,23 @@ def look_at_health() -> Health:
         return unusable(error.message, ticks.now())
 
 
+def look_at_app() -> Health:
+    """The health of the app, and first what stops its functions: a setting that they need and the look does not."""
+    from medtech.errors import SettingInvalid
+    from medtech.health.look import with_settings
+
+    try:
+        check_settings()
+    except SettingInvalid as error:
+        return with_settings(error.message, look_at_health())
+    return look_at_health()
+
+
 def health() -> func.HttpResponse:
     """Answers `GET /api/health`."""
     from medtech.health.http import answer
 
-    return answer(look_at_health)
+    return answer(look_at_app)
 
 
 def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:

@@ -1,7 +1,9 @@
 """What the triggers run, put together from real parts."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
+import azure.functions as func
 import pytest
 
 from medtech import application
@@ -14,6 +16,11 @@ from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+
+
+@pytest.fixture(autouse=True)
+def usable_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "check_settings", lambda: None)
 
 
 class Fails:
@@ -41,6 +48,17 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     with pytest.raises(SettingInvalid, match=reported):
         application.flush()
     assert len(list(dead_letters.select())) == (0 if days else 1)
+
+
+def test_a_mapping_cannot_be_tried_under_unusable_settings_and_the_answer_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unusable() -> NoReturn:
+        raise SettingInvalid("WINDOW_SECONDS is empty.")
+
+    monkeypatch.setattr(application, "settings", unusable)
+    answer = application.validate(func.HttpRequest("POST", "/api/validate", body=b"{}"))
+    assert (answer.status_code, answer.get_body()) == (503, b'{"error":"WINDOW_SECONDS is empty."}')
 
 
 @pytest.mark.parametrize("stage", ["made", "run"])

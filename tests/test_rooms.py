@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, str] = {
     "model": "errors",
     "settings": "errors",
     "storage": "errors deadline entra filling",
+    "setup": "errors settings storage",
     "mapping": "errors dotnet evaluation_budget jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
@@ -34,9 +35,9 @@ MAY_IMPORT: dict[str, str] = {
     "flush": "errors deadline filling dotnet model settings storage mapping group dead_letter transform persist",
     "validation": "errors dotnet model mapping transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
-    "application": "errors deadline dotnet settings storage mapping group dead_letter ingest replay persist flush "
-    "validation health",
-    "command": "errors entra dotnet dead_letter replay health application",
+    "application": "errors deadline dotnet settings storage setup mapping group dead_letter ingest replay persist "
+    "flush validation health",
+    "command": "errors entra dotnet settings setup dead_letter replay health application",
     "__init__": "",
     "__main__": "command",
 }

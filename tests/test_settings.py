@@ -1,42 +1,26 @@
-"""The settings and their page for people say the same."""
+"""The settings that the app itself reads: their values, and what is said of unusable ones."""
 
-import re
-from pathlib import Path
+from enum import StrEnum
+from typing import Annotated
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr
 
 from medtech import application
 from medtech.errors import SettingInvalid
 from medtech.mapping.fhir import FhirOptions
-from medtech.settings import ObservationEffective, ResolutionType, Settings, SingleValuePeriod, load
+from medtech.settings import (
+    ObservationEffective,
+    ResolutionType,
+    Settings,
+    SingleValuePeriod,
+    allowed,
+    faults_in,
+    is_secret,
+    load,
+)
 
-PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
-
-# Read by the Functions host, by the declaration of a trigger, by the storage client or the app's identity.
-OF_THE_PLATFORM = {
-    "EventHubConnection",
-    "EVENT_HUB_NAME",
-    "EVENT_HUB_CONSUMER_GROUP",
-    "BufferStorage",
-    "AZURE_CLIENT_ID",
-    "FLUSH_SCHEDULE",
-}
-
-
-def documented() -> dict[str, str]:
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", PAGE.read_text(), re.MULTILINE)
-    return {name: default.strip("`") for name, default in rows}
-
-
-def test_every_setting_is_on_the_page() -> None:
-    assert {name.upper() for name in Settings.model_fields} == set(documented()) - OF_THE_PLATFORM
-
-
-def test_defaults_on_the_page_are_the_defaults() -> None:
-    page = documented()
-    for name, field in Settings.model_fields.items():
-        if field.default != "":
-            assert page[name.upper()].lower() == str(field.default).lower(), name
+SECRET = "SECRET-text"
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +29,14 @@ def fresh() -> None:
 
 
 def test_unusable_settings_are_all_named_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WINDOW_SECONDS", "secret-text")
+    monkeypatch.setenv("WINDOW_SECONDS", SECRET)
     monkeypatch.setenv("FHIR_BUNDLE_SIZE", "0")
     with pytest.raises(SettingInvalid) as caught:
         load()
+    assert caught.value.message.startswith("2 app settings are unusable. ")
     assert "WINDOW_SECONDS" in caught.value.message
     assert "FHIR_BUNDLE_SIZE" in caught.value.message
-    assert "secret-text" not in caught.value.message
+    assert SECRET not in caught.value.message
 
 
 def test_choices_match_without_regard_to_case(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +54,84 @@ def test_anything_but_a_choice_is_refused(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv(name, "often")
     with pytest.raises(SettingInvalid, match=name):
         load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("FHIR_BUNDLE_SIZE", "501", "FHIR_BUNDLE_SIZE is too large. Allowed: a whole number from 1 to 500."),
+        ("FHIR_BUNDLE_SIZE", "0", "FHIR_BUNDLE_SIZE is too small. Allowed: a whole number from 1 to 500."),
+        ("FHIR_BUNDLE_SIZE", "1.5", "FHIR_BUNDLE_SIZE is not a whole number. Allowed: a whole number from 1 to 500."),
+        ("DEAD_LETTER_DAYS", SECRET, "DEAD_LETTER_DAYS is not a whole number. Allowed: a whole number, 0 or more."),
+        ("DEAD_LETTER_DAYS", "", "DEAD_LETTER_DAYS is empty. Allowed: a whole number, 0 or more."),
+        ("KEEP_UNMATCHED", SECRET, "KEEP_UNMATCHED is neither true nor false. Allowed: true or false."),
+        (
+            "resource_identity_resolution_type",
+            SECRET,
+            "RESOURCE_IDENTITY_RESOLUTION_TYPE is none of its choices. Allowed: Lookup, Create or LookupWithEncounter.",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_what_is_allowed_instead(name: str, value: str, told: str) -> None:
+    [fault] = faults_in({name: value})
+    assert (fault.name, fault.message) == (name.upper(), told)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("fhir.example.org", "is not an address"),
+        ("ftp://fhir.example.org", "is not an address"),
+        ("https://", "is not an address"),
+        ("https://[fhir", "is not an address"),
+        ("https://fhir.example.org/r4?code=SECRET", "is not an address"),
+        (
+            "/subscriptions/SECRET/resourceGroups/g/providers/Microsoft.HealthcareApis/workspaces/w/fhirservices/f",
+            "fhirServiceResourceId",
+        ),
+    ],
+)
+def test_an_address_that_is_none_is_refused(address: str, told: str) -> None:
+    [fault] = faults_in({"FHIR_SERVICE_URL": address})
+    assert told in fault.message
+    assert "SECRET" not in fault.message
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_whatever_a_setting_holds_its_fault_does_not(name: str) -> None:
+    for fault in faults_in({name.upper(): SECRET}):
+        assert SECRET not in fault.message
+
+
+def test_the_settings_of_another_environment_are_not_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINDOW_SECONDS", "abc")
+    assert faults_in({}) == []
+
+
+class _Level(StrEnum):
+    LOW = "low"
+    HIGH = "high"
+
+
+class _Kinds(BaseModel):
+    secret: SecretStr | None = None
+    level: _Level | None = None
+    share: Annotated[float, Field(le=1)] = 0.5
+    text: str = ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "secret"),
+    [
+        ("secret", "", True),
+        ("level", "low or high", False),
+        ("share", "a number, 1 or less", False),
+        ("text", "", False),
+    ],
+)
+def test_what_a_field_takes_is_read_from_its_type(name: str, words: str, secret: bool) -> None:
+    field = _Kinds.model_fields[name]
+    assert (allowed(field), is_secret(field)) == (words, secret)
 
 
 @pytest.mark.parametrize(

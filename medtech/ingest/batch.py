@@ -111,7 +111,10 @@ def _process_slice(
     taken = events[start : start + batch.events]
     failed = batch.failed
     if settings.keep_unmatched:
-        unmatched = NoTemplateMatched("No template of the device mapping takes this message.")
+        unmatched = NoTemplateMatched(
+            "No template of the device mapping takes this message. If one should, correct its typeMatchExpression, "
+            "then replay; if such messages are to be dropped, set KEEP_UNMATCHED to false."
+        )
         failed += [(event, [failure_of_event(unmatched)]) for event in batch.unmatched]
     # The buffer first: if it fails, no letters were written whose counts the redelivery would raise.
     if rows:

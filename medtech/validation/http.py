@@ -22,7 +22,7 @@ import orjson
 
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
-from medtech.errors import Stage
+from medtech.errors import SettingInvalid, Stage
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
@@ -229,6 +229,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "line": finding.line,
         "position": finding.position,
     }
+
+
+def unusable(error: SettingInvalid) -> func.HttpResponse:
+    """503 of an app whose settings do not say how to answer."""
+    return _answer(503, {"error": error.message})
 
 
 def _answer(status: int, document: dict[str, Any]) -> func.HttpResponse:

@@ -61,3 +61,28 @@ def test_a_retention_in_the_past_is_refused() -> None:
     result = CliRunner().invoke(app, ["host", "--retention", "-1"])
     assert result.exit_code == 2
     assert "--retention" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_an_app_that_cannot_run_is_told_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setenv("FHIR_BUNDLE_SIZE", "SECRET")
+    monkeypatch.setenv("FLUSH_SHEDULE", "SECRET")
+    result = CliRunner().invoke(app, [command, "--data", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "The app cannot run.",
+        "FHIR_BUNDLE_SIZE is not a whole number. Allowed: a whole number from 1 to 500.",
+        "FLUSH_SHEDULE is not a setting. If FLUSH_SCHEDULE is meant, rename it.",
+    ]
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_environment_overrides_what_a_run_would_take_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WINDOW_SECONDS", "SECRET")
+    result = CliRunner().invoke(app, ["run", "--data", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert "WINDOW_SECONDS is not a whole number." in result.stderr

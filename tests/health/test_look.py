@@ -113,9 +113,9 @@ def test_servers_of_each_kind_are_ok(scene: Scene, fhir_profile: object, profile
     assert scene.part(probes.FHIR_SERVER).state is State.OK
 
 
-def test_an_address_that_is_none_is_the_fhir_servers_fault_and_not_the_identitys(scene: Scene) -> None:
+def test_an_address_that_is_missing_is_the_fhir_servers_fault_and_not_the_identitys(scene: Scene) -> None:
     scene.run_app()
-    scene.url = "nowhere"
+    scene.url = ""
     health = scene.look()
     assert states(health) == {"identity": State.UNKNOWN, "fhirServer": State.DOWN}
 
