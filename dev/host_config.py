@@ -34,15 +34,24 @@ class EventHubOptions:
     max_wait_seconds: float = 60.0
     batch_checkpoint_frequency: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers with which the extension does not start."""
+        if min(self.max_event_batch_size, self.min_event_batch_size, self.batch_checkpoint_frequency) < 1:
+            raise ValueError("batch sizes and batchCheckpointFrequency must be at least 1")
+        if self.min_event_batch_size > self.max_event_batch_size:
+            raise ValueError("minEventBatchSize cannot be larger than maxEventBatchSize")
+
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
     """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level.
 
     `telemetry_mode` is checked and has no effect: the local host exports no telemetry of its own in either mode.
+    `has_extensions`: it names a bundle, without which Azure's host knows no Event Hubs trigger.
     """
 
     event_hubs: EventHubOptions
+    has_extensions: bool
     route_prefix: str
     function_timeout_seconds: float | None
     log_levels: Mapping[str, int]
@@ -69,7 +78,10 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
         if name.lower().startswith(_OVERRIDE_PREFIX):
             _override(document, name[len(_OVERRIDE_PREFIX) :].split("__"), value)
     try:
+        if _value(document, "version", None) != "2.0":
+            raise ValueError('it must have "version": "2.0"')
         return HostConfig(
+            has_extensions=bool(_value(document, "extensionBundle.id", "")),
             event_hubs=EventHubOptions(
                 max_event_batch_size=int(_value(document, "extensions.eventHubs.maxEventBatchSize", 100)),
                 min_event_batch_size=int(_value(document, "extensions.eventHubs.minEventBatchSize", 1)),

@@ -41,6 +41,7 @@ class LocalRun:
         *,
         fresh: bool,
         export_path: Path | None = None,
+        retention_hours: float | None = None,
     ) -> None:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
@@ -48,7 +49,11 @@ class LocalRun:
         self._export_path = export_path
         self._receiver = OtlpReceiver(_EXPORTS_KEPT)
         self._stack = LocalStack(
-            data_folder, settings=self._metrics_settings(settings) | local_settings(settings), ports=ports, fresh=fresh
+            data_folder,
+            settings=self._metrics_settings(settings) | local_settings(settings),
+            ports=ports,
+            fresh=fresh,
+            retention_hours=retention_hours,
         )
 
     def run(self) -> None:
@@ -81,13 +86,13 @@ class LocalRun:
 
     @contextmanager
     def _up(self) -> Iterator[None]:
-        self._check_settings()
         started = time.monotonic()
         with _terminated_as_interrupted(), self._receiver:
-            with self._console.status("Starting Azurite, the FHIR server and the functions host"):
+            self._check_settings()
+            with self._console.status("Starting Azurite, the FHIR server, the event hub and the functions host"):
                 self._stack.__enter__()
             try:
-                self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
+                self._console.print(f"Azurite, FHIR server, event hub and functions host are up ({_since(started)}).")
                 yield
             finally:
                 # Azurite needs a few seconds to save what it holds; a second Ctrl-C would take them away.
@@ -184,9 +189,12 @@ class LocalRun:
 
     def _show_addresses(self) -> None:
         stack = self._stack
+        hub = stack.settings["EVENT_HUB_NAME"]
         rows = {
             "FHIR server": f"{stack.fhir_url}/Observation",
             "functions host": stack.host_url,
+            "event hub (AMQP)": f"{stack.event_hubs_connection_string};EntityPath={hub}",
+            "event hub (REST)": f"{stack.event_hubs_url}/{hub}/messages",
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
             "validate (POST)": f"{stack.host_url}/api/validate",
             "x-functions-key": stack.function_key,
@@ -210,7 +218,7 @@ class LocalRun:
                     time.sleep(0.2)
 
     def _check_servers(self) -> None:
-        for server in (self._stack.host, self._stack.fhir, self._stack.storage):
+        for server in (self._stack.host, self._stack.fhir, self._stack.storage, self._stack.event_hubs):
             if not server.running:
                 raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 

@@ -56,6 +56,19 @@ def test_a_number_that_is_no_port_is_refused(arguments: list[str]) -> None:
     assert arguments[1] in result.stderr
 
 
+def test_a_token_is_one_line_that_a_header_takes() -> None:
+    result = CliRunner().invoke(app, ["token", "myhub"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("SharedAccessSignature sr=http%3A%2F%2F127.0.0.1%2Fmyhub&sig=")
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_retention_in_the_past_is_refused() -> None:
+    result = CliRunner().invoke(app, ["host", "--retention", "-1"])
+    assert result.exit_code == 2
+    assert "--retention" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["run", "demo"])
 def test_an_app_that_cannot_run_is_told_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str

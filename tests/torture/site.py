@@ -295,9 +295,13 @@ class Site:
                 yield Event(path.stem, number, base64.b64decode(json.loads(line)["body"]))
 
     def _checkpoints(self) -> dict[str, int]:
-        [path] = (self.stack.data_folder / "hub" / HUB / "checkpoints").glob("*.json")
-        checkpoints: dict[str, int] = json.loads(path.read_text())
-        return checkpoints
+        store = self.stack.checkpoints()
+        found = {str(partition): store.read(str(partition)) for partition in range(self.partitions)}
+        return {
+            partition: checkpoint.sequence_number
+            for partition, checkpoint in found.items()
+            if checkpoint is not None and checkpoint.sequence_number is not None
+        }
 
     def _versions(self) -> dict[str, list[Json]]:
         current = list(self._all("Observation"))
