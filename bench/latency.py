@@ -49,7 +49,7 @@ def main() -> int:
     picture: Path | None = parser.parse_args().picture
     settings = {name: os.environ.get(name, default) for name, default in DEFAULTS.items()}
     window, grace = int(settings["WINDOW_SECONDS"]), int(settings["FLUSH_GRACE_SECONDS"])
-    bound = window + grace + _seconds_between_ticks(settings["FLUSH_SCHEDULE"])
+    bound = window + grace + seconds_between_ticks(settings["FLUSH_SCHEDULE"])
     print(f"window {window} s, grace {grace} s, schedule {settings['FLUSH_SCHEDULE']}: at most {bound} s and the flush")
     with TemporaryDirectory() as folder, LocalStack(Path(folder), settings=settings) as stack:
         put_people_and_devices(stack.fhir_url)
@@ -137,7 +137,7 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _seconds_between_ticks(schedule: str) -> int:
+def seconds_between_ticks(schedule: str) -> int:
     """The longest time between two ticks of a day."""
     start = datetime(2024, 1, 1)
     ticks_of_day = croniter(schedule, start, second_at_beginning=True)

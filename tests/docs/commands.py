@@ -167,18 +167,21 @@ def makefile() -> str:
 
 @cache
 def setting_names() -> set[str]:
-    """App settings by the table of docs/settings.md, which is compared with the code, and those of the host."""
-    table = markdown.read(ROOT / "docs" / "settings.md").table("setting")
-    of_the_host = {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
-    return of_the_host | {name for row in table.rows for name in re.findall(r"`(\w+)`", row[0])}
+    """App settings by the tables of docs/settings.md, which are compared with the code, and those of the host."""
+    tables = [table for table in markdown.read(ROOT / "docs" / "settings.md").tables if table.head[0] == "setting"]
+    of_the_app = {name for table in tables for row in table.rows for name in re.findall(r"`(\w+)`", row[0])}
+    return of_the_app | {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
 
 
 @cache
 def known_names() -> set[str]:
-    """Variables that something reads: app settings, the Makefile, the code and the tests."""
-    files = [file for folder in ("bench", "dev", "medtech", "tests") for file in (ROOT / folder).rglob("*.py")]
-    read = re.compile(r"environ(?:\.get\(|\[)\"(\w+)\"")
-    found = {name for file in files for name in read.findall(file.read_text(encoding="utf-8"))}
+    """Settings and variables: those of docs/settings.md and the Makefile, and texts and keys in code and infra/."""
+    folders = ("bench", "dev", "infra", "medtech", "tests")
+    files = [file for folder in folders for kind in ("py", "bicep") for file in (ROOT / folder).rglob(f"*.{kind}")]
+    name = re.compile(r"""["'](?P<text>[A-Z]\w*_\w+)["']|^ *(?P<key>[A-Z]\w*_\w+):""", re.MULTILINE)
+    own = ROOT / "tests" / "docs"
+    read = (file.read_text(encoding="utf-8") for file in files if not file.is_relative_to(own))
+    found = {each["text"] or each["key"] for text in read for each in name.finditer(text)}
     return setting_names() | found | set(re.findall(r"\$\((\w+)\)", makefile()))
 
 

@@ -40,6 +40,14 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """A span of code within a sentence."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A fenced block. `section` is the anchor of the heading it is under, `line` where its first line stands."""
 
@@ -62,6 +70,7 @@ class Page:
     path: Path
     headings: tuple[Heading, ...]
     links: tuple[Link, ...]
+    codes: tuple[Code, ...]
     blocks: tuple[Block, ...]
     tables: tuple[Table, ...]
 
@@ -99,6 +108,7 @@ def parse(path: Path, text: str) -> Page:
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     headings: list[Heading] = []
     links: list[Link] = []
+    codes: list[Code] = []
     blocks: list[Block] = []
     tables: list[Table] = []
     anchors: Counter[str] = Counter()
@@ -109,6 +119,7 @@ def parse(path: Path, text: str) -> Page:
             headings.append(Heading(int(token.tag[1]), heading, _anchor(heading, anchors)))
         elif token.type == "inline":
             links += _links(token, line)
+            codes += (Code(line, child.content) for child in token.children or [] if child.type == "code_inline")
         elif token.type == "fence":
             section = headings[-1].anchor if headings else ""
             blocks.append(Block(line + 1, token.info.strip(), token.content, section))
@@ -116,7 +127,7 @@ def parse(path: Path, text: str) -> Page:
             raise ValueError(f"{path.name}, line {line}: an indented block has no language: fence it")
         elif token.type == "table_open":
             tables.append(_table(tokens[place:], line, headings[-1].anchor if headings else ""))
-    return Page(path, tuple(headings), tuple(links), tuple(blocks), tuple(tables))
+    return Page(path, tuple(headings), tuple(links), tuple(codes), tuple(blocks), tuple(tables))
 
 
 def plain(text: str) -> str:

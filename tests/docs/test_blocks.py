@@ -1,6 +1,7 @@
 """Every code block is checked by its language; a block that nothing can check says so by the language `text`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.docs.markdown import ROOT, Block, Page
 CHECKED = {"sh", "console", "json", "python"}
 NOT_CHECKED = {"text"}
 """Drawings, excerpts of logs, forms of answers."""
+
+SETTING = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=.*)?")
 
 PAGES = markdown.pages()
 BLOCKS = [(page, block) for page in PAGES for block in page.blocks]
@@ -67,6 +70,13 @@ def test_a_wrong_command_is_found(command: str, fault: str) -> None:
 def test_a_console_is_commands_and_what_they_print() -> None:
     block = Block(7, "console", "$ make demo\nall is well\n$ make \\\n  test\n", "")
     assert commands.of_block(block) == [Command(7, "make demo", "all is well\n"), Command(9, "make    test", "")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_setting_in_a_sentence_exists(page: Page) -> None:
+    """Any name in capitals, with or without a value."""
+    named = {(code.line, found.group(1)) for code in page.codes if (found := SETTING.fullmatch(code.text))}
+    assert not {(line, name) for line, name in named if name not in commands.known_names()}
 
 
 @_of("json")
