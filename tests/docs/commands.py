@@ -27,6 +27,8 @@ PYTHONS = {"python", ".venv/bin/python", "python3"}
 OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "jq", "cp", "git", "export"}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
+MAIN_TEMPLATE = "infra/main.bicep"
+
 _UsageError: Any = typer.BadParameter.__base__
 """Typer has its own copy of click, in which this class has no public name."""
 
@@ -145,19 +147,27 @@ def _typer_fault(name: str, arguments: list[str]) -> str:
 
 def _words_fault(arguments: list[str]) -> str:
     """Of a program in the cloud: settings after `--settings`, ids of roles, parameters after `--parameters`."""
-    option = ""
+    option, path = "", MAIN_TEMPLATE
     for argument in arguments:
         if argument.startswith("--"):
             option = argument
             continue
+        if option == "--template-file":
+            if not (ROOT / argument).is_file():
+                return f"there is no template {argument}"
+            path = argument
         assigned = _ASSIGNMENT.fullmatch(argument)
         if option == "--settings" and assigned and assigned.group(1).partition("__")[0] not in setting_names():
             return f"there is no app setting {assigned.group(1)}"
-        if option == "--parameters" and assigned and assigned.group(1) not in template("main.bicep").parameters:
-            return f"infra/main.bicep has no parameter {assigned.group(1)}"
+        if option == "--parameters" and assigned and assigned.group(1) not in _parameters(path):
+            return f"{path} has no parameter {assigned.group(1)}"
         if option == "--role" and _ROLE_ID.fullmatch(argument) and argument not in roles():
             return f"infra/roles.bicep assigns no role {argument}"
     return ""
+
+
+def _parameters(path: str) -> set[str]:
+    return set(template(path.removeprefix("infra/")).parameters)
 
 
 @cache

@@ -58,6 +58,8 @@ def test_the_commands_of_a_block_exist(page: Page, block: Block) -> None:
         ("NO_SUCH_SETTING=1 make run", "NO_SUCH_SETTING"),
         ("az functionapp config appsettings set --settings NO_SUCH_SETTING=1", "no app setting"),
         ("az deployment group create --parameters nothing=1", "no parameter"),
+        ("az deployment group create --template-file infra/app.bicep --parameters environmentName=a", "no parameter"),
+        ("az deployment group create --template-file infra/nothing.bicep", "no template"),
         ("az role assignment create --role 00000000-0000-0000-0000-000000000000", "no role"),
         ("echo 'unended", "no shell command"),
         ("rm -rf /", "no program"),
