@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test torture check format conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup run demo test torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -37,6 +37,10 @@ check: setup
 format: setup
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+# Part of `make test`, which runs all of tests/.
+docs-check: setup
+	$(PYTHON) -m pytest -q tests/docs
 
 conformance: setup
 	@$(PYTHON) -m tests.conformance $(VECTORS)
