@@ -199,7 +199,7 @@ def known_names() -> set[str]:
     found = {each["text"] or each["key"] for text in read for each in name.finditer(text)}
     workflows = "".join(file.read_text(encoding="utf-8") for file in (ROOT / ".github" / "workflows").glob("*.yml"))
     found |= set(re.findall(r"\bvars\.(\w+)", workflows)) | set(re.findall(r"\$\((\w+)\)", makefile()))
-    of_the_sdk = {str(value) for name, value in vars(environment_variables).items() if "OTEL_" in name}
+    of_the_sdk = {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {"OTEL_LOGS_EXPORTER"}
     return setting_names() | found | of_the_sdk
 
 
