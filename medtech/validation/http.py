@@ -173,7 +173,7 @@ def _device_result(result: DeviceResult) -> dict[str, Any]:
     event = result.event
     return {
         "deviceMessage": {
-            "Body": event.body.decode(),
+            "Body": event.body.decode("utf-8", "replace"),
             "Properties": event.properties,
             "SystemProperties": event.system_properties,
         },

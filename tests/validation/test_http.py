@@ -377,6 +377,14 @@ def test_any_body_of_a_message_gets_an_answer(storage: Storage, body: str) -> No
     assert document["deviceResults"][0]["findings"]
 
 
+@pytest.mark.parametrize("encoded", ["//79", "", "====", "AAAA"])
+def test_any_bytes_of_a_dead_letter_get_an_answer(storage: Storage, encoded: str) -> None:
+    asked = {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [{"bodyBase64": encoded}]}
+    status, document = ask(storage, asked)
+    assert status == 200
+    assert document["deviceResults"][0]["measurements"] == []
+
+
 @pytest.mark.parametrize("place", ['"typeName": "', '"typeMatch'], ids=["a type", "a name"])
 def test_half_a_surrogate_pair_in_a_mapping_gets_an_answer(storage: Storage, place: str) -> None:
     device = DEVICE.replace(place, f"{place}\ud800", 1)
