@@ -98,11 +98,14 @@ def host(
 def run(options: LocalOptions) -> bool:
     """Everything up: servers, host, demo traffic and what it became; stays up until Ctrl-C.
 
-    Values of local.settings.json apply, except the addresses of what runs here. Data is kept for the next start.
+    Values of local.settings.json apply, except the addresses of what runs here; environment variables override them.
+    Data is kept for the next start.
     """
+    from dev.demo import QUICK_SETTINGS
     from dev.local_run import LocalRun
 
-    settings = read_settings(ROOT / "local.settings.json")
+    settings = QUICK_SETTINGS | read_settings(ROOT / "local.settings.json")
+    settings = {name: os.environ.get(name, value) for name, value in settings.items()}
     LocalRun(options.data, options.ports, settings, fresh=False, export_path=options.export).run()
     return True
 
@@ -116,6 +119,17 @@ def demo(options: LocalOptions) -> bool:
     from dev.local_run import LocalRun
 
     return LocalRun(options.data, options.ports, {}, fresh=True, export_path=options.export).demo()
+
+
+@app.command("settings-table")
+def settings_table() -> None:
+    """Write the table of docs/settings.md anew, from the code."""
+    from dev.settings_table import PAGE, PageUnusable, with_table
+
+    try:
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    except PageUnusable as error:
+        raise _failure(str(error)) from error
 
 
 def read_settings(path: Path) -> dict[str, str]:

@@ -17,6 +17,9 @@ LOG_LEVELS = {
     name: n for n, name in enumerate(("Trace", "Debug", "Information", "Warning", "Error", "Critical", "None"))
 }
 
+TELEMETRY_MODES = ("ApplicationInsights", "OpenTelemetry")
+"""Of azure-functions-host (TelemetryMode), the default first; matched without regard to case."""
+
 
 class HostConfigInvalid(Exception):
     """host.json, or a setting that overrides it, cannot be used; the message says which and why."""
@@ -34,12 +37,16 @@ class EventHubOptions:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level."""
+    """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level.
+
+    `telemetry_mode` is checked and has no effect: the local host exports no telemetry of its own in either mode.
+    """
 
     event_hubs: EventHubOptions
     route_prefix: str
     function_timeout_seconds: float | None
     log_levels: Mapping[str, int]
+    telemetry_mode: str
 
     def log_level(self, category: str) -> int:
         """The level set by the longest configured prefix of the category."""
@@ -73,6 +80,7 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
             function_timeout_seconds=_timeout(_value(document, "functionTimeout", "00:30:00")),
             log_levels={"default": LOG_LEVELS["Information"], "Worker": LOG_LEVELS["Warning"]}
             | {name: LOG_LEVELS[level] for name, level in _value(document, "logging.logLevel", {}).items()},
+            telemetry_mode=_telemetry_mode(_value(document, "telemetryMode", TELEMETRY_MODES[0])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HostConfigInvalid(
@@ -87,6 +95,13 @@ def seconds(text: str) -> float:
         raise ValueError(f"{text!r} is not a time span of the form hh:mm:ss")
     days, hours, minutes, whole, fraction = match.groups()
     return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+
+
+def _telemetry_mode(text: str) -> str:
+    known = next((mode for mode in TELEMETRY_MODES if mode.lower() == text.lower()), None)
+    if known is None:
+        raise ValueError(f"telemetryMode is {text!r}, and not one of {', '.join(TELEMETRY_MODES)}")
+    return known
 
 
 def _timeout(text: str) -> float | None:

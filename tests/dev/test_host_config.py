@@ -62,6 +62,8 @@ def test_time_spans(text: str, value: float) -> None:
         {"extensions": {"eventHubs": {"maxEventBatchSize": "many"}}},
         {"logging": {"logLevel": {"default": "Loud"}}},
         {"extensions": []},
+        {"telemetryMode": "StatsD"},
+        {"telemetryMode": True},
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(tmp_path: Path, document: Any) -> None:

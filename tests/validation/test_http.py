@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from medtech.deadline import Deadline, within
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
@@ -57,6 +58,12 @@ def ask(
         options,
     )
     return response.status_code, json.loads(response.get_body())
+
+
+def test_messages_that_there_is_no_time_for_are_refused(storage: Storage) -> None:
+    with within(Deadline(0)):
+        status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    assert (status, "Send fewer" in document["error"]) == (413, True)
 
 
 def test_sample_messages_become_measurements_and_observations(storage: Storage) -> None:
