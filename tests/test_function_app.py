@@ -23,8 +23,10 @@ HEAVY = [
     "fhir.resources",
     "httpx",
     "joserfc",
+    "lark",
     "rich",
     "typer",
+    "ucumvert",
 ]
 
 
