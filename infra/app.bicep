@@ -17,6 +17,7 @@ param maximumInstanceCount int
 param name string
 param platformSettings object
 param settings appSettings
+param settingSecretUris object
 param storageAccountName string
 param subnetId string
 param tags object
@@ -43,6 +44,8 @@ var hubConnection = empty(eventHubConnectionSecretUri)
       EventHubConnection: '@Microsoft.KeyVault(SecretUri=${eventHubConnectionSecretUri})'
     }
 
+var secretSettings = mapValues(settingSecretUris, uri => '@Microsoft.KeyVault(SecretUri=${uri})')
+
 var ownSettings = {
   AzureWebJobsStorage__blobServiceUri: storageAccount.properties.primaryEndpoints.blob
   AzureWebJobsStorage__queueServiceUri: storageAccount.properties.primaryEndpoints.queue
@@ -52,6 +55,8 @@ var ownSettings = {
   AZURE_CLIENT_ID: identity.properties.clientId
   APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+  OTEL_TRACES_SAMPLER: 'always_on'
+  PYTHON_ENABLE_OPENTELEMETRY: 'true'
   EVENT_HUB_NAME: eventHubName
   EVENT_HUB_CONSUMER_GROUP: eventHubConsumerGroup
   FHIR_SERVICE_URL: fhirServiceUrl
@@ -123,8 +128,8 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     keyVaultReferenceIdentity: identity.id
     serverFarmId: plan.id
     siteConfig: {
-      // Settings that are in none of the three are removed by a deployment.
-      appSettings: map(items(union(platformSettings, settings, ownSettings, hubConnection)), setting => {
+      // Settings that are in none of these are removed by a deployment.
+      appSettings: map(items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection)), setting => {
         name: setting.key
         value: string(setting.value)
       })

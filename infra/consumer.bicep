@@ -24,3 +24,4 @@ resource consumerGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2
 output namespaceId string = namespace.id
 // https://NAME.servicebus.windows.net:443/
 output namespaceHost string = split(split(namespace.properties.serviceBusEndpoint, '://')[1], ':')[0]
+output retentionHours int = hub.properties.?retentionDescription.?retentionTimeInHours ?? 24

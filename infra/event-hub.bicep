@@ -52,4 +52,8 @@ resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
       retentionTimeInHours: 24 * retentionDays
     }
   }
+  // A namespace refuses a second change while one is under way.
+  dependsOn: [
+    networkRules
+  ]
 }

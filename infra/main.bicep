@@ -30,7 +30,7 @@ param instanceMemoryMB int = 2048
 
 @minValue(1)
 @maxValue(1000)
-@description('Most instances of each function. Of normalize no more run than the hub has partitions.')
+@description('Most instances of each function. Of normalize no more run than the hub has partitions. Not every region takes fewer than 40.')
 param maximumInstanceCount int = 40
 
 @minValue(0)
@@ -52,7 +52,10 @@ param platformSettings object = {}
 @description('Whether the app may use storage queues, which flushing by queue needs.')
 param queueFanOut bool = false
 
-@description('Resource id of a key vault with the secrets that settings refer to; empty: none is referred to.')
+@description('App settings that are secrets: name, and address of the secret in the key vault (https://NAME.vault.azure.net/secrets/SECRET). The app sees the secret, a reader of the settings does not.')
+param settingSecretUris object = {}
+
+@description('Resource id of the key vault of these secrets; empty: none is referred to.')
 param keyVaultId string = ''
 
 // Storage
@@ -167,6 +170,50 @@ param applicationInsightsName string = 'appi-${uniqueString(resourceGroup().id, 
 @maxValue(730)
 @description('Days that logs are kept.')
 param logRetentionDays int = 30
+
+// Alerts
+
+@description('Whether to create alert rules.')
+param alerts bool = true
+
+@description('Mail addresses that alerts go to. Without them and without action groups, alerts are only shown in the portal.')
+param alertEmails string[] = []
+
+@description('Resource ids of action groups of yours that alerts go to.')
+param alertActionGroupIds string[] = []
+
+@minValue(0)
+@maxValue(129600)
+@description('Minutes that an event may wait in the hub before hub-lag fires; 0: half of the retention of the hub, or 12 hours for the built-in endpoint of an IoT hub.')
+param alertHubLagMinutes int = 0
+
+@minValue(1)
+@maxValue(10080)
+@description('Minutes by which a window may be overdue before oldest-window-overdue fires.')
+param alertOverdueMinutes int = 10
+
+@allowed([10, 15, 30, 45])
+@description('Minutes without a flush before no-flush fires; at least twice the interval of FLUSH_SCHEDULE.')
+param alertNoFlushMinutes int = 10
+
+@allowed([1, 2, 3, 4, 5, 6, 24, 48])
+@description('Hours without any event before no-events fires.')
+param alertNoEventsHours int = 24
+
+@minValue(0)
+@maxValue(1000000)
+@description('Dead letters of one error in an hour above which new-dead-letters fires.')
+param alertDeadLetters int = 0
+
+@minValue(0)
+@maxValue(100)
+@description('Errors per hundred events above which error-rate fires.')
+param alertErrorPercent int = 5
+
+@minValue(0)
+@maxValue(1000000)
+@description('Answers 429 and 503 in 15 minutes, of the FHIR server or of storage, above which throttling fires.')
+param alertThrottledAnswers int = 100
 
 // Network
 
@@ -325,6 +372,10 @@ module keyVaultRoles 'roles.bicep' = if (!empty(keyVaultId)) {
   params: {
     appPrincipalId: identity.properties.principalId
     keyVaultName: vaultId[8]
+    keyVaultSecretUris: concat(
+      map(items(settingSecretUris), setting => setting.value),
+      empty(eventHubConnectionSecretUri) ? [] : [eventHubConnectionSecretUri]
+    )
   }
 }
 
@@ -393,7 +444,17 @@ module privateEndpoints 'private-endpoints.bicep' = if (privateNetwork) {
               ]
             }
           ]
-        : []
+        : [],
+      empty(keyVaultId)
+        ? []
+        : [
+            {
+              group: 'vault'
+              id: keyVaultId
+              name: 'vault'
+              zones: ['privatelink.vaultcore.azure.net']
+            }
+          ]
     )
     subnetId: newNetwork ? network!.outputs.privateEndpointSubnetId : privateEndpointSubnetId
     tags: allTags
@@ -425,6 +486,7 @@ module app 'app.bicep' = {
     name: functionAppName
     platformSettings: platformSettings
     settings: settings
+    settingSecretUris: settingSecretUris
     storageAccountName: storage.outputs.name
     subnetId: privateNetwork ? (newNetwork ? network!.outputs.appSubnetId : appSubnetId) : ''
     tags: allTags
@@ -436,6 +498,50 @@ module app 'app.bicep' = {
     fhirRoles
     keyVaultRoles
     privateEndpoints
+  ]
+}
+
+// What the app tells of itself
+
+module workbook 'workbook.bicep' = {
+  name: 'workbook'
+  params: {
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    eventHubName: eventHubName
+    eventHubNamespaceId: newHub || existingHub ? consumer!.outputs.namespaceId : ''
+    functionAppName: functionAppName
+    location: location
+    tags: allTags
+  }
+}
+
+module alertRules 'alerts.bicep' = if (alerts) {
+  name: 'alerts'
+  params: {
+    actionGroupIds: alertActionGroupIds
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    deadLetters: alertDeadLetters
+    emails: alertEmails
+    errorPercent: alertErrorPercent
+    eventHubName: eventHubName
+    // A rule on metrics and what it watches have one subscription.
+    eventHubNamespaceId: (newHub || existingHub) && toLower(hubId[2]) == toLower(subscription().subscriptionId)
+      ? consumer!.outputs.namespaceId
+      : ''
+    functionAppName: functionAppName
+    hubLagMinutes: alertHubLagMinutes > 0
+      ? alertHubLagMinutes
+      : (newHub || existingHub ? 30 * consumer!.outputs.retentionHours : 12 * 60)
+    location: location
+    noEventsHours: alertNoEventsHours
+    noFlushMinutes: alertNoFlushMinutes
+    overdueMinutes: alertOverdueMinutes
+    tags: allTags
+    throttledAnswers: alertThrottledAnswers
+  }
+  // No rule is to wait for telemetry of an app that is not there yet.
+  dependsOn: [
+    app
   ]
 }
 

@@ -33,4 +33,5 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
+output applicationInsightsId string = applicationInsights.id
 output applicationInsightsName string = applicationInsights.name

@@ -36,6 +36,8 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
   }
 }]
 
+// One after the other: a storage account and a subnet refuse a second change while one is under way.
+@batchSize(1)
 resource endpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [for service in services: {
   name: '${namePrefix}-${service.name}'
   location: location

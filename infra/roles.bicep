@@ -8,6 +8,7 @@ param eventHubNamespaceName string = ''
 param fhirServiceName string = ''
 param healthWorkspaceName string = ''
 param keyVaultName string = ''
+param keyVaultSecretUris string[] = []
 param queues bool = false
 param senderPrincipalId string = ''
 param storageAccountName string = ''
@@ -55,6 +56,14 @@ resource fhirService 'Microsoft.HealthcareApis/workspaces/fhirservices@2024-03-3
 resource keyVault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
   name: empty(keyVaultName) ? 'none' : keyVaultName
 }
+
+// https://NAME.vault.azure.net/secrets/SECRET, with or without a version; several settings may read one secret.
+var secretNames = union([], map(keyVaultSecretUris, uri => split(uri, '/')[4]))
+
+resource keyVaultSecrets 'Microsoft.KeyVault/vaults/secrets@2023-07-01' existing = [for name in secretNames: {
+  parent: keyVault
+  name: name
+}]
 
 resource blobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
   name: guid(storageAccount.id, appPrincipalId, roles.storageBlobDataOwner)
@@ -126,12 +135,12 @@ resource fhirWriter 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
   }
 }
 
-resource secrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName)) {
-  name: guid(keyVault.id, appPrincipalId, roles.keyVaultSecretsUser)
-  scope: keyVault
+resource secrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (name, position) in secretNames: if (!empty(keyVaultName)) {
+  name: guid(keyVaultSecrets[position].id, appPrincipalId, roles.keyVaultSecretsUser)
+  scope: keyVaultSecrets[position]
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
   }
-}
+}]

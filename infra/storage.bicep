@@ -47,6 +47,10 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
 resource tables 'Microsoft.Storage/storageAccounts/tableServices@2024-01-01' = {
   parent: account
   name: 'default'
+  // An account refuses a second change while one is under way.
+  dependsOn: [
+    packages
+  ]
 }
 
 output name string = account.name

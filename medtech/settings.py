@@ -1,18 +1,22 @@
-"""The settings that the app itself reads: name, type and default.
+"""The settings that the app itself reads: name, type, bounds, default and what each means.
 
-Names are the environment's (app settings in Azure, `Values` in local.settings.json). Not here is what triggers and
-connections need (hub, consumer group, schedule, storage, the app's identity): it is read where they are declared, as
-Functions wants it. What scaling needs is in host.json, the only file that the platform's scale controller sees. What
-each setting means is in `docs/settings.md`; a test compares that page with this file.
+Names are the environment's (app settings in Azure, `Values` in local.settings.json). What triggers and connections need
+(hub, consumer group, schedule, storage, the app's identity) is in `setup/platform.py`: it is read where they are
+declared, as Functions wants it. What scaling needs is in host.json, the only file that the platform's scale controller
+sees. The table in `docs/settings.md` is made of both; a test says when it is stale.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, get_args
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from medtech.address import in_the_clear
 from medtech.errors import SettingInvalid
 
 
@@ -22,6 +26,15 @@ class ResolutionType(StrEnum):
     LOOKUP = "Lookup"
     CREATE = "Create"
     LOOKUP_WITH_ENCOUNTER = "LookupWithEncounter"
+
+
+class FhirAuthentication(StrEnum):
+    """By what the FHIR server knows the app (`FHIR_AUTHENTICATION`)."""
+
+    ENTRA = "entra"
+    NONE = "none"
+    BASIC = "basic"
+    CLIENT_CREDENTIALS = "client_credentials"
 
 
 class ObservationLookup(StrEnum):
@@ -45,33 +58,207 @@ class ObservationEffective(StrEnum):
     DATE_TIME = "dateTime"
 
 
+class SettingFault(NamedTuple):
+    """One thing that is wrong with an app setting. `message` is whole sentences; it never holds the value, which may be
+    a secret."""
+
+    name: str
+    message: str
+
+
+def _words(*, allowed: str = "", unset: str = "") -> dict[str, Any]:
+    """What people are told of a field whose type and default do not say it: which texts it takes, and what holds
+    without it."""
+    return {name: text for name, text in (("allowed", allowed), ("unset", unset)) if text}
+
+
+_AUTHENTICATION_OF = {
+    "fhir_audience": FhirAuthentication.ENTRA,
+    "fhir_username": FhirAuthentication.BASIC,
+    "fhir_password": FhirAuthentication.BASIC,
+    "fhir_token_url": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_id": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_secret": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_key": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_scope": FhirAuthentication.CLIENT_CREDENTIALS,
+}
+"""The settings that belong to one way of authentication. Set with another they would do nothing, and are refused:
+`FHIR_AUTHENTICATION` was forgotten, or they were."""
+
+_NEEDED = ("fhir_username", "fhir_password", "fhir_token_url", "fhir_client_id")
+"""Those of them without which their way of authentication cannot be."""
+
+
 class Settings(BaseSettings):
     """The settings in force, read once per process."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    device_mapping: str = "mappings/deviceMapping.json"
-    fhir_mapping: str = "mappings/fhirDestinationMapping.json"
+    device_mapping: Annotated[
+        str,
+        Field(
+            description="The device mapping: a file in the app, or the URL of a blob (role *Storage Blob Data Reader* "
+            "on its container if that is in another account).",
+            json_schema_extra=_words(allowed="a path in the app, or a blob's URL"),
+        ),
+    ] = "mappings/deviceMapping.json"
+    fhir_mapping: Annotated[
+        str,
+        Field(
+            description="The FHIR destination mapping: as `DEVICE_MAPPING`.",
+            json_schema_extra=_words(allowed="a path in the app, or a blob's URL"),
+        ),
+    ] = "mappings/fhirDestinationMapping.json"
 
-    fhir_service_url: str = ""
-    fhir_audience: str = ""
-    fhir_bundle_size: Annotated[int, Field(ge=1, le=500)] = 100
-    observation_lookup: ObservationLookup = ObservationLookup.ID
-    single_value_period: SingleValuePeriod = SingleValuePeriod.INSTANT
-    observation_effective: ObservationEffective = ObservationEffective.PERIOD
+    fhir_service_url: Annotated[
+        str,
+        Field(
+            description="Base URL of the FHIR R4 server, with or without a slash at its end. It takes the place of the "
+            "MedTech service's `fhirServiceResourceId`.",
+            json_schema_extra=_words(
+                allowed="the address of a FHIR R4 server, https://… without a query", unset="required"
+            ),
+        ),
+    ] = ""
+    # Before those that go with it: their validators look at it.
+    fhir_authentication: Annotated[
+        FhirAuthentication,
+        Field(
+            description="By what the FHIR server knows the app: `entra`, a token of the app's identity; `none`; "
+            "`basic`, a user name and password; `client_credentials`, a token of an OAuth 2 token endpoint. See "
+            "[FHIR servers](fhir-servers.md)."
+        ),
+    ] = FhirAuthentication.ENTRA
+    fhir_audience: Annotated[
+        str,
+        Field(
+            description="With `entra`: the audience of the access token. No token is sent over plain http.",
+            json_schema_extra=_words(unset="origin of the URL"),
+        ),
+    ] = ""
+    fhir_allow_plain_http: Annotated[
+        bool,
+        Field(
+            description="Whether `FHIR_SERVICE_URL` may be plain http to another machine, so that readings travel "
+            "unencrypted; only with `FHIR_AUTHENTICATION` `none`. The log says so once."
+        ),
+    ] = False
+    fhir_username: Annotated[str, Field(description="With `basic`: the user's name, without a colon.")] = ""
+    fhir_password: Annotated[
+        SecretStr, Field(description="With `basic`: the user's password, as a Key Vault reference.")
+    ] = SecretStr("")
+    fhir_token_url: Annotated[
+        str,
+        Field(description="With `client_credentials`: the address of the token endpoint; https, or this machine."),
+    ] = ""
+    fhir_client_id: Annotated[
+        str, Field(description="With `client_credentials`: the id by which the token endpoint knows the app.")
+    ] = ""
+    fhir_client_secret: Annotated[
+        SecretStr,
+        Field(
+            description="With `client_credentials`: the client's secret, as a Key Vault reference. Either this or "
+            "`FHIR_CLIENT_KEY`."
+        ),
+    ] = SecretStr("")
+    fhir_client_key: Annotated[
+        SecretStr,
+        Field(
+            description="With `client_credentials`: the client's private key, PEM or JWK, as a Key Vault reference: "
+            "RSA (RS384) or EC on P-384 (ES384), as SMART Backend Services wants it. Its line breaks may be spaces "
+            "or `\\n`."
+        ),
+    ] = SecretStr("")
+    fhir_scope: Annotated[
+        str,
+        Field(
+            description="With `client_credentials`: the scopes to ask for, separated by spaces, such as "
+            "`system/Observation.crus`. SMART Backend Services needs it."
+        ),
+    ] = ""
+    fhir_bundle_size: Annotated[int, Field(ge=1, le=500, description="Entries in one batch bundle.")] = 100
+    observation_lookup: Annotated[
+        ObservationLookup,
+        Field(
+            description="How a stored Observation is found: by its computed `id`, or by `identifier` in stores whose "
+            "server made the ids."
+        ),
+    ] = ObservationLookup.ID
+    single_value_period: Annotated[
+        SingleValuePeriod,
+        Field(
+            description="What `periodInterval` 60 and 1440 mean to a FHIR template without SampledData. `instant`: "
+            "nothing; each reading becomes an Observation of its own, as the MedTech service documents. `group`: one "
+            "Observation a period, as in the open-source connector, with the latest reading of the period."
+        ),
+    ] = SingleValuePeriod.INSTANT
+    observation_effective: Annotated[
+        ObservationEffective,
+        Field(
+            description="How an Observation of a single reading gives its time. `period`: as an `effectivePeriod` that "
+            "starts and ends then, as the MedTech service writes. `dateTime`: as `effectiveDateTime`, which the R4 "
+            "vital-signs profiles check and US Core asks for. Stored Observations keep the form they have."
+        ),
+    ] = ObservationEffective.PERIOD
 
-    resource_identity_resolution_type: ResolutionType = ResolutionType.LOOKUP
-    default_device_identifier_system: str = ""
-    identity_cache_seconds: Annotated[int, Field(ge=0)] = 60
+    resource_identity_resolution_type: Annotated[
+        ResolutionType,
+        Field(
+            description="`Lookup`: the Device and its Patient must exist. `Create`: they are created where they do "
+            "not. `LookupWithEncounter`: as Lookup, and a message must name an Encounter that exists."
+        ),
+    ] = ResolutionType.LOOKUP
+    default_device_identifier_system: Annotated[
+        str, Field(description="The system of the identifier by which a Device is found.")
+    ] = ""
+    identity_cache_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How long a link between a Device and its Patient is relied on before the Device is read "
+            "again; 0: every flush reads it.",
+        ),
+    ] = 60
 
-    window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
-    flush_grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 15
-    flush_portion_mb: Annotated[int, Field(ge=1, le=1024)] = 64
-    buffer_shards: Annotated[int, Field(ge=1, le=1000)] = 4
+    window_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="Length of a grouping window, in the time of arrival at the hub.")
+    ] = 300
+    flush_grace_seconds: Annotated[
+        int, Field(ge=0, le=3600, description="How long a window waits for stragglers after its end.")
+    ] = 15
+    flush_portion_mb: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="How much memory (MiB) a flush may take, all shards together; it stays within 1.2 times as "
+            "much and 40 MiB. A larger window is split by device, held compressed, and worked off in portions.",
+        ),
+    ] = 64
+    buffer_shards: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Parts into which the buffer is split by device; each is flushed by itself.",
+        ),
+    ] = 4
 
-    dead_letter_days: Annotated[int, Field(ge=0)] = 30
-    keep_unmatched: bool = False
-    validate_max_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    dead_letter_days: Annotated[int, Field(ge=0, description="How long a dead letter is kept; 0: for ever.")] = 30
+    keep_unmatched: Annotated[
+        bool,
+        Field(
+            description="Whether a message that no template matches is kept as a dead letter. It is counted either way."
+        ),
+    ] = False
+    validate_max_bytes: Annotated[
+        int,
+        Field(
+            ge=1024,
+            description="The largest request that `/api/validate` takes, in bytes. It may also nest at most 515 levels "
+            "and hold at most 10,000 messages.",
+        ),
+    ] = 4 * 1024 * 1024
 
     @field_validator("*", mode="before")
     @classmethod
@@ -84,8 +271,142 @@ class Settings(BaseSettings):
 
     @field_validator("fhir_service_url")
     @classmethod
-    def _without_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
+    def _base_address(cls, value: str) -> str:
+        """Without the slash at its end. Raises ValueError; empty is left to who needs a server."""
+        address = value.strip().rstrip("/")
+        if address.startswith("/subscriptions/"):
+            raise ValueError("is a resource id, as the MedTech service's fhirServiceResourceId, and not an address")
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            raise ValueError("is not an address") from None
+        if address and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("is not an address")
+        return address
+
+    @field_validator(*_AUTHENTICATION_OF)
+    @classmethod
+    def _goes_with_authentication(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        """What is needed is there, and nothing that would do nothing."""
+        name, chosen = str(info.field_name), info.data.get("fhir_authentication")
+        belongs_to = _AUTHENTICATION_OF[name]
+        if chosen is None:  # it is not valid itself, which is told
+            return value
+        if value and chosen is not belongs_to:
+            raise ValueError(
+                f"belongs to FHIR_AUTHENTICATION={belongs_to}, but that is {chosen}: remove this, or set that"
+            )
+        if not value and chosen is belongs_to and name in _NEEDED:
+            raise ValueError(f"is missing, and FHIR_AUTHENTICATION={chosen} needs it")
+        return value
+
+    @field_validator("fhir_username", "fhir_password")
+    @classmethod
+    def _fits_basic(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        """RFC 7617, 2: a colon ends the user's name, and there are no control characters."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+            raise ValueError("holds a control character, such as a line break at its end. Set it without")
+        if info.field_name == "fhir_username" and ":" in text:
+            raise ValueError("holds a colon, which a user name of Basic authentication cannot")
+        return value
+
+    @field_validator("fhir_client_id", "fhir_client_secret", "fhir_scope")
+    @classmethod
+    def _fits_oauth(cls, value: str | SecretStr) -> str | SecretStr:
+        """RFC 6749, appendix A: printable ASCII."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError("holds a character that is not printable ASCII, such as a line break at its end")
+        return value
+
+    @field_validator("fhir_token_url")
+    @classmethod
+    def _keeps_secrets(cls, value: str) -> str:
+        """A secret, and the token that is answered, never cross a network unencrypted."""
+        value = value.strip()
+        if not value:
+            return value
+        try:
+            address = urlsplit(value)
+            scheme, host, _ = address.scheme, address.hostname or "", address.port
+        except ValueError:  # brackets that do not match, a port that is none
+            scheme, host, address = "", "", urlsplit("")
+        if scheme not in ("http", "https") or not host or address.fragment or "@" in address.netloc:
+            raise ValueError("is not an address. Set it to the token endpoint, https://…")
+        if in_the_clear(scheme, host):
+            raise ValueError(
+                "is plain http to another machine, so the secret or token would travel unencrypted. Use https"
+            )
+        return value
+
+    @field_validator("fhir_allow_plain_http")
+    @classmethod
+    def _keeps_readings(cls, value: bool, info: ValidationInfo) -> bool:
+        """Readings cross a network unencrypted only where that is wanted, a password or token never."""
+        address = urlsplit(info.data.get("fhir_service_url") or "")
+        if not in_the_clear(address.scheme, address.hostname or ""):
+            return value
+        if not value:
+            raise ValueError(
+                "is not true, and FHIR_SERVICE_URL is plain http to another machine, so readings would travel "
+                "unencrypted. Use https"
+            )
+        if info.data.get("fhir_authentication") not in (None, FhirAuthentication.NONE):
+            raise ValueError(
+                "does not cover passwords and tokens, and FHIR_SERVICE_URL is plain http to another machine. Use "
+                "https, or set FHIR_AUTHENTICATION to none"
+            )
+        return value
+
+    @field_validator("fhir_client_key")
+    @classmethod
+    def _is_the_only_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value and info.data.get("fhir_client_secret"):
+            raise ValueError("is set, and so is FHIR_CLIENT_SECRET. Keep the one that the token endpoint knows")
+        wanted = info.data.get("fhir_authentication") is FhirAuthentication.CLIENT_CREDENTIALS
+        if not value and wanted and info.data.get("fhir_client_secret") == SecretStr(""):
+            raise ValueError(
+                "is missing, and so is FHIR_CLIENT_SECRET. FHIR_AUTHENTICATION=client_credentials needs one of them"
+            )
+        return value
+
+    @field_validator("fhir_client_key")
+    @classmethod
+    def _signs(cls, value: SecretStr) -> SecretStr:
+        if value:
+            from medtech.client_key import ClientKey, UnusableKey
+
+            try:
+                ClientKey.read(value.get_secret_value())
+            except UnusableKey as error:
+                raise ValueError(f"cannot be used. {str(error).rstrip('.')}") from None
+        return value
+
+
+class _Given(Settings):
+    """Settings of an environment that is handed over, and of no other."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def faults_in(environment: Mapping[str, str]) -> list[SettingFault]:
+    """What is wrong with the settings of the app itself in this environment, in the order of the fields."""
+    given: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    try:
+        _Given(**{name: given[name] for name in Settings.model_fields if name in given})
+    except ValidationError as error:
+        return _faults(error)
+    return []
 
 
 @cache
@@ -97,5 +418,75 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
-        raise SettingInvalid(f"App settings are unusable. {faults}. Fix them and restart the app.") from None
+        raise unusable(_faults(error)) from None
+
+
+def unusable(faults: Sequence[SettingFault]) -> SettingInvalid:
+    """The error of an app that cannot run under its settings."""
+    one = len(faults) == 1
+    count = "An app setting is" if one else f"{len(faults)} app settings are"
+    sentences = " ".join(fault.message for fault in faults)
+    return SettingInvalid(f"{count} unusable. {sentences} Fix {'it' if one else 'them'}, then restart the app.")
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a setting takes, in words; empty if any text will do."""
+    if isinstance(field.json_schema_extra, dict) and "allowed" in field.json_schema_extra:
+        return str(field.json_schema_extra["allowed"])
+    kind = _kind(field)
+    if issubclass(kind, StrEnum):
+        *others, last = kind
+        return f"{', '.join(others)} or {last}" if others else str(last)
+    if issubclass(kind, bool):
+        return "true or false"
+    if not issubclass(kind, int | float):
+        return ""
+    number = "a whole number" if issubclass(kind, int) else "a number"
+    least, most = (
+        next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None) for name in ("ge", "le")
+    )
+    if least is not None and most is not None:
+        return f"{number} from {least} to {most}"
+    if least is not None:
+        return f"{number}, {least} or more"
+    return number if most is None else f"{number}, {most} or less"
+
+
+def is_secret(field: FieldInfo) -> bool:
+    return issubclass(_kind(field), SecretStr)
+
+
+def _kind(field: FieldInfo) -> type:
+    """The type of a field's value; of an optional one, what it is if it is set."""
+    kinds = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+    return next((each for each in kinds if each is not type(None)), str)
+
+
+_FAULTS = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "bool_parsing": "is neither true nor false",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
+    "enum": "is none of its choices",
+}
+
+
+def _faults(error: ValidationError) -> list[SettingFault]:
+    found = []
+    for each in error.errors(include_url=False):
+        name = str(each["loc"][0]) if each["loc"] else ""
+        if each["type"] == "value_error":
+            fault = str(each["ctx"]["error"])
+        elif each["input"] == "":
+            fault = "is empty"
+        else:
+            fault = _FAULTS.get(each["type"], "cannot be read")
+        if name not in Settings.model_fields:  # of several settings together: the validator's text names them
+            found.append(SettingFault("", fault))
+            continue
+        takes = allowed(Settings.model_fields[name])
+        name = name.upper()
+        found.append(SettingFault(name, f"{name} {fault}." + (f" Allowed: {takes}." if takes else "")))
+    return found

@@ -29,6 +29,9 @@ _OUTCOME_CHARACTERS = 64_000
 # A key takes 1 KiB. That of a row that somebody else wrote can alone be as long.
 _ROW_KEY_CHARACTERS = 200
 _DIGEST_DIGITS = 32
+
+_THEN = "It cannot be replayed: find out what else writes to table `deadletters`, then delete the letter."
+
 # What these number changes with the order of the mapping's templates.
 _PLACE = ("template", "match")
 
@@ -170,9 +173,9 @@ def unpack(entity: dict[str, Any], payload: bytes) -> Letter:
             "A newer version of the app wrote it: read it with that one."
         ) from None
     except PayloadDamaged as damaged:
-        raise BufferCorrupt(f"A dead letter cannot be unpacked: {damaged}.") from None
+        raise BufferCorrupt(f"A dead letter cannot be unpacked: {damaged}. {_THEN}") from None
     except (ValueError, KeyError, TypeError):
-        raise BufferCorrupt("A dead letter cannot be unpacked: its content is damaged.") from None
+        raise BufferCorrupt(f"A dead letter cannot be unpacked: its content is damaged. {_THEN}") from None
 
 
 def _failures(entity: dict[str, Any], header: dict[str, Any]) -> tuple[FailedType, ...]:

@@ -104,7 +104,10 @@ class Marks:
             results = self._table.change(changes)
             if not contested and all(result.status in (204, 404) for result in results):
                 return
-        raise StorageUnavailable("Too many instances write the same dead letters at once. They are tried again.")
+        raise StorageUnavailable(
+            "Table `deadletters`: other instances kept changing the same letters. They are tried again at the next "
+            "flush or delivery."
+        )
 
     def _marked(self, partition_key: str, first: str, last: str) -> Iterator[Entity]:
         condition = (

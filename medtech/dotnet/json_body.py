@@ -60,7 +60,8 @@ def _parse_tolerantly(body: bytes) -> Any:
         value = reader.read()
     except LocatedSyntaxError as error:
         raise NotJson(
-            f"The message body is not JSON: line {error.line}, position {error.position}: {error.message}."
+            f"The message body is not JSON: line {error.line}, position {error.position}: {error.message}. "
+            "Correct what the device sends."
         ) from None
     try:
         reader.read()
@@ -80,4 +81,4 @@ def _check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise NotJson(f"The message body is nested more than {MAX_DEPTH} deep.")
+    raise NotJson(f"The message body is nested more than {MAX_DEPTH} deep: send a flatter one.")

@@ -328,7 +328,7 @@ def _unpack(row: Row, entity: Entity) -> Columns | None:
         row.payload = join(entity)
         row.trace_context, columns = segment.unpack_columns(row.payload)
     except PayloadDamaged as damaged:
-        row.fault = BufferCorrupt(f"A row of the buffer is damaged: {damaged}.")
+        row.fault = segment.corrupt(f"is damaged: {damaged}")
         return None
     except (BufferCorrupt, Unavailable) as fault:
         row.fault = fault

@@ -125,6 +125,14 @@ def text_characters(measurements: Sequence[Measurement]) -> int:
     return sum(map(len, texts))
 
 
+def corrupt(what: str) -> BufferCorrupt:
+    """The error of a row, which goes into the dead letter as it is; `what` is wrong with it."""
+    return BufferCorrupt(
+        f"A row of the buffer {what}. The row is kept in this dead letter and cannot be replayed: find out what else "
+        "writes to table `buffer`, let the devices send again what they still have, and report it."
+    )
+
+
 def unpack(payload: bytes) -> Segment:
     """The measurements of a payload. Raises as `unpack_columns` does."""
     trace_context, columns = unpack_columns(payload)
@@ -145,9 +153,9 @@ def unpack_columns(payload: bytes) -> tuple[str, Columns]:
             "A newer version of the app wrote it: install that one until the buffer is empty."
         ) from None
     except PayloadDamaged as damaged:
-        raise BufferCorrupt(f"A row of the buffer cannot be unpacked: {damaged}.") from None
+        raise corrupt(f"cannot be unpacked: {damaged}") from None
     except (ValueError, TypeError):
-        raise BufferCorrupt("A row of the buffer cannot be unpacked: its content is not a segment.") from None
+        raise corrupt("cannot be unpacked: its content is not a segment") from None
     _check(trace_context, columns)
     return trace_context, columns
 
@@ -170,14 +178,14 @@ def measurements_of(columns: Columns, copies: dict[str | None, str | None]) -> l
 def _check(trace_context: Any, columns: Any) -> None:
     """Raises BufferCorrupt unless every field has the type that the later stages rely on."""
     if type(trace_context) is not str or type(columns) is not list or set(map(type, columns)) != {list}:
-        raise BufferCorrupt("A row of the buffer cannot be unpacked: its content is not a segment.")
+        raise corrupt("cannot be unpacked: its content is not a segment")
     if len(columns) != len(_COLUMN_TYPES) or len(set(map(len, columns))) != 1:
-        raise BufferCorrupt("A row of the buffer lacks fields, or has unequal numbers of values for them.")
+        raise corrupt("lacks fields, or has unequal numbers of values for them")
     for (field, types), column in zip(_COLUMN_TYPES.items(), columns, strict=True):
         if not types.issuperset(map(type, column)):
-            raise BufferCorrupt(f"A row of the buffer has a value of the wrong type in field `{field}`.")
+            raise corrupt(f"has a value of the wrong type in field `{field}`")
     pairs = list(chain.from_iterable(columns[_PROPERTIES]))
     if any(type(pair) is not list or len(pair) != 2 for pair in pairs) or not _TEXT.issuperset(
         map(type, chain.from_iterable(pairs))
     ):
-        raise BufferCorrupt("A row of the buffer has a property that is not a pair of texts.")
+        raise corrupt("has a property that is not a pair of texts")

@@ -41,6 +41,9 @@ _RESTS_ON = {
 _OUTSIDE = (probes.STORAGE, probes.IDENTITY, probes.FHIR_SERVER)
 """If one of these does not answer in time, it is down; of the others, nothing is known then."""
 
+SETTINGS = "settings"
+"""The part that is there only if a setting is unusable."""
+
 Probe = Callable[[], Part]
 
 
@@ -80,7 +83,13 @@ class Onlooker:
 
 def unusable(message: str, now: int) -> Health:
     """The health of an app whose settings let nothing be looked at; `now` is in ticks."""
-    return Health((Part("settings", State.DOWN, message),), now)
+    return Health((Part(SETTINGS, State.DOWN, message),), now)
+
+
+def with_settings(message: str, health: Health) -> Health:
+    """The health of an app that can be looked at, and whose settings stop its functions."""
+    others = tuple(part for part in health.parts if part.name != SETTINGS)
+    return Health((Part(SETTINGS, State.DOWN, message), *others), health.checked)
 
 
 def side_by_side(asked: Mapping[str, Probe], seconds: float) -> dict[str, Part]:

@@ -40,6 +40,8 @@ RELEASE_SECONDS = 10
 
 _SUSPECTS = Codec(max_bytes=64 * 1024 * 1024, version=1)
 
+_ONE_READER = "If this goes on, see whether another app reads the hub in the same consumer group."
+
 # Others can delete the row between two looks at it, but not time and again.
 _TRIES = 5
 
@@ -130,7 +132,8 @@ class Attempts:
                 row.write(suspects, None)
                 raise Unavailable(
                     f"A batch of partition {row.partition} is put through in parts, since it ended the process; what "
-                    "is left waits for its next delivery."
+                    "is left waits for its next delivery. There is nothing to do: what ends the process becomes a dead "
+                    "letter."
                 )
             with self._turns.alone() if trial.deaths else self._turns.beside_others():
                 row.write(suspects, trial)
@@ -173,7 +176,9 @@ class _Row:
             if found is not None:
                 self._etag = found["etag"]
                 return self._after_death(found).of_batch(events)
-        raise Unavailable(f"Other instances keep taking partition {self.partition}; its batch comes again.")
+        raise Unavailable(
+            f"Other instances keep taking partition {self.partition}; its batch comes again. {_ONE_READER}"
+        )
 
     def write(self, suspects: Suspects, trial: Trial | None) -> None:
         """Raises Unavailable if another process has written meanwhile: it has the partition then."""
@@ -184,7 +189,7 @@ class _Row:
             [self._etag] = self._table.transact([Operation("replace", self._stamped(entity), self._etag)])
         except OperationFailed:
             raise Unavailable(
-                f"Another instance works on partition {self.partition} too; its batch comes again."
+                f"Another instance works on partition {self.partition} too; its batch comes again. {_ONE_READER}"
             ) from None
         self._written = entity
 

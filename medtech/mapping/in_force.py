@@ -218,7 +218,10 @@ class MappingStore(Generic[Mapping]):
                 offered = max(ticks.format_iso(ticks.now()), _offered(self._row))
                 if self._accept(offer, offered, compiled):
                     return Accepted(offer.hash, before)
-        raise StorageUnavailable(f"Others kept changing which {self._kind} mapping is in force. Try again.")
+        raise StorageUnavailable(
+            f"Others kept changing which {self._kind} mapping is in force. Try again; if this goes on, see whether two "
+            "deployments with different mappings share this storage account."
+        )
 
     def _look(self) -> None:
         self._storage_away = self._held_back = None

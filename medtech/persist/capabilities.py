@@ -26,7 +26,8 @@ def read_capabilities(statement: Resource) -> Capabilities:
     fhir_version = str(statement.get("fhirVersion", ""))
     if not fhir_version.startswith("4."):
         raise FhirAccessDenied(
-            f"The server at FHIR_SERVICE_URL speaks FHIR {fhir_version or '(no version)'}. Use one of FHIR R4 (4.0.1)."
+            f"The server at FHIR_SERVICE_URL speaks FHIR {fhir_version or '(no version)'}. Set it to one of FHIR "
+            "R4 (4.0.1)."
         )
     rest: dict[str, Any] = next((rest for rest in statement.get("rest") or [] if rest.get("mode") == "server"), {})
     resources = rest.get("resource") or []

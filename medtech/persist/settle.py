@@ -147,7 +147,10 @@ def reply_error(client: FhirClient, reply: Reply, what: str) -> MedTechError:
             outcome=reply.outcome,
         )
     if reply.verdict in (Verdict.CONFLICT, Verdict.DONE):
-        return FhirConflict(f"Others kept changing {what}; it is tried again at the next flush.")
+        return FhirConflict(
+            f"Others kept changing {what}; it is tried again at the next flush. If this goes on, look for another "
+            "client that writes the same resource all the time."
+        )
     return client.unavailable(reply)
 
 
@@ -281,7 +284,7 @@ class _Round(Generic[A]):
             if not creates and progress.version is None:
                 raise FhirAccessDenied(
                     f"The FHIR server returned {attempt.url} without a version, so it cannot be changed safely. Turn "
-                    "versioning on."
+                    "versioning on in the server; until then measurements stay in the buffer."
                 )
             version = None if creates else progress.version
             request = Interaction("PUT", attempt.url, _as_sent(resource), version, if_none_match=creates)

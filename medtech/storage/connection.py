@@ -104,6 +104,20 @@ class Storage:
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
 
+    @property
+    def name(self) -> str:
+        """Of the setting that the connection is taken from."""
+        return self._name
+
+    def check(self) -> None:
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are."""
+        if self._connection_string:
+            if not _is_connection_string(self._connection_string):
+                raise self._malformed()
+        else:
+            for kind in ("table", "blob"):
+                self._address(kind)
+
     def table(self, name: str) -> Table:
         with self._lock:
             return self._tables.setdefault(name, Table(name, self.table_service, creates=self._creates_tables))
@@ -170,16 +184,34 @@ class Storage:
             try:
                 return client.from_connection_string(self._connection_string, **options)
             except ValueError:
-                raise SettingInvalid(
-                    f"{self._name} is not a storage connection string. Copy it again from the storage account, "
-                    f"or set {self._name}__accountName instead."
-                ) from None
+                raise self._malformed() from None
+        return client(**{address_argument: self._address(kind)}, credential=self.credential(), **options)
+
+    def _address(self, kind: str) -> str:
         address = self._settings.get(f"{kind}serviceuri")
-        if address is None and "accountname" in self._settings:
-            address = f"https://{self._settings['accountname']}.{kind}.core.windows.net"
-        if address is None:
-            raise SettingInvalid(f"Set {self._name}__accountName or {self._name}__{kind}ServiceUri.")
-        return client(**{address_argument: address}, credential=self.credential(), **options)
+        if address:
+            return address
+        if self._settings.get("accountname"):
+            return f"https://{self._settings['accountname']}.{kind}.core.windows.net"
+        raise SettingInvalid(
+            f"{self._name} does not say where the account's {kind}s are. Set {self._name}__accountName or "
+            f"{self._name}__{kind}ServiceUri."
+        )
+
+    def _malformed(self) -> SettingInvalid:
+        return SettingInvalid(
+            f"{self._name} is not a storage connection string. Copy it again from the storage account, or set "
+            f"{self._name}__accountName instead."
+        )
+
+
+def _is_connection_string(text: str) -> bool:
+    """Whether it has what the packages for tables and blobs both need."""
+    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
+    if parts.get("usedevelopmentstorage", "").lower() == "true":
+        return True
+    placed = bool(parts.get("accountname")) or bool(parts.get("tableendpoint") and parts.get("blobendpoint"))
+    return placed and bool(parts.get("accountkey") or parts.get("sharedaccesssignature"))
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:

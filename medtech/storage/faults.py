@@ -82,7 +82,10 @@ def _unavailable(what: str, error: AzureError) -> StorageUnavailable | None:
             f"Storage ({what}) is being deleted ({status} {code}). It is created again as soon as the service allows."
         )
     if status is None or status >= 500 or status in _BUSY:
-        return StorageUnavailable(f"Storage ({what}) is away ({status} {code}). The app tries again.")
+        return StorageUnavailable(
+            f"Storage ({what}) is away ({status} {code}). Data stays where it is and is tried again; if this goes on, "
+            "look at the account's metrics (availability, throttling) and at Azure's service health."
+        )
     # The library raises this one for a part of a transaction, with the status of the whole.
     if status == 413 or isinstance(error, RequestTooLargeError) or code in _TOO_LARGE:
         return StorageRefused(

@@ -46,7 +46,10 @@ def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
             # With a time of day it is a point in time, a date alone is the whole day.
             return StoredPeriod(first_tick, first_tick if "T" in moment else last_tick, last_tick)
     if "effectiveTiming" in observation:
-        raise ConversionError(f"{where} has an effectiveTiming, and readings need an effectivePeriod. Give it one.")
+        raise ConversionError(
+            f"{where} has an effectiveTiming, and readings need an effectivePeriod. Give it one, then replay the "
+            "dead letter."
+        )
     return StoredPeriod(None, None, None)
 
 

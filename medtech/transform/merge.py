@@ -145,7 +145,10 @@ class _Elements:
 
 def _check_owner(stored: Json, identity: ResourceIdentity, where: str) -> None:
     if stored.get("resourceType") != "Observation":
-        raise ObservationMismatch(f"{where} is not an Observation. Check which server answers at FHIR_SERVICE_URL.")
+        raise ObservationMismatch(
+            f"{where} is not an Observation. Check which server answers at FHIR_SERVICE_URL, then replay the "
+            "dead letter."
+        )
     status = stored.get("status")
     if status in WITHDRAWN:
         raise ObservationWithdrawn(

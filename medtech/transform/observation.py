@@ -109,7 +109,7 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
         return _failed(
             group,
             TemplateNotFound(
-                f"The FHIR mapping has no template for type '{group.type}'. Add one with this typeName.",
+                f"The FHIR mapping has no template for type '{group.type}'. Add one with this typeName, then replay.",
                 stage=Stage.FHIR_CONVERSION,
             ),
         )
@@ -122,7 +122,7 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
                 group,
                 CorrelationIdNotDefined(
                     f"Type '{group.type}' is grouped by correlation id, and the measurement has none. Give its device "
-                    "template a correlationIdExpression, or its FHIR template another periodInterval."
+                    "template a correlationIdExpression, or its FHIR template another periodInterval, then replay."
                 ),
             )
         _draft(pattern, group, group.measurements, None, conversion)
@@ -166,7 +166,7 @@ def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
     if any(draft.type != first.type or draft.template is not first.template for draft in drafts):
         raise ConversionError(
             f"Type '{first.type}' and another one share an Observation id. Rename the type in the device and the FHIR "
-            "mapping to a name without dots."
+            "mapping to a name without dots, then replay."
         )
     measurements = sorted((measurement for draft in drafts for measurement in draft.measurements), key=precedence)
     readings, superseded, _ = _read(first.pattern, measurements)
@@ -307,5 +307,5 @@ def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:
     values = ", ".join(f"'{name}'" for name in dict.fromkeys(names))
     return ReadingInvalid(
         f"The reading of {values} of type '{type_name}' is not a decimal number of at most 28 digits. Fix the "
-        "expression in the device mapping, or give the value another valueType in the FHIR mapping."
+        "expression in the device mapping, or give the value another valueType in the FHIR mapping, then replay."
     )

@@ -45,7 +45,7 @@ def count_slots(start: int, end: int, period: int) -> int:
     if slots > _MAX_SLOTS:
         raise PeriodTooLong(
             f"The period needs {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a timestamp years "
-            "off? If not, change the FHIR mapping: a longer defaultPeriod or a shorter periodInterval."
+            "off? If not, change the FHIR mapping: a longer defaultPeriod or a shorter periodInterval. Then replay."
         )
     return slots
 
@@ -158,6 +158,6 @@ def _limited(data: str) -> str:
     if len(data) > MAX_TEXT:
         raise PeriodTooLong(
             f"The samples take {len(data)} characters, and an Observation holds {MAX_TEXT} at most. Change the FHIR "
-            "mapping: a longer defaultPeriod or a shorter periodInterval."
+            "mapping: a longer defaultPeriod or a shorter periodInterval. Then replay."
         )
     return data

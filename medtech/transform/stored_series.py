@@ -104,7 +104,7 @@ class StoredSeries:
             raise UnitMismatch(
                 f"{self._where} holds a series in unit '{unit}' for value '{writer.name}', and the FHIR mapping has "
                 f"'{mapped}'. If only the label changed, replay with --relabel-unit; if not, convert what is stored, "
-                "or give the type another name."
+                "or give the type another name, and replay then."
             )
 
     def _unit(self) -> str:

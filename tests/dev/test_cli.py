@@ -37,6 +37,12 @@ def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
         "EVENT_HUB_NAME": "hub",
         "FHIR_SERVICE_URL": "https://fhir.example",
         "FHIR_AUDIENCE": "https://fhir.example",
+        "FHIR_AUTHENTICATION": "client_credentials",
+        "FHIR_ALLOW_PLAIN_HTTP": "true",
+        "FHIR_TOKEN_URL": "https://login.example/token",
+        "FHIR_CLIENT_ID": "app",
+        "FHIR_CLIENT_SECRET": "SECRET",
+        "FHIR_SCOPE": "system/*.cruds",
         "FHIR_MAPPING": "mine.json",
         "WINDOW_SECONDS": "9",
     }
@@ -48,3 +54,41 @@ def test_a_number_that_is_no_port_is_refused(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert arguments[1] in result.stderr
+
+
+def test_a_token_is_one_line_that_a_header_takes() -> None:
+    result = CliRunner().invoke(app, ["token", "myhub"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("SharedAccessSignature sr=http%3A%2F%2F127.0.0.1%2Fmyhub&sig=")
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_retention_in_the_past_is_refused() -> None:
+    result = CliRunner().invoke(app, ["host", "--retention", "-1"])
+    assert result.exit_code == 2
+    assert "--retention" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_an_app_that_cannot_run_is_told_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setenv("FHIR_BUNDLE_SIZE", "SECRET")
+    monkeypatch.setenv("FLUSH_SHEDULE", "SECRET")
+    result = CliRunner().invoke(app, [command, "--data", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "The app cannot run.",
+        "FHIR_BUNDLE_SIZE is not a whole number. Allowed: a whole number from 1 to 500.",
+        "FLUSH_SHEDULE is not a setting. If FLUSH_SCHEDULE is meant, rename it.",
+    ]
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_environment_overrides_what_a_run_would_take_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WINDOW_SECONDS", "SECRET")
+    result = CliRunner().invoke(app, ["run", "--data", str(tmp_path / "data")])
+    assert result.exit_code == 1
+    assert "WINDOW_SECONDS is not a whole number." in result.stderr

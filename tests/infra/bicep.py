@@ -61,6 +61,7 @@ class Resource:
     existing: bool
     condition: str | None
     body: dict[str, Any]
+    decorators: dict[str, Any]
 
     @property
     def declared_type(self) -> str:
@@ -233,12 +234,14 @@ def _type(read: Template, node: Node, _: dict[str, Any]) -> None:
     read.types[_text(name)] = body
 
 
-def _resource(read: Template, node: Node, _: dict[str, Any]) -> None:
+def _resource(read: Template, node: Node, decorators: dict[str, Any]) -> None:
     symbol, declared, body = node.named_children
     kind, _at, api_version = value(declared, {}).partition("@")
     condition, read_body = _body(body, read.variables)
     existing = any(child.type == "existing" or child.text == b"existing" for child in node.children)
-    read.resources[_text(symbol)] = Resource(_text(symbol), kind, api_version, existing, condition, read_body)
+    read.resources[_text(symbol)] = Resource(
+        _text(symbol), kind, api_version, existing, condition, read_body, decorators
+    )
 
 
 def _module(read: Template, node: Node, _: dict[str, Any]) -> None:

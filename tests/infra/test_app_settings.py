@@ -36,6 +36,10 @@ OF_THE_PLATFORM = {
     # https://learn.microsoft.com/azure/azure-functions/functions-app-settings
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    # https://learn.microsoft.com/azure/azure-functions/opentelemetry-howto
+    "PYTHON_ENABLE_OPENTELEMETRY",
+    # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/, read by its SDK
+    "OTEL_TRACES_SAMPLER",
 }
 OF_OTHER_PLANS = {
     # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-considerations
@@ -56,6 +60,7 @@ REFUSED_PROPERTIES = {
     *("minimumElasticInstanceCount", "netFrameworkVersion", "numberOfWorkers", "preWarmedInstanceCount"),
     *("use32BitWorkerProcess", "windowsFxVersion"),
 }
+SECRETS = {name for name, field in FIELDS.items() if "SecretStr" in str(field.annotation)}
 SETTABLE = template("settings.bicep").properties_of_type("appSettings")
 
 
@@ -69,7 +74,7 @@ def written() -> dict[str, Any]:
 
 def test_all_of_them_reach_the_app() -> None:
     text = (template("app.bicep").tree.text or b"").decode()
-    assert "items(union(platformSettings, settings, ownSettings, hubConnection))" in text
+    assert "items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection))" in text
 
 
 @pytest.mark.parametrize("name", sorted(written()))
@@ -94,6 +99,10 @@ def test_what_can_be_set_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
 def test_every_setting_can_be_set(name: str) -> None:
+    if name in SECRETS:
+        # `settingSecretUris` takes any name.
+        assert name not in SETTABLE, "A secret is a Key Vault reference."
+        return
     assert name in {*SETTABLE, *written()}, f"Add {name} to the type in infra/settings.bicep."
 
 

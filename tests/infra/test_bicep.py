@@ -3,6 +3,7 @@
 This is what a compiler would say first; there is none for Python.
 """
 
+import itertools
 import re
 
 import pytest
@@ -11,9 +12,9 @@ from tree_sitter import Node
 from tests.infra.bicep import FILES, INFRA, Template, descendants, parsed, template, templates
 
 FUNCTIONS = {
-    *("cidrSubnet", "concat", "empty", "environment", "filter", "flatten", "guid", "items", "join", "map", "replace"),
-    *("resourceGroup", "resourceId", "split", "string", "subscriptionResourceId", "take", "tenant", "union"),
-    *("uniqueString", "uri"),
+    *("cidrSubnet", "concat", "empty", "environment", "filter", "flatten", "guid", "items", "join", "loadTextContent"),
+    *("map", "mapValues", "replace", "resourceGroup", "resourceId", "split", "string", "subscription"),
+    *("subscriptionResourceId", "take", "tenant", "toLower", "union", "uniqueString", "uri"),
 }
 """Of Bicep, as far as they are used."""
 
@@ -112,3 +113,18 @@ def test_every_file_is_used(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_modules_are_files_of_ours(name: str) -> None:
     assert {module.path for module in template(name).modules.values()} <= set(FILES)
+
+
+@pytest.mark.parametrize(
+    ("name", "parent"), [("event-hub.bicep", "namespace"), ("storage.bicep", "account")], ids=["event-hub", "storage"]
+)
+def test_children_of_what_takes_one_change_at_a_time_wait_for_each_other(name: str, parent: str) -> None:
+    children = [symbol for symbol, each in template(name).resources.items() if each.type.count("/") > 1]
+    waits = {
+        symbol: {part.text for part in [body.get("parent"), *body.get("dependsOn", [])] if part}
+        for symbol in children
+        for body in [template(name).resources[symbol].body]
+    }
+    for earlier, later in itertools.pairwise(children):
+        assert earlier in waits[later], f"{later} would be created while {earlier} is"
+    assert waits[children[0]] == {parent}

@@ -28,11 +28,24 @@ def test_everything_that_is_created_is_told(type_: str) -> None:
     assert f"`{type_}`" in PAGE
 
 
-def test_parameters_in_commands_exist() -> None:
-    blocks = "\n".join(re.findall(r"```[a-z]*\n(.*?)```", PAGE, re.DOTALL))
-    given = set(re.findall(r"^ +([a-zA-Z]+)=", blocks.replace("--parameters ", "\n "), re.MULTILINE))
-    assert given
-    assert given <= set(template("main.bicep").parameters)
+DEPLOYMENTS = [
+    command
+    for block in re.findall(r"```[a-z]*\n(.*?)```", PAGE, re.DOTALL)
+    for command in block.replace("\\\n", " ").splitlines()
+    if "--template-file" in command
+]
+
+
+def test_every_template_that_is_deployed_by_itself_is_told() -> None:
+    files = {re.findall(r"--template-file infra/(\S+)", command)[0] for command in DEPLOYMENTS}
+    assert files == {"main.bicep", "alerts.bicep", "workbook.bicep"}
+
+
+@pytest.mark.parametrize("command", DEPLOYMENTS)
+def test_a_command_gives_the_parameters_that_its_template_takes(command: str) -> None:
+    takes = template(re.findall(r"--template-file infra/(\S+)", command)[0]).parameters
+    given = set(re.findall(r" (\w+)=", command.partition("--parameters")[2]))
+    assert {each.name for each in takes.values() if each.default is None} <= given <= set(takes)
 
 
 def test_values_of_the_environment_in_commands_are_read_by_the_parameter_file() -> None:

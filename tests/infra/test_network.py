@@ -41,13 +41,18 @@ def test_each_has_an_endpoint_and_the_zones_of_its_names() -> None:
     # https://learn.microsoft.com/azure/private-link/private-endpoint-dns
     text = template("main.bicep").modules["privateEndpoints"].parameters["services"].text
     assert "map(['blob', 'table', 'queue']" in text
-    assert re.findall(r"group: '(\w+)'", text) == ["namespace", "healthcareworkspace"]
+    assert re.findall(r"group: '(\w+)'", text) == ["namespace", "healthcareworkspace", "vault"]
     assert re.findall(r"'(privatelink\.[^']+)'", text) == [
         "privatelink.${part}.${environment().suffixes.storage}",
         "privatelink.servicebus.windows.net",
         "privatelink.workspace.azurehealthcareapis.com",
         "privatelink.fhir.azurehealthcareapis.com",
+        "privatelink.vaultcore.azure.net",
     ]
+
+
+def test_endpoints_are_created_one_after_the_other() -> None:
+    assert template("private-endpoints.bicep").resources["endpoints"].decorators == {"batchSize": 1}
 
 
 def test_the_apps_subnet_is_one_that_flex_consumption_takes() -> None:

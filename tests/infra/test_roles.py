@@ -31,7 +31,7 @@ ASSIGNED = {
         "!empty(eventHubName) && !empty(senderPrincipalId)",
     ),
     "fhirDataWriter": ("fhirService", "appPrincipalId", "!empty(fhirServiceName)"),
-    "keyVaultSecretsUser": ("keyVault", "appPrincipalId", "!empty(keyVaultName)"),
+    "keyVaultSecretsUser": ("keyVaultSecrets[position]", "appPrincipalId", "!empty(keyVaultName)"),
 }
 
 ASSIGNMENT = "Microsoft.Authorization/roleAssignments"

@@ -25,6 +25,10 @@ WITHOUT_KEYS = {
     "Microsoft.EventHub/namespaces/networkRuleSets",
     "Microsoft.HealthcareApis/workspaces",
     "Microsoft.HealthcareApis/workspaces/fhirservices",
+    "Microsoft.Insights/actionGroups",
+    "Microsoft.Insights/metricAlerts",
+    "Microsoft.Insights/scheduledQueryRules",
+    "Microsoft.Insights/workbooks",
     "Microsoft.ManagedIdentity/userAssignedIdentities",
     "Microsoft.Network/privateDnsZones",
     "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
@@ -88,6 +92,25 @@ def test_the_hubs_connection_string_stays_in_the_key_vault() -> None:
     assert isinstance(connection, Choice)
     by_secret = next(each for each in connection.values if "EventHubConnection" in each)
     assert by_secret["EventHubConnection"].text == "'@Microsoft.KeyVault(SecretUri=${eventHubConnectionSecretUri})'"
+
+
+def test_settings_that_are_secrets_stay_in_the_key_vault() -> None:
+    secrets = template("app.bicep").variables["secretSettings"]
+    assert secrets.text == "mapValues(settingSecretUris, uri => '@Microsoft.KeyVault(SecretUri=${uri})')"
+
+
+@pytest.mark.parametrize("name", sorted(template("settings.bicep").properties_of_type("appSettings")))
+def test_a_secret_is_no_plain_setting(name: str) -> None:
+    assert not re.search(r"PASSWORD|SECRET|KEY|TOKEN(?!_URL)", name), "It belongs into settingSecretUris."
+
+
+def test_the_role_covers_the_secrets_that_settings_refer_to() -> None:
+    given = template("main.bicep").modules["keyVaultRoles"].parameters["keyVaultSecretUris"].text
+    assert "map(items(settingSecretUris), setting => setting.value)" in given
+    assert "[eventHubConnectionSecretUri]" in given
+    # The fifth part of https://NAME.vault.azure.net/secrets/SECRET/VERSION; a name twice would be one assignment twice.
+    names = template("roles.bicep").variables["secretNames"].text
+    assert names == "union([], map(keyVaultSecretUris, uri => split(uri, '/')[4]))"
 
 
 def test_key_vault_references_are_read_by_the_apps_identity() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from medtech.deadline import Deadline, within
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
@@ -57,6 +58,12 @@ def ask(
         options,
     )
     return response.status_code, json.loads(response.get_body())
+
+
+def test_messages_that_there_is_no_time_for_are_refused(storage: Storage) -> None:
+    with within(Deadline(0)):
+        status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    assert (status, "Send fewer" in document["error"]) == (413, True)
 
 
 def test_sample_messages_become_measurements_and_observations(storage: Storage) -> None:
@@ -375,6 +382,14 @@ def test_any_body_of_a_message_gets_an_answer(storage: Storage, body: str) -> No
     assert status == 200
     assert document["deviceResults"][0]["measurements"] == []
     assert document["deviceResults"][0]["findings"]
+
+
+@pytest.mark.parametrize("encoded", ["//79", "", "====", "AAAA"])
+def test_any_bytes_of_a_dead_letter_get_an_answer(storage: Storage, encoded: str) -> None:
+    asked = {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [{"bodyBase64": encoded}]}
+    status, document = ask(storage, asked)
+    assert status == 200
+    assert document["deviceResults"][0]["measurements"] == []
 
 
 @pytest.mark.parametrize("place", ['"typeName": "', '"typeMatch'], ids=["a type", "a name"])

@@ -72,7 +72,8 @@ class IdentityLookup:
         patient = referred_id(device.get("patient"), "Patient")
         if patient is None:
             return PatientNotFound(
-                f"Device/{device['id']} does not name a Patient. Set its `patient` to a reference Patient/…."
+                f"Device/{device['id']} does not name a Patient. Set its `patient` to a reference Patient/…, then "
+                "replay."
             )
         encounter = encounter_of(key, encounters)
         if isinstance(encounter, MedTechError):

@@ -94,7 +94,8 @@ class IdentityResolver:
         if self._resolution is ResolutionType.LOOKUP_WITH_ENCOUNTER and is_absent(key.encounter_id):
             return EncounterIdentityNotDefined(
                 f"A measurement of device '{key.device_id}' has no encounter id, which the resolution type "
-                "LookupWithEncounter needs. Give its template an encounterIdExpression that finds one."
+                "LookupWithEncounter needs. Give its template an encounterIdExpression that finds one, or set "
+                "RESOURCE_IDENTITY_RESOLUTION_TYPE to Lookup, then replay."
             )
         return None
 
