@@ -14,6 +14,7 @@ from typing import Any
 
 import azure.functions as func
 
+from medtech import deadline
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.errors import OutOfTime, SettingInvalid
@@ -26,7 +27,7 @@ from medtech.validation.finding import STAGES, Finding, Fix, Level, Name
 from medtech.validation.mapping_pair import MappingPair
 from medtech.validation.message import BadRequest, BodyPlace, body_place, read_message
 from medtech.validation.stored import StoredObservation
-from medtech.validation.trace.tracer import Tracer
+from medtech.validation.trace.tracer import TemplateTrace, Tracer
 from medtech.validation.validator import DeviceResult, Mappings, check_mappings, of_issue, read_mappings, validate
 from medtech.validation.written_mapping import Range, WrittenMapping
 
@@ -73,16 +74,15 @@ def answer(
         mappings = read_mappings(device_text, fhir_text, fhir_options)
     try:
         outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+        traces = _traces(mappings.device, outcome.results) if asked.get("trace") else None
     except OutOfTime:
         return _answer(413, {"error": f"The time was over before all {len(events)} messages were tried. {_FASTER}"})
     document["templateResult"] = {"findings": [_finding(finding) for finding in outcome.findings]}
-    results = document["deviceResults"] = [
+    document["deviceResults"] = [
         _device_result(result, body_place(messages[result.event.sequence_number])) for result in outcome.results
     ]
-    if asked.get("trace") and mappings.device is not None:
-        tracer = Tracer(mappings.device)
-        for of_message, result in zip(results, outcome.results, strict=True):
-            of_message["trace"] = tracer.trace(result.event, result.measurements)
+    for of_message, trace in zip(document["deviceResults"], traces or (), strict=traces is not None):
+        of_message["trace"] = trace
     document["storedObservations"] = [_stored(each) for each in outcome.stored]
     return _answer(200, document)
 
@@ -184,6 +184,18 @@ def _state(state: MappingState) -> dict[str, Any]:
         "heldBack": state.held_back,
         "unavailable": state.unavailable,
     }
+
+
+def _traces(device: DeviceMapping | None, results: Sequence[DeviceResult]) -> list[list[TemplateTrace] | None]:
+    """The trace of each message; raises OutOfTime. Without a device mapping there are no messages."""
+    if device is None:
+        return []
+    tracer = Tracer(device)
+    traces: list[list[TemplateTrace] | None] = []
+    for result in results:
+        deadline.ask("every message was traced")
+        traces.append(tracer.trace(result.event, result.measurements))
+    return traces
 
 
 def _device_result(result: DeviceResult, body: BodyPlace | None) -> dict[str, Any]:
