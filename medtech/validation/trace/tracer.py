@@ -5,7 +5,8 @@ same matcher and the same functions for what is taken; only the places and the s
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, TypedDict
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypedDict
 
 import orjson
 
@@ -41,6 +42,9 @@ _EXPRESSION_STEPS: Final = 300
 _STEP_STEPS: Final = 100
 _CHARACTER_STEPS: Final = 10
 """For each character of a path that is parsed."""
+
+_TEMPLATE_BYTES: Final = 150
+"""What an entry of a template takes without its type and its matches."""
 
 _MOST_STEPS_SHOWN: Final = 40
 _MOST_POINTERS: Final = 20
@@ -120,91 +124,86 @@ class Tracer:
         except (BudgetSpent, MatchTooCostly):
             return None
         numbers = {(each.template, each.match): number for number, each in enumerate(measurements)}
-        message = _Message(DocumentPlaces(document, self._budget), numbers)
+        places = DocumentPlaces(document, self._budget)
         found = ((index, tokens) for index, tokens in sorted(matches.items()) if isinstance(tokens, list))
-        return [self._template(self._device.templates[index], tokens, message) for index, tokens in found]
+        return [self._template(self._device.templates[index], tokens, places, numbers) for index, tokens in found]
 
     @property
     def _is_spent(self) -> bool:
         return self._budget.left < 0 or self._bytes_left < 0
 
-    def _template(self, template: ContentTemplate, tokens: list[Any], message: "_Message") -> TemplateTrace:
+    def _template(
+        self,
+        template: ContentTemplate,
+        tokens: list[Any],
+        places: DocumentPlaces,
+        numbers: dict[tuple[int, int], int],
+    ) -> TemplateTrace:
+        """`numbers` has those of the measurements, by template and match."""
         matches: list[MatchTrace] = []
+        see = Given.beside if template.on_document else Given.match
         try:
-            self._weigh(len(template.type) + _EXPRESSION_STEPS)
-            places = self._places(template, tokens, message)
-            for number, token in enumerate(tokens[:MOST_MATCHES]):
-                matches.append(self._match(template, number, token, places[number], message))
+            self._weigh(len(template.type) + _TEMPLATE_BYTES)
+            located = zip(tokens, self._places(template, tokens, places), strict=True)
+            for number, (token, place) in enumerate(islice(located, MOST_MATCHES)):
+                measurement = numbers.get((template.index, number))
+                given = see(places, token, place)
+                matches.append(
+                    self._trace_of(_Match(template, number, places.document, token, place, given, measurement))
+                )
         except (BudgetSpent, _AnswerFull):
             pass  # what is left out is counted
         return {
             "template": template.index,
-            "pointer": _pointer_of(template).removesuffix("/template"),
+            "pointer": _pointer_of(template).rpartition("/")[0],
             "typeName": template.type,
             "matches": matches,
             "matchesLeftOut": len(tokens) - len(matches),
         }
 
-    def _places(self, template: ContentTemplate, tokens: list[Any], message: "_Message") -> list[Place | None]:
+    def _places(self, template: ContentTemplate, tokens: list[Any], places: DocumentPlaces) -> list[Place | None]:
         """The places of the tokens that a template matched."""
         if all(type(token) is dict or type(token) is list for token in tokens):
-            return [message.places.of(token) for token in tokens]
-        given = Given.whole(message.places)
+            return [places.of(token) for token in tokens]
+        given = Given.whole(places)
         if template.type_match.language == "JmesPath":
             *_, found = self._expression(template.type_match, None).find(given, self._budget)
-            return [found.place] * len(tokens) if found.places is None or found.place else found.places
+            return found.places or [] if type(found.value) is Projection else [found.place]
         located = self._path(template.type_match)[0].find(given, self._budget)
-        return [each.place for each in located[-1]] if located else [given.root_place]
+        return [each.place for each in located[-1]]
 
-    def _match(
-        self, template: ContentTemplate, number: int, token: Any, place: Place | None, message: "_Message"
-    ) -> MatchTrace:
-        given = (Given.beside if template.on_document else Given.match)(message.places, token, place)
-        times = template.time
-        traced: list[ExpressionTrace] = [self._field(template, template.device_id, message, token, given, number)]
+    def _trace_of(self, match: "_Match") -> MatchTrace:
+        template, times = match.template, match.template.time
+        traced = [self._field(match, template.device_id)]
         for field in times:
             # Where the first gives no time, that is no error: the next one does.
-            of_time = self._field(template, field, message, token, given, number, is_last=field is times[-1])
+            of_time = self._field(match, field, is_last=field is times[-1])
             traced.append(of_time)
             if of_time["result"] is not None:
                 break
-        traced += (
-            self._field(template, field, message, token, given, number)
-            for field in (template.patient_id, template.encounter_id, template.correlation_id, *template.values)
-            if field is not None
-        )
+        ids = (template.patient_id, template.encounter_id, template.correlation_id)
+        traced += (self._field(match, field) for field in (*ids, *template.values) if field is not None)
         return {
-            "pointer": None if place is None else place.pointer(),
-            "measurement": message.numbers.get((template.index, number)),
+            "pointer": None if match.place is None else match.place.pointer(),
+            "measurement": match.measurement,
             "expressions": traced,
         }
 
-    def _field(
-        self,
-        template: ContentTemplate,
-        field: Field,
-        message: "_Message",
-        token: Any,
-        given: Given,
-        number: int,
-        *,
-        is_last: bool = True,
-    ) -> ExpressionTrace:
+    def _field(self, match: "_Match", field: Field, *, is_last: bool = True) -> ExpressionTrace:
         self._budget.charge(_EXPRESSION_STEPS)
-        origin = field.origin
+        template, origin = match.template, field.origin
         result: str | None = None
         error: str | None = None
         try:
-            result = _reading(self._taken(field, message.places.document, token), template, field)
+            result = _reading(self._taken(match, field), template, field)
         except (NoReading, NoValue, *FAILED) as cause:
             if is_last or not isinstance(cause, NoReading):
-                error = template.failure(origin, cause, number).error.message
-        steps = self._steps(template, origin, given)
-        expression = origin.expression
+                error = template.failure(origin, cause, match.number).error.message
+        steps = self._steps(origin, match.given)
         traced: ExpressionTrace = {
             "property": _property(template, origin),
             "language": origin.language,
-            "expression": _shortened(expression, _LONGEST_EXPRESSION),
+            "expression": _shortened(origin.expression, _LONGEST_EXPRESSION),
             "result": None if result is None else _shortened(result, _LONGEST_RESULT),
             "cut": result is not None and len(result) > _LONGEST_RESULT,
             "pointer": steps[-1]["pointer"],
@@ -214,18 +213,18 @@ class Tracer:
         self._weigh(len(orjson.dumps(traced)))
         return traced
 
-    def _taken(self, field: Field, document: dict[str, Any], token: Any) -> Any:
+    def _taken(self, match: "_Match", field: Field) -> Any:
         """The token that the pipeline takes; raises one of FAILED, or BudgetSpent."""
         source = field.source
         if not isinstance(source, PropertyLookup):
             self._budget.charge(source.weight)
-            return source.evaluate(document, token, self._budget)
-        found = token if source.from_match else document
+            return source.evaluate(match.document, match.token, self._budget)
+        found = match.token if source.from_match else match.document
         for name in source.names:
             found = found.get(name) if type(found) is dict else None
         return found
 
-    def _steps(self, template: ContentTemplate, origin: Origin, given: Given) -> list[StepTrace]:
+    def _steps(self, origin: Origin, given: Given) -> list[StepTrace]:
         if origin.language == "JmesPath":
             expression = self._expression(origin, MATCHED_TOKEN)
             parts = zip(expression.parts, expression.find(given, self._budget), strict=True)
@@ -292,14 +291,16 @@ class _AnswerFull(Exception):
     """The traces have reached MOST_BYTES."""
 
 
-class _Message:
-    """What is known of a message: its places, and the numbers of its measurements by template and match."""
+class _Match(NamedTuple):
+    """A token that a template matched in a document: which one it is, where it lies, and its measurement's number."""
 
-    __slots__ = ("numbers", "places")
-
-    def __init__(self, places: DocumentPlaces, numbers: dict[tuple[int, int], int]) -> None:
-        self.places = places
-        self.numbers = numbers
+    template: ContentTemplate
+    number: int
+    document: dict[str, Any]
+    token: Any
+    place: Place | None
+    given: Given
+    measurement: int | None
 
 
 def _reading(token: Any, template: ContentTemplate, field: Field) -> str | None:

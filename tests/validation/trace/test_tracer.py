@@ -217,9 +217,13 @@ def test_pointers_of_a_mapping_as_the_resource_manager_hands_it_out() -> None:
 
 
 def test_names_of_properties_in_another_case() -> None:
-    written = mapping({name.upper(): value for name, value in template().items()})
+    upper = {name.upper(): value for name, value in template().items()}
+    written = {
+        "templateType": "CollectionContent",
+        "Template": [{"templateType": "CalculatedContent", "TEMPLATE": upper}],
+    }
     (found,) = traced(written, event_of({"heartRate": 71, "device": "d", "time": TIME}))
-    assert found["pointer"] == "/template/0"
+    assert found["pointer"] == "/Template/0"
     assert found["matches"][0]["expressions"][0]["property"] == "DEVICEIDEXPRESSION"
 
 
