@@ -6,15 +6,31 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup page page-test page-bench screenshots run demo test torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format docs-check conformance bench page page-test page-bench screenshots package sbom audit fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
-	@$(BOOTSTRAP) dev/bootstrap.py
+	@$(BOOTSTRAP) dev/bootstrap.py $(BOOTSTRAP_OPTIONS)
+
+# The editor of GET /api/debugger, bundled. Every command that needs `setup` makes it too.
+page:
+	@$(BOOTSTRAP) dev/bootstrap.py --page
+
+# A headless Chromium, for the commands that drive the page; CHROMIUM=/path names another one.
+test page-test screenshots page-bench: BOOTSTRAP_OPTIONS := --browser
+
+page-test: setup
+	$(PYTHON) -m pytest -q tests/debugger
+
+page-bench: setup
+	@$(PYTHON) -m bench.page
+
+screenshots: setup
+	@$(PYTHON) -m dev.screenshots
 
 run: setup
 	@$(PYTHON) -m dev run
@@ -83,4 +99,4 @@ lock:
 	uv pip compile -q pyproject.toml --extra cli --extra dev --extra hub --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
 clean:
-	rm -rf .local .venv dev/node_modules dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .local .venv dev/node_modules dev/page/node_modules medtech/debugger/page/bundle dev/hapi/target dev/hapi-validator/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

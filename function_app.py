@@ -61,6 +61,13 @@ def dead_letters(req: func.HttpRequest) -> func.HttpResponse:
     return application.list_dead_letters(req)
 
 
+@app.function_name("dead_letter")
+@app.route("dead-letters/{id}", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def dead_letter(req: func.HttpRequest) -> func.HttpResponse:
+    """One dead letter with its content."""
+    return application.show_dead_letter(req)
+
+
 @app.function_name("replay")
 @app.route("replay", methods=[func.HttpMethod.POST], auth_level=func.AuthLevel.ADMIN)
 def replay(req: func.HttpRequest) -> func.HttpResponse:
@@ -73,3 +80,17 @@ def replay(req: func.HttpRequest) -> func.HttpResponse:
 def replay_status(req: func.HttpRequest) -> func.HttpResponse:
     """How far a replay job is."""
     return application.replay_status(req)
+
+
+@app.function_name("debugger")
+@app.route("debugger/{part?}", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ANONYMOUS)
+def debugger(req: func.HttpRequest) -> func.HttpResponse:
+    """The page for those who write mappings. It holds nothing of the app: what it shows is asked for with a key."""
+    return application.debugger(req)
+
+
+@app.function_name("mappings")
+@app.route("mappings", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def mappings(req: func.HttpRequest) -> func.HttpResponse:
+    """The texts of the mappings in force."""
+    return application.show_mappings()

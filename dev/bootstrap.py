@@ -2,6 +2,10 @@
 
 Runs on any Python from 3.8 on, with the standard library alone. Whatever is already there and unchanged is left alone,
 so a second start takes milliseconds. On a fault it exits with one sentence that says what to do.
+
+    bootstrap.py              what a run needs, and the editor of the debugger page, bundled
+    bootstrap.py --browser    also a Chromium for the tests of that page, 70 MB
+    bootstrap.py --page       the editor alone: for a place that only publishes, and needs no Python packages
 """
 
 import hashlib
@@ -15,15 +19,22 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements-dev.txt"
 NPM_FOLDER = ROOT / "dev"
-NPM_LOCK = NPM_FOLDER / "package-lock.json"
+PAGE_FOLDER = NPM_FOLDER / "page"
+BUNDLE = ROOT / "medtech" / "debugger" / "page" / "bundle" / "codemirror.js"
 WANTED = (3, 13)
 OLDEST_NODE = 20
 
 
 def main():
     check_node()  # before minutes of installing
-    make_environment()
-    install_npm_parts()
+    if "--page" not in sys.argv:
+        make_environment()
+        install_npm_parts(NPM_FOLDER, "the local servers")
+    if "--browser" in sys.argv:
+        install_npm_parts(PAGE_FOLDER, "the editor of the debugger page, and a browser to test it,")
+    elif not is_installed(PAGE_FOLDER):
+        install_npm_parts(PAGE_FOLDER, "the editor of the debugger page", "--omit=dev")
+    make_page()
 
 
 def make_environment():
@@ -50,16 +61,33 @@ def make_environment():
     stamp.write_text(digest)
 
 
-def install_npm_parts():
-    """`dev/node_modules`: Azurite and the FHIR server's packages."""
-    stamp = NPM_FOLDER / "node_modules" / ".installed"
-    digest = digest_of(NPM_LOCK)
-    if read(stamp) == digest:
+def install_npm_parts(folder, what, *options):
+    """`node_modules` of a folder, as its lock file pins them."""
+    stamp = folder / "node_modules" / ".installed"
+    installed = digest_of(folder / "package-lock.json") + "".join(options)
+    if read(stamp) == installed:
         return
-    say("Installing the local servers from npm …")
+    say(f"Installing {what} from npm …")
     quiet = ["--no-fund", "--no-audit", "--no-update-notifier", "--loglevel=error"]
-    run([shutil.which("npm"), "ci", *quiet], cwd=NPM_FOLDER)
-    stamp.write_text(digest)
+    run([shutil.which("npm"), "ci", *options, *quiet], cwd=folder)
+    stamp.write_text(installed)
+
+
+def is_installed(folder):
+    """Whether all that the lock file pins is there: with the browser, which a run would otherwise take away again."""
+    return read(folder / "node_modules" / ".installed") == digest_of(folder / "package-lock.json")
+
+
+def make_page():
+    """The editor of the debugger page as one file, again when its sources or pins have changed."""
+    stamp = PAGE_FOLDER / "node_modules" / ".bundled"
+    sources = ("package-lock.json", "codemirror.mjs", "build.mjs")
+    made_of = "".join(digest_of(PAGE_FOLDER / name) for name in sources)
+    if BUNDLE.exists() and read(stamp) == made_of:
+        return
+    say("Bundling the editor of the debugger page …")
+    run([shutil.which("node"), "build.mjs"], cwd=PAGE_FOLDER)
+    stamp.write_text(made_of)
 
 
 def check_node():

@@ -448,6 +448,17 @@ def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
 
 @exporting()
 @answers
+def show_dead_letter(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/dead-letters/{id}`."""
+    from medtech.dead_letter.http import answer_letter
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer_letter(request, dead_letters, ticks.now())
+
+
+@exporting()
+@answers
 def start_replay(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/replay`."""
     from medtech.deadline import Deadline, within
@@ -483,3 +494,22 @@ def try_replay(selection: Selection) -> DryRun:
 
     places = Places(settings().window_seconds, settings().buffer_shards)
     return dry_run(dead_letters(), selection, device_mapping().stored(), places)
+
+
+@answers
+def debugger(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/debugger` and what the page loads."""
+    from medtech.debugger.http import answer
+
+    return answer(request)
+
+
+@exporting()
+@answers
+def show_mappings() -> func.HttpResponse:
+    """Answers `GET /api/mappings`."""
+    from medtech.deadline import Deadline, within
+    from medtech.debugger.mappings import answer
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer(device_mapping(), fhir_mapping())

@@ -46,14 +46,23 @@ def test_the_app_has_its_triggers() -> None:
         "dead_letters": "HttpTrigger",
         "replay": "HttpTrigger",
         "replay_status": "HttpTrigger",
+        "dead_letter": "HttpTrigger",
+        "debugger": "HttpTrigger",
+        "mappings": "HttpTrigger",
     }
 
 
 @pytest.mark.parametrize(
     ("name", "route", "method"),
-    [("dead_letters", "dead-letters", "GET"), ("replay", "replay", "POST"), ("replay_status", "replay/{job}", "GET")],
+    [
+        ("dead_letters", "dead-letters", "GET"),
+        ("dead_letter", "dead-letters/{id}", "GET"),
+        ("mappings", "mappings", "GET"),
+        ("replay", "replay", "POST"),
+        ("replay_status", "replay/{job}", "GET"),
+    ],
 )
-def test_what_concerns_letters_takes_the_master_key(name: str, route: str, method: str) -> None:
+def test_what_shows_letters_or_mappings_takes_the_master_key(name: str, route: str, method: str) -> None:
     trigger, _ = json.loads(functions()[name].get_function_json())["bindings"]
     assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", route, [method])
 
@@ -62,7 +71,7 @@ def test_every_other_http_function_takes_a_function_key() -> None:
     triggers = {name: json.loads(each.get_function_json())["bindings"][0] for name, each in functions().items()}
     levels = {name: each["authLevel"].lower() for name, each in triggers.items() if each["type"] == "httpTrigger"}
     assert {name for name, level in levels.items() if level == "function"} == {"validate", "health"}
-    assert {name for name, level in levels.items() if level == "anonymous"} == set()
+    assert {name for name, level in levels.items() if level == "anonymous"} == {"debugger"}, "a page that holds nothing"
 
 
 def test_events_come_in_batches_of_bytes() -> None:

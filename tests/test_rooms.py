@@ -41,9 +41,10 @@ MAY_IMPORT: dict[str, str] = {
     "persist",
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
+    "debugger": "mapping",
     "metrics": "errors side_counts telemetry ingest flush",
     "application": "errors deadline http_answer side_counts telemetry metrics dotnet settings storage setup mapping "
-    "group dead_letter ingest replay persist flush validation health",
+    "group dead_letter ingest replay persist flush validation health debugger",
     "command": "errors client_key entra dotnet settings setup dead_letter replay health application",
     "__init__": "",
     "__main__": "command",

@@ -7,6 +7,9 @@ Answer: `{letters, causes: [{cause, stage, error, type, message, letters, writte
 example}], truncated, continuation?}`. One answer folds about MAX_LETTERS, in as much time as its caller's deadline
 gives, and may find none in that time; what is left is got with the `continuation`, whose answer has the causes of the
 further letters alone.
+
+`GET /api/dead-letters/{id}`: one letter with its reason and content, as `document` describes a letter. They are health
+data, so this answer alone has them, for one letter at a time and with the master key.
 """
 
 import base64
@@ -16,7 +19,7 @@ from collections.abc import Callable
 import azure.functions as func
 
 from medtech.dead_letter.causes import Causes
-from medtech.dead_letter.document import of_causes
+from medtech.dead_letter.document import of_causes, of_letter
 from medtech.dead_letter.selection import Selection, SelectionInvalid, read
 from medtech.dead_letter.store import DeadLetters, Place
 from medtech.errors import MedTechError, OutOfTime
@@ -58,6 +61,21 @@ def answer(
     if following is not None:
         document["continuation"] = base64.urlsafe_b64encode(json.dumps(following).encode()).decode().rstrip("=")
     return _answer(200, document)
+
+
+def answer_letter(request: func.HttpRequest, dead_letters: Callable[[], DeadLetters], now: int) -> func.HttpResponse:
+    """200 with a letter, 400 for what is no ID, 404 for one that is not there, 503 if storage is away or not set."""
+    try:
+        selection = read(now=now, ids=[request.route_params["id"]])
+    except SelectionInvalid as refused:
+        return _answer(400, {"error": str(refused), "parameter": refused.option})
+    try:
+        found = next(dead_letters().select_letters(selection), None)
+    except MedTechError as error:
+        return _answer(503, {"error": error.message})
+    if found is None:
+        return _answer(404, {"error": "There is no such letter: it was replayed or has expired. List the letters."})
+    return _answer(200, of_letter(*found, content=True))
 
 
 def _read(request: func.HttpRequest, now: int) -> tuple[Selection, Place | None]:

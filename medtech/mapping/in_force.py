@@ -146,6 +146,15 @@ class MappingStore(Generic[Mapping]):
             self._take(row["in_force"])
             return self._compiled
 
+    def stored_text(self) -> str | None:
+        """The text of the mapping in force, None if none was ever good; nothing is offered or written.
+
+        Raises Unavailable.
+        """
+        with self._looking:
+            row = self._table.get(self._kind, _IN_FORCE)
+            return self._text(row["in_force"]) if row is not None and row["in_force"] else None
+
     def inspect(self) -> MappingState:
         """The state that the next look would find, without offering this deployment's text and so without a write.
 
@@ -376,23 +385,31 @@ class MappingStore(Generic[Mapping]):
         """Compiles the text in force, unless this process has done so."""
         if self._compiled_hash == in_force:
             return
+        text = self._text(in_force)
+        try:
+            self._compiled = self._loader(text)
+        except MappingInvalid as invalid:
+            raise Unavailable(
+                f"The {self._kind} mapping in force does not load in this version of the app: {invalid.message}. "
+                f"{self._how_to_replace}"
+            ) from None
+        self._compiled_hash = in_force
+
+    def _text(self, in_force: str) -> str:
         stored = self._table.get(self._kind, _text_key(in_force))
-        fix = (
+        try:
+            return _CODEC.unpack(join(stored or {})).decode()
+        except ValueError:
+            raise StorageUnavailable(
+                f"The text of the {self._kind} mapping in force is missing from table `{TABLE}`. {self._how_to_replace}"
+            ) from None
+
+    @property
+    def _how_to_replace(self) -> str:
+        return (
             f"Change {SETTINGS[self._kind]} to a good mapping, or put this deployment's in force with `python -m "
             f"medtech mapping accept --kind {self._kind}`; until then data stays where it is."
         )
-        try:
-            text = _CODEC.unpack(join(stored or {})).decode()
-            self._compiled = self._loader(text)
-        except ValueError:
-            raise StorageUnavailable(
-                f"The text of the {self._kind} mapping in force is missing from table `{TABLE}`. {fix}"
-            ) from None
-        except MappingInvalid as invalid:
-            raise Unavailable(
-                f"The {self._kind} mapping in force does not load in this version of the app: {invalid.message}. {fix}"
-            ) from None
-        self._compiled_hash = in_force
 
 
 def _text_key(text_hash: str) -> str:

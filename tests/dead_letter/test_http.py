@@ -8,7 +8,7 @@ import pytest
 
 from medtech import application
 from medtech.dead_letter import letter as letters
-from medtech.dead_letter.http import answer
+from medtech.dead_letter.http import answer, answer_letter
 from medtech.dead_letter.letter import Letter
 from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import DeadLetters
@@ -182,3 +182,29 @@ def test_without_a_storage_setting_the_answer_says_so(monkeypatch: pytest.Monkey
     monkeypatch.setattr(application, "dead_letters", unset)
     response = application.list_dead_letters(_request())
     assert (response.status_code, json.loads(response.get_body())) == (503, {"error": "No storage is set."})
+
+
+def _show(dead_letters: DeadLetters, letter_id: str) -> tuple[int, Any]:
+    request = func.HttpRequest(method="GET", url="/api/dead-letters/x", route_params={"id": letter_id}, body=b"")
+    response = answer_letter(request, lambda: dead_letters, _NOON)
+    return response.status_code, json.loads(response.get_body())
+
+
+def test_a_letter_comes_with_its_content_by_its_id_alone(dead_letters: DeadLetters) -> None:
+    _, listed = _ask(dead_letters)
+    [cause] = [each for each in listed["causes"] if each["error"] == "NotSupported"]
+    wanted = cause["example"]["id"]
+    status, letter = _show(dead_letters, wanted)
+    assert (status, letter["id"]) == (200, wanted)
+    assert letter["event"] == {"body": "SECRET", "properties": {}, "systemProperties": {}}
+
+
+def test_a_letter_that_is_not_there_is_not_found(dead_letters: DeadLetters) -> None:
+    missing = next(dead_letters.select()).id[:-12] + 12 * "0"
+    status, document = _show(dead_letters, missing)
+    assert (status, "List the letters" in document["error"]) == (404, True)
+
+
+def test_what_is_no_id_of_a_letter_is_refused(dead_letters: DeadLetters) -> None:
+    status, document = _show(dead_letters, "nonsense")
+    assert (status, document["parameter"]) == (400, "id")

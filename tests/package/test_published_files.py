@@ -16,6 +16,8 @@ APP = [
     "mappings/fhirDestinationMapping.json",
     "mappings/sampleMessages.json",
     "medtech/__init__.py",
+    "medtech/debugger/page/bundle/codemirror.js",
+    "medtech/debugger/page/index.html",
     "medtech/flush/run.py",
     "medtech/storage/table.py",
     "requirements.txt",
@@ -134,6 +136,12 @@ def test_the_package_of_this_repository() -> None:
             *modules,
         ]
     )
+
+
+def test_the_editor_of_the_debugger_page_is_in_the_package() -> None:
+    """Git ignores it: `make page` makes it."""
+    bundle = "medtech/debugger/page/bundle"
+    assert {f"{bundle}/codemirror.js", f"{bundle}/licences.txt"} <= set(published(ROOT))
 
 
 def test_the_package_is_small() -> None:

@@ -1,0 +1,1 @@
+"""The page for those who write mappings, and what it alone asks the app for."""
