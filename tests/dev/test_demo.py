@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -27,7 +28,8 @@ def demo(*options: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
     exported = tmp_path / "demo.ndjson"
-    ended = demo("--data", str(tmp_path / "data"), "--export", str(exported))
+    picture = tmp_path / "demo.svg"
+    ended = demo("--data", str(tmp_path / "data"), "--export", str(exported), "--picture", str(picture))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     counts = LAST_LINE.fullmatch(ended.stdout.splitlines()[-1])
     assert counts is not None
@@ -35,6 +37,15 @@ def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
     assert readings > 120
     assert 0 < observations < readings  # the steps of an hour share an Observation
     assert len(exported.read_text().splitlines()) == 2 * DEVICES + observations
+    assert_is_a_picture_of(ended.stdout.splitlines()[-1], picture)
+
+
+def assert_is_a_picture_of(last_line: str, picture: Path) -> None:
+    """An image of its own: a page that shows it asks no other site for a font or a style."""
+    drawn = "".join(ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
+    assert last_line in drawn
+    assert "device-03" in drawn
+    assert "url(http" not in picture.read_text(encoding="utf-8")
 
 
 def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
