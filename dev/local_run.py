@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
+from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices, why_not
 from dev.otlp_receiver import OtlpReceiver
 from dev.picture import Picture
 from dev.processes import ROOT, LocalRunFailed
@@ -64,12 +64,12 @@ class LocalRun:
     def run(self) -> None:
         """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
         with self._up():
-            outcome = self._play()
-            self._show(outcome)
-            self._show_metrics()
-            self._show_missing(outcome)
-            self._write_export()
-            self._show_end(outcome)
+            if (reason := self._why_no_demo()) is None:
+                self._play_and_show()
+            else:
+                self._console.print(f"{reason} No demo traffic is sent.", style="yellow", markup=False, soft_wrap=True)
+                put_people_and_devices(self._stack.fhir_url)
+                self._write_export()
             self._show_addresses()
             self._console.print("\nEverything stays up until Ctrl-C. The app's log:")
             try:
@@ -80,14 +80,23 @@ class LocalRun:
 
     def demo(self) -> bool:
         """Starts everything, plays the demo and ends; whether every reading arrived. Raises LocalRunFailed."""
+        if (reason := self._why_no_demo()) is not None:
+            raise LocalRunFailed(f"{reason} `make run` starts the app without the demo.")
         with self._up():
-            outcome = self._play()
-            self._show(outcome)
-            self._show_metrics()
-            self._show_missing(outcome)
-            self._write_export()
-        self._show_end(outcome)
+            outcome = self._play_and_show()
         return not outcome.missing
+
+    def _why_no_demo(self) -> str | None:
+        return why_not(os.environ | self._stack.settings)
+
+    def _play_and_show(self) -> Outcome:
+        outcome = self._play()
+        self._show(outcome)
+        self._show_metrics()
+        self._show_missing(outcome)
+        self._write_export()
+        self._show_end(outcome)
+        return outcome
 
     @contextmanager
     def _up(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
-from dev.demo import DEVICES, QUICK_SETTINGS, TYPE_SYSTEM, observations, play, put_people_and_devices
+from dev.demo import DEVICES, QUICK_SETTINGS, TYPE_SYSTEM, observations, play, put_people_and_devices, why_not
 from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.dotnet import ticks
@@ -109,6 +109,21 @@ def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(serv
     with_period, with_date_time = observations(server.url)
     assert with_period == with_date_time
     assert (with_period.start, with_period.end, len(with_period.readings)) == (moment, moment, 1)
+
+
+def test_a_mapping_of_ones_own_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    mapping = tmp_path / "mine.json"
+    mapping.write_text('{"templateType": "CollectionContent", "template": []}')
+    assert why_not({"DEVICE_MAPPING": str(mapping)}) == (
+        f"{mapping} is not the start mapping: it does not take the demo's messages."
+    )
+    mapping.write_text("{")
+    assert f"{mapping} does not load. " in str(why_not({"DEVICE_MAPPING": str(mapping)}))
+
+
+def test_the_start_mapping_takes_the_demo() -> None:
+    assert why_not({}) is None
+    assert why_not({"DEVICE_MAPPING": "https://account.blob.core.windows.net/mappings/device.json"}) is None
 
 
 def test_a_used_port_is_one_clear_sentence(tmp_path: Path) -> None:
