@@ -25,7 +25,22 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "jq", "cp", "git", "export", "openssl"}
+_AZURITE = "dev/node_modules/.bin/azurite"
+OTHER_PROGRAMS = {
+    "az",
+    "azd",
+    "func",
+    "curl",
+    "java",
+    "mvn",
+    "docker",
+    "jq",
+    "cp",
+    "git",
+    "export",
+    "openssl",
+    _AZURITE,
+}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
 MAIN_TEMPLATE = "infra/main.bicep"
