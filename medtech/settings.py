@@ -29,7 +29,7 @@ class ResolutionType(StrEnum):
 
 
 class FhirAuthentication(StrEnum):
-    """By what the FHIR server knows the app (`FHIR_AUTHENTICATION`)."""
+    """How the app signs in to the FHIR server (`FHIR_AUTHENTICATION`)."""
 
     ENTRA = "entra"
     NONE = "none"
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     fhir_authentication: Annotated[
         FhirAuthentication,
         Field(
-            description="By what the FHIR server knows the app: `entra`, a token of the app's identity; `none`; "
+            description="How the app signs in to the FHIR server: `entra`, a token of the app's identity; `none`; "
             "`basic`, a user name and password; `client_credentials`, a token of an OAuth 2 token endpoint. See "
             "[FHIR servers](fhir-servers.md)."
         ),
