@@ -119,6 +119,8 @@ def why_not(environment: Mapping[str, str]) -> str | None:
         return None
     try:
         mapping = load_device_mapping((ROOT / address).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        return f"{address} is not text in UTF-8."
     except MappingInvalid as invalid:
         return f"{address} does not load. {invalid.message}"
     for message in _messages(ticks.now()):

@@ -80,9 +80,7 @@ class LocalRun:
 
     def demo(self) -> bool:
         """Starts everything, plays the demo and ends; whether every reading arrived. Raises LocalRunFailed."""
-        if (reason := self._why_no_demo()) is not None:
-            raise LocalRunFailed(f"{reason} `make run` starts the app without the demo.")
-        with self._up():
+        with self._up(needs_demo=True):
             outcome = self._play_and_show()
         return not outcome.missing
 
@@ -99,10 +97,12 @@ class LocalRun:
         return outcome
 
     @contextmanager
-    def _up(self) -> Iterator[None]:
+    def _up(self, *, needs_demo: bool = False) -> Iterator[None]:
         started = time.monotonic()
         with _terminated_as_interrupted(), self._receiver:
             self._check_settings()
+            if needs_demo and (reason := self._why_no_demo()) is not None:
+                raise LocalRunFailed(f"{reason} `make run` starts the app without the demo.")
             with self._console.status("Starting Azurite, the FHIR server, the event hub and the functions host"):
                 self._stack.__enter__()
             try:

@@ -119,6 +119,25 @@ def test_a_mapping_of_ones_own_is_told_before_anything_is_started(tmp_path: Path
     )
     mapping.write_text("{")
     assert f"{mapping} does not load. " in str(why_not({"DEVICE_MAPPING": str(mapping)}))
+    mapping.write_text("{}", encoding="utf-16")
+    assert why_not({"DEVICE_MAPPING": str(mapping)}) == f"{mapping} is not text in UTF-8."
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("none.json", "DEVICE_MAPPING names a file that is not there."),
+        ("mappings/fhirDestinationMapping.json", "mappings/fhirDestinationMapping.json does not load."),
+    ],
+)
+def test_a_demo_that_cannot_be_played_ends_at_once(
+    address: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_MAPPING", address)
+    ended = demo("--data", str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_start_mapping_takes_the_demo() -> None:

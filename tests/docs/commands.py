@@ -25,7 +25,6 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-_AZURITE = "dev/node_modules/.bin/azurite"
 OTHER_PROGRAMS = {
     "az",
     "azd",
@@ -39,7 +38,7 @@ OTHER_PROGRAMS = {
     "git",
     "export",
     "openssl",
-    _AZURITE,
+    "dev/node_modules/.bin/azurite",
 }
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
