@@ -18,7 +18,7 @@ import atexit
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +51,7 @@ class Pipe:
         self._destinations = destinations
         self._queue: Queue[object] = Queue(QUEUE_RECORDS)
         self._dropped = 0
+        self._told: set[tuple[type, type]] = set()
         self._thread: Thread | None = None
         self._starting = Lock()
 
@@ -63,20 +64,22 @@ class Pipe:
             self._dropped += 1
 
     def start(self) -> None:
-        """Starts the thread that exports, if it does not run yet."""
+        """Starts the thread that exports, if it does not run yet. Never raises; the next call tries again."""
         with self._starting:
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="telemetry", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="telemetry", daemon=True)
+                # The system has no more threads, or the process is about to end: no reason for an invocation to fail.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def close(self, seconds: float) -> None:
         """Exports what is in the queue and in the SDK, and waits for that at most so long."""
         self.start()
-        try:
-            self._queue.put(_End(), timeout=seconds)
-        except Full:
+        if self._thread is None:
             return
-        if self._thread is not None:
+        with suppress(Full):
+            self._queue.put(_End(), timeout=seconds)
             self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -85,7 +88,7 @@ class Pipe:
             try:
                 taker.take(record)
             except Exception as error:  # noqa: BLE001 - whatever it is, what comes after it is still exported
-                _log.error("Telemetry was not exported (%s). Report it; no data is concerned.", type(error).__name__)
+                self._tell_fault(type(record), type(error))
             # Once it has caught up: the line takes a place in the queue.
             if self._queue.empty():
                 self._tell_dropped()
@@ -99,8 +102,17 @@ class Pipe:
 
             return Exporters(self._destinations, os.environ)
         except Exception as error:  # noqa: BLE001 - the app works without
-            _log.error("No telemetry is exported (%s). Report it; no data is concerned.", type(error).__name__)
+            _log.error(
+                "No telemetry is exported (%s). Check the settings OTEL_…, and restart the app; no data is concerned.",
+                type(error).__name__,
+            )
             return _Nowhere()
+
+    def _tell_fault(self, record: type, error: type) -> None:
+        """Once for each kind: if it is log lines that cannot be exported, this one comes back here too."""
+        if (record, error) not in self._told:
+            self._told.add((record, error))
+            _log.error("Telemetry was not exported (%s). Report it; no data is concerned.", error.__name__)
 
     def _tell_dropped(self) -> None:
         if self._dropped:
