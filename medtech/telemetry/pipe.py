@@ -3,10 +3,10 @@
     ingest, flush ── put ──▶ queue ──▶ thread `telemetry` ──▶ OpenTelemetry's SDK ──▶ its own threads, which send
 
 What happens is put down as plain values (readings, or a function that makes them of what was counted; starts and ends
-of spans; log lines). The SDK and its exporters take
-a fifth of a second to import and set up, which a new instance would otherwise spend before its first batch: the thread
-does it after the first invocation, and finds what was put down until then in the queue. From then on the SDK's locks
-and its few microseconds a reading are the thread's too.
+of spans; log lines). The SDK and its exporters take a fifth of a second to import and set up, which a new instance
+would otherwise spend before its first batch: the thread does it after the first invocation, or within a long one, and
+finds what was put down until then in the queue. From then on the SDK's locks and its few microseconds a reading are the
+thread's too.
 
 A destination that is away or hangs holds up the SDK's threads, which drop what they cannot keep. Should this queue be
 full, what comes is dropped, counted and told in the log; the data itself is never concerned.
@@ -26,8 +26,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from medtech.telemetry.destinations import Destinations
 
-QUEUE_RECORDS = 10_000
-"""Of which a batch makes three: minutes of a busy instance, and at most some 10 MB."""
+QUEUE_RECORDS = 3_000
+"""Seconds of the busiest instance, while the thread takes some 50,000 a second. At most some 35 MB, were all of them
+batches of 500 events, each with a latency of its own."""
+
+START_RECORDS = 100
+"""So many that the first invocation is a long one, such as a flush of all that an outage left: it has the exporters set
+up while it runs, since the queue would not hold what it makes."""
 
 CLOSE_SECONDS = 2.0
 """What sending the rest may take when the process ends. The host kills a worker that takes more than 5 s to end, and it
@@ -62,6 +67,8 @@ class Pipe:
         except Full:
             # Not exact when threads meet here, which is good enough for a number that only says "many".
             self._dropped += 1
+        if self._thread is None and self._queue.qsize() >= START_RECORDS:
+            self.start()
 
     def start(self) -> None:
         """Starts the thread that exports, if it does not run yet. Never raises; the next call tries again."""

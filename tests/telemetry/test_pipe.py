@@ -18,8 +18,9 @@ from medtech.telemetry.instruments import (
     INSTRUMENTS,
 )
 from medtech.telemetry.log_handler import LONGEST_LINE
-from medtech.telemetry.pipe import QUEUE_RECORDS, Pipe, exporting
+from medtech.telemetry.pipe import QUEUE_RECORDS, START_RECORDS, Pipe, exporting
 from medtech.telemetry.span import LINKS, SpanKind, read_traceparent, span
+from tests.dev.waiting import wait_until
 
 log = logging.getLogger("medtech.tests")
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -203,10 +204,20 @@ def test_a_receiver_in_trouble_holds_up_nobody() -> None:
             log.info("partition %d", number)
 
 
+def test_a_long_first_invocation_exports_while_it_runs(exported: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    with exporting():
+        for _ in range(START_RECORDS):
+            pipe.put([DEVICE_EVENT.of(1, partition="0")])
+        wait_until(exported.points)
+
+
 def test_what_a_full_queue_drops_is_counted_and_told(exported: OtlpReceiver, caplog: pytest.LogCaptureFixture) -> None:
     full = Pipe(Destinations(metrics=("otlp",)))
-    for _ in range(QUEUE_RECORDS + 7):
-        full.put([DEAD_LETTERS.of(1, name="NotSupported", stage="Normalization")])
+    with pytest.MonkeyPatch.context() as nobody_takes:
+        nobody_takes.setattr(full, "start", lambda: None)
+        for _ in range(QUEUE_RECORDS + 7):
+            full.put([DEAD_LETTERS.of(1, name="NotSupported", stage="Normalization")])
     with caplog.at_level(logging.WARNING):
         full.start()
         full.close(60)
