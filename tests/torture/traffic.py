@@ -27,7 +27,9 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """Long past, so that every window is due whatever WINDOW_SECONDS says, and no run waits for one to end."""
 
 MESSAGES_A_SESSION = 20
-FIRST_VALUE = int(f"{SECRET}1000")
+FIRST_VALUE = int(f"{SECRET}1000000")
+"""With room for millions after it: a value that counts up into SECRET is not found any more. Still one that a double
+holds exactly, as a FHIR server in JavaScript reads it."""
 
 VISIT = f"visit-{SECRET}"
 """The identifier of the Encounter that every message names."""
