@@ -267,7 +267,18 @@ class Settings(BaseSettings):
         choices = cls.model_fields[info.field_name or ""].annotation
         if not isinstance(choices, type) or not issubclass(choices, StrEnum):
             return value
-        return next((choice for choice in choices if str(value).lower() == choice.lower()), value)
+        return next((choice for choice in choices if str(value).strip().lower() == choice.lower()), value)
+
+    @field_validator(*_AUTHENTICATION_OF, mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        """So people take a setting back where they cannot remove it."""
+        return "" if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("fhir_audience")
+    @classmethod
+    def _without_blanks(cls, value: str) -> str:
+        return value.strip()
 
     @field_validator("fhir_service_url")
     @classmethod
