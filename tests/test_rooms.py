@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, str] = {
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline entra filling dotnet model settings transform",
     "flush": "errors deadline filling dotnet model settings storage mapping group dead_letter transform persist",
-    "validation": "errors dotnet model mapping transform",
+    "validation": "errors dotnet evaluation_budget jsonpath jmespath model mapping group transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "application": "errors deadline dotnet settings storage setup mapping group dead_letter ingest replay persist "
     "flush validation health",

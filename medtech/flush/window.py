@@ -21,7 +21,6 @@ A window whose portions are too large to be held even packed is done in rounds, 
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +49,7 @@ from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.persist.watch import Watch
 from medtech.storage.lease import Lease
-from medtech.transform.observation import ObservationDraft, convert, fold
+from medtech.transform.observation import ObservationDraft, convert, fold, meetings
 
 _log = logging.getLogger(__name__)
 
@@ -187,14 +186,14 @@ class WindowFlush:
     def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
         drafts, unsaved = self._convert(groups)
         identities = self.identities.resolve((key for key, _ in drafts), self._check_lease, self.watches)
-        meeting: defaultdict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = defaultdict(list)
+        identified: list[tuple[ResourceIdentity, ObservationDraft]] = []
         for key, draft in drafts:
             identity = identities[key]
             if isinstance(identity, ResourceIdentity):
-                meeting[draft.identify(identity)[1]].append((identity, draft))
+                identified.append((identity, draft))
             else:
                 unsaved.append(Unsaved(draft.measurements, identity))
-        folded = [self._fold(rows_of, resource_id, members) for resource_id, members in meeting.items()]
+        folded = [self._fold(rows_of, resource_id, members) for resource_id, members in meetings(identified).items()]
         return Plan(
             rows_of,
             identities,

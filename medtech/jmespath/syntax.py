@@ -6,7 +6,7 @@ this parser: an expression that both accept means the same in both.
 """
 
 from json import JSONDecoder
-from typing import Any
+from typing import Any, NamedTuple
 
 from jmespath import ast
 from jmespath.exceptions import LexerError, ParseError
@@ -27,6 +27,24 @@ _INT32 = range(-(2**31), 2**31)
 """What an index or a slice bound can be in .NET."""
 _LONGEST_INT32 = 10
 """Digits; longer numbers are not even converted."""
+
+
+class Token(NamedTuple):
+    """`kind` is the package's name for it; in the text it reaches from `start` until before `end`."""
+
+    kind: str
+    value: Any
+    start: int
+    end: int
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of an expression that parses, without the end; raises ExpressionInvalid for one that does not."""
+    parse(text)
+    found = list(_Lexer().tokenize(text))
+    # The package gives a quoted token its length as its end. Between tokens there are only blanks.
+    ends = [len(text[: following["start"]].rstrip()) for following in found[1:]]
+    return [Token(each["type"], each["value"], each["start"], end) for each, end in zip(found, ends, strict=False)]
 
 
 def parse(text: str) -> Syntax:

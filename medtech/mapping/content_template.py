@@ -34,12 +34,18 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an expression is in the mapping: its property or the name of its value, its text, and its place."""
+    """Where an expression is in the mapping: its property or the name of its value, its text, and its place.
+
+    `language` is JsonPath or JmesPath; `pointer` is a JSON pointer (RFC 6901) to the text. Of a path that the kind of
+    template fixes, the place is the template's.
+    """
 
     name: str
     expression: str
+    language: str
     line: int
     position: int
+    pointer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class ContentTemplate:
     """A checked device template: what each part of its measurements is read from.
 
     `index` is its place in the mapping. `time` has a second field if the kind of template has an alternative, which is
-    used when the first gives no time.
+    used when the first gives no time. `on_document`: its expressions are evaluated on the message document, with the
+    matched token beside it; else on the matched token.
     """
 
     index: int
@@ -68,6 +75,7 @@ class ContentTemplate:
     encounter_id: Field | None
     correlation_id: Field | None
     values: tuple[Field, ...]
+    on_document: bool
 
     @property
     def fields(self) -> tuple[Field, ...]:

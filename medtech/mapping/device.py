@@ -27,17 +27,17 @@ _UNREAD: dict[str, Any] = {}
 
 
 class DeviceMapping:
-    """A loaded device mapping; `templates` are in the order of the mapping."""
+    """A loaded device mapping; `templates` are in the order of the mapping, `matcher` finds what they take."""
 
     def __init__(self, loaded: Sequence[LoadedTemplate]) -> None:
         self.templates = tuple(template for template, _ in loaded)
-        self._matcher = Matcher([finder for _, finder in loaded])
+        self.matcher = Matcher([finder for _, finder in loaded])
         self._extracts: list[Extract] = [
             compile_extraction(template, matches_once=isinstance(finder, Scan)) for template, finder in loaded
         ]
         self._steps_a_byte = steps_a_byte(len(loaded))
-        self._uncounted_bytes = 0 if self._matcher.evaluates else most_bytes_of_lookups(self.templates, BASE_STEPS)
-        self._reads_metadata = self._matcher.reads_metadata or any(each.reads_metadata for each in self.templates)
+        self._uncounted_bytes = 0 if self.matcher.evaluates else most_bytes_of_lookups(self.templates, BASE_STEPS)
+        self._reads_metadata = self.matcher.reads_metadata or any(each.reads_metadata for each in self.templates)
 
     def normalize(self, event: DeviceEvent, budget: EvaluationBudget | None = None) -> Normalized:
         """What the message becomes. A template that fails, or one of its matches, does not affect the others.
@@ -53,7 +53,7 @@ class DeviceMapping:
         except NotJson as error:
             failures.append(NormalizationFailure(NotSupported(str(error)), -1, -1))
             return Normalized(measurements, failures)
-        matcher = self._matcher
+        matcher = self.matcher
         # Metadata is brought into the document's form only if a template may read it.
         if (
             self._reads_metadata

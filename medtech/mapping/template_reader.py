@@ -125,6 +125,7 @@ class _TemplateReader:
             encounter_id=encounter_id,
             correlation_id=correlation_id,
             values=values,
+            on_document=kind.on_document,
         )
         return template, finder
 
@@ -132,7 +133,7 @@ class _TemplateReader:
         written = self._written(self._section, "typeMatchExpression", required=True)
         if written is None:
             return None
-        origin = Origin("typeMatchExpression", written.text, written.node.line, written.node.position)
+        origin = _origin("typeMatchExpression", written)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression, None)
             return None if expression is None else (origin, Search(self._index, expression.tokens, expression.weight))
@@ -141,7 +142,7 @@ class _TemplateReader:
 
     def _required_or_fixed(self, name: str, fixed: str | None) -> Field | None:
         if fixed is not None:
-            origin = Origin(name, fixed, self._section.node.line, self._section.node.position)
+            origin = _origin(name, _Written(fixed, _JSONPATH, self._section.node))
             return Field(origin, self._jsonpath_source(compile_path(fixed)), required=True)
         written = self._written(self._section, name, required=True)
         return None if written is None else self._field(name, written, required=True)
@@ -197,7 +198,7 @@ class _TemplateReader:
         return None if text is None or chosen is None or value is None else _Written(text, chosen, value)
 
     def _field(self, name: str, written: _Written, *, required: bool) -> Field | None:
-        origin = Origin(name, written.text, written.node.line, written.node.position)
+        origin = _origin(name, written)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression, MATCHED_TOKEN)
             return None if expression is None else Field(origin, _jmespath_source(expression), required)
@@ -210,10 +211,9 @@ class _TemplateReader:
         try:
             return compile_text(written.text, further_name)
         except INVALID as error:
-            language = next(name for name, number in _LANGUAGES.items() if number == written.language)
             self._section.issues.add_at_name(
                 written.node,
-                f"'{shortened(written.text)}' is not a {language} expression: {error.message}, "
+                f"'{shortened(written.text)}' is not a {_language_name(written.language)} expression: {error.message}, "
                 f"at character {error.position + 1}. Fix it there.",
             )
             return None
@@ -229,6 +229,15 @@ class _TemplateReader:
                 path.weight,
             )
         return Evaluation(True, lambda document, token, budget: _only(find(token, None, budget)), path.weight)
+
+
+def _origin(name: str, written: _Written) -> Origin:
+    node = written.node
+    return Origin(name, written.text, _language_name(written.language), node.line, node.position, node.pointer)
+
+
+def _language_name(language: int) -> str:
+    return next(name for name, number in _LANGUAGES.items() if number == language)
 
 
 def _document_lookup(names: tuple[str, ...]) -> PropertyLookup:

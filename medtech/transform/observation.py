@@ -145,6 +145,16 @@ def period_ticks(mapping: FhirMapping, type_name: str) -> int | None:
     return 1 if template is None else pattern_of(mapping, template).length
 
 
+def meetings(
+    drafts: Iterable[tuple[ResourceIdentity, ObservationDraft]],
+) -> dict[str, list[tuple[ResourceIdentity, ObservationDraft]]]:
+    """The drafts that meet in each Observation id, in the order in which they come."""
+    found: dict[str, list[tuple[ResourceIdentity, ObservationDraft]]] = {}
+    for identity, draft in drafts:
+        found.setdefault(draft.identify(identity)[1], []).append((identity, draft))
+    return found
+
+
 def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
     """Joins drafts that meet in one Observation id into one, in order of time (SPEC divergence 19).
 

@@ -1,35 +1,33 @@
-"""`POST /api/validate`: its request, which may hold anything, and its answer.
+"""`POST /api/validate`: its request, which may hold anything, and its answer. docs/validate.md describes both.
 
-Request: `{deviceMapping?, fhirMapping?, deviceMessages?: [...], aggregate?: bool}`. A mapping is an object, or a text
-whose lines the findings then name; those of an object are counted as an editor lays it out, a line for each value. A
-request has at most 10,000 messages. A message with a `Body` is an envelope (`{Body, Properties?, SystemProperties?}`; a
-text as `Body` is the body as it was received), any other value is a body. Without a mapping in the request, the
-mappings in force are tried, and the answer has their state.
-
-Answer: `{templateResult: {findings}, deviceResults: [{deviceMessage, measurements, observations, findings,
-aggregatedCount}], mappingsInForce?: [...]}`.
+A mapping is an object, or a text whose lines the findings then name; those of an object are counted as an editor lays
+it out, a line for each value. A request has at most 10,000 messages, each in one of the forms of `message`. Without a
+mapping in the request, the mappings in force are tried, and the answer has their state.
 """
 
 import json
 import re
 from collections.abc import Sequence
 from io import StringIO
-from itertools import accumulate, count
+from itertools import accumulate
 from typing import Any
 
 import azure.functions as func
-import orjson
 
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
-from medtech.errors import SettingInvalid, Stage
+from medtech.errors import SettingInvalid
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
-from medtech.model import DeviceEvent, Measurement
+from medtech.model import Measurement
 from medtech.transform.fhir_json import dump_resource
-from medtech.validation.finding import Finding, Level, of_issue
-from medtech.validation.validator import DeviceResult, Mappings, compare, read_mappings, try_messages
+from medtech.validation.finding import STAGES, Finding, Fix, Level, Name
+from medtech.validation.mapping_pair import MappingPair
+from medtech.validation.message import BadRequest, read_message
+from medtech.validation.stored import StoredObservation
+from medtech.validation.validator import DeviceResult, Mappings, check_mappings, of_issue, read_mappings, validate
+from medtech.validation.written_mapping import Range, WrittenMapping
 
 _PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
 _HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
@@ -39,10 +37,6 @@ MAX_MESSAGES = 10_000
 
 _MAX_REQUEST_DEPTH = MAX_DEPTH + 3
 """The request, its list of messages and an envelope are around a body."""
-
-
-class BadRequest(Exception):
-    """A request that cannot be answered; its text says how to fix it."""
 
 
 def answer(
@@ -63,7 +57,7 @@ def answer(
         )
     try:
         asked = _read(body)
-        events = [_event(message, number) for message, number in zip(_messages(asked), count())]
+        events = [read_message(message, number) for number, message in enumerate(_messages(asked))]
         device_text, fhir_text = _mapping_text(asked, "deviceMapping"), _mapping_text(asked, "fhirMapping")
     except BadRequest as refusal:
         return _answer(400, {"error": str(refusal)})
@@ -73,9 +67,10 @@ def answer(
         document["mappingsInForce"] = [_state(state) for state in states]
     else:
         mappings = read_mappings(device_text, fhir_text, fhir_options)
-    results = try_messages(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
-    document["templateResult"] = {"findings": [_finding(finding) for finding in mappings.findings]}
-    document["deviceResults"] = [_device_result(result) for result in results]
+    outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+    document["templateResult"] = {"findings": [_finding(finding) for finding in outcome.findings]}
+    document["deviceResults"] = [_device_result(result) for result in outcome.results]
+    document["storedObservations"] = [_stored(each) for each in outcome.stored]
     return _answer(200, document)
 
 
@@ -139,30 +134,6 @@ def _messages(asked: dict[str, Any]) -> Sequence[Any]:
     return messages
 
 
-def _event(message: Any, number: int) -> DeviceEvent:
-    envelope = message if isinstance(message, dict) and "Body" in message else {"Body": message}
-    body = envelope["Body"]
-    properties = _metadata(envelope, "Properties", number)
-    system_properties = _metadata(envelope, "SystemProperties", number)
-    is_text = isinstance(body, str) and envelope is message
-    text = body if is_text else json.dumps(body)
-    return DeviceEvent(text.encode("utf-8", "replace"), properties, system_properties, ticks.now(), "", "0", number)
-
-
-def _metadata(envelope: dict[str, Any], name: str, number: int) -> dict[str, Any]:
-    found = envelope.get(name)
-    if found is not None and not isinstance(found, dict):
-        raise BadRequest(f"Message {number}: '{name}' is not an object. Send it as {{...}}, or leave it out.")
-    try:
-        orjson.dumps({"deviceResults": [{"deviceMessage": {name: found}}]})
-    except TypeError:
-        raise BadRequest(
-            f"Message {number}: '{name}' holds what no event can: an integer past 64 bits, half a surrogate pair, or "
-            "values nested hundreds deep. Send the properties as an event has them."
-        ) from None
-    return found or {}
-
-
 def _in_force(
     device_store: MappingStore[DeviceMapping], fhir_store: MappingStore[FhirMapping]
 ) -> tuple[Mappings, list[MappingState]]:
@@ -171,15 +142,20 @@ def _in_force(
     fhir, fhir_state, _ = fhir_store.current(storage_away)
     states = [device_state, fhir_state]
     findings: list[Finding] = []
-    for state, mapping, stage in zip(states, (device, fhir), (Stage.NORMALIZATION, Stage.FHIR_CONVERSION), strict=True):
-        findings += (of_issue(issue, stage) for issue in state.issues)
+    # Their texts are not at hand, so a finding has a pointer at most.
+    written = WrittenMapping("deviceMapping"), WrittenMapping("fhirMapping")
+    pair = MappingPair(None if device is None else device.templates, fhir, *written)
+    for state, mapping, text in zip(states, (device, fhir), written, strict=True):
+        stage = STAGES[text.name]
+        findings += (of_issue(issue, text) for issue in state.issues)
         if state.held_back is not None:
-            findings.append(Finding(state.held_back, Level.WARNING, stage))
+            findings.append(Finding(state.held_back, Level.WARNING, stage, name=Name.MAPPING_HELD_BACK))
         if state.unavailable is not None:
-            findings.append(Finding(state.unavailable, Level.ERROR if mapping is None else Level.WARNING, stage))
+            level = Level.ERROR if mapping is None else Level.WARNING
+            findings.append(Finding(state.unavailable, level, stage, name=Name.MAPPING_UNAVAILABLE))
     if device is not None and fhir is not None:
-        findings += compare(device.templates, fhir)
-    return Mappings(device, fhir, findings), states
+        findings += check_mappings(pair)
+    return Mappings(device, fhir, findings, pair), states
 
 
 def _state(state: MappingState) -> dict[str, Any]:
@@ -221,13 +197,52 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def _stored(stored: StoredObservation) -> dict[str, Any]:
+    return {
+        "observation": stored.observation,
+        "deviceId": stored.device_id,
+        "messages": stored.messages,
+        "supersededReadings": stored.draft.superseded,
+        "findings": [_finding(finding) for finding in stored.findings],
+        "aggregatedCount": stored.aggregated_count,
+    }
+
+
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
+        "name": finding.name,
         "message": finding.message,
         "level": finding.level,
         "stage": finding.stage,
         "line": finding.line,
         "position": finding.position,
+        "mapping": finding.mapping,
+        "pointer": finding.pointer,
+        "range": _range(finding.range),
+        "fix": None if finding.fix is None else _fix(finding.fix),
+        "count": finding.seen_count,
+        "messageIndex": finding.message_index,
+    }
+
+
+def _fix(fix: Fix) -> dict[str, Any]:
+    return {
+        "title": fix.title,
+        "pointer": fix.pointer,
+        "value": json.loads(fix.value),
+        "range": _range(fix.range),
+        "replacement": fix.replacement,
+    }
+
+
+def _range(found: Range | None) -> dict[str, int] | None:
+    if found is None:
+        return None
+    return {
+        "line": found.line,
+        "position": found.position,
+        "endLine": found.end_line,
+        "endPosition": found.end_position,
     }
 
 

@@ -1,23 +1,26 @@
 """Mappings and messages, tried out: what is wrong with them, and what they become.
 
 The same code as in the pipeline, with nothing stored: a message is normalized, and each of its measurements becomes an
-Observation of a made-up patient and device. As in the service, messages are tried only with mappings that load.
+Observation of a made-up patient and device. All messages together become what one flush would store. As in the
+service, messages are tried only with mappings that load.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from medtech.errors import Stage
-from medtech.mapping.content_template import ContentTemplate
+from medtech.errors import MappingIssue, Stage
 from medtech.mapping.device import DeviceMapping, read_device_templates
-from medtech.mapping.fhir import DEFAULT_OPTIONS, CodeValueTemplate, FhirMapping, FhirOptions, read_fhir_templates
-from medtech.model import DeviceEvent, Measurement, MeasurementGroup, ResourceIdentity
+from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirMapping, FhirOptions, read_fhir_templates
+from medtech.model import DeviceEvent, Measurement, MeasurementGroup, Normalized
 from medtech.transform.observation import convert, create
-from medtech.validation.finding import Finding, Level, of_error, of_issue
-
-IDENTITY = ResourceIdentity(device="devId", patient="patId", encounter=None)
-"""Whom the Observations of a validation refer to."""
+from medtech.validation.checks import OF_MAPPINGS, OF_MESSAGES, OF_OBSERVATIONS
+from medtech.validation.checks.literals import fix_of_issue
+from medtech.validation.finding import STAGES, Finding, Level, Name, of_error
+from medtech.validation.mapping_pair import MappingPair
+from medtech.validation.stored import IDENTITY, StoredObservation, store
+from medtech.validation.trial import Trial
+from medtech.validation.written_mapping import WrittenMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Mappings:
     device: DeviceMapping | None
     fhir: FhirMapping | None
     findings: list[Finding]
+    pair: MappingPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,85 +44,103 @@ class DeviceResult:
     aggregated_count: int = 0
 
 
+class Outcome(NamedTuple):
+    """`findings` are those about the mappings; the others are with the message or the Observation they are about."""
+
+    findings: list[Finding]
+    results: list[DeviceResult]
+    stored: list[StoredObservation]
+
+
 def read_mappings(device_text: str | None, fhir_text: str | None, options: FhirOptions = DEFAULT_OPTIONS) -> Mappings:
-    """The texts of mappings (None: not given), read and compared; if one has a fault, neither is tried."""
+    """The texts of mappings (None: not given), read and checked; if one has a fault, neither is tried."""
     findings: list[Finding] = []
     device = fhir = None
-    # The good templates beside a broken one are compared as well, so that a mapping is fixed in fewer rounds.
+    written_device = WrittenMapping("deviceMapping", device_text or "")
+    written_fhir = WrittenMapping("fhirMapping", fhir_text or "")
+    # The good templates beside a broken one are checked as well, so that a mapping is fixed in fewer rounds.
     if device_text is not None:
         device = read_device_templates(device_text)
-        findings += (of_issue(issue, Stage.NORMALIZATION) for issue in device.issues)
+        findings += (of_issue(issue, written_device) for issue in device.issues)
     if fhir_text is not None:
         fhir = read_fhir_templates(fhir_text, options)
-        findings += (of_issue(issue, Stage.FHIR_CONVERSION) for issue in fhir.issues)
+        findings += (of_issue(issue, written_fhir) for issue in fhir.issues)
     usable = not findings
     fhir_mapping = None if fhir is None else FhirMapping(fhir.templates)
-    if fhir_mapping is not None:
-        findings += compare([template for template, _ in device.templates] if device else [], fhir_mapping)
+    templates = None if device is None else [template for template, _ in device.templates]
+    pair = MappingPair(templates, fhir_mapping, written_device, written_fhir)
+    findings += check_mappings(pair)
     if not usable:
-        return Mappings(None, None, findings)
-    return Mappings(None if device is None else DeviceMapping(device.templates), fhir_mapping, findings)
+        return Mappings(None, None, findings, pair)
+    return Mappings(None if device is None else DeviceMapping(device.templates), fhir_mapping, findings, pair)
 
 
-def compare(templates: Iterable[ContentTemplate], fhir: FhirMapping) -> list[Finding]:
-    """What device templates give that the FHIR mapping does not use, and what of the FHIR mapping has no effect."""
-    findings = [
-        _warning(
-            f"'periodInterval' of the type '{template.type_name}' has no effect: without SampledData each reading "
-            "becomes an Observation of its own. Write 0, or set SINGLE_VALUE_PERIOD=group to keep one Observation per "
-            "period with the latest reading."
-        )
-        for template in fhir.templates
-        if template.interval is not template.written_interval
-    ]
-    for template in templates:
-        found = fhir.template(template.type)
-        if found is None:
-            known = ", ".join(each.type_name for each in fhir.templates) or "none"
-            findings.append(
-                _warning(
-                    f"The FHIR mapping has no template for the type '{template.type}'. Add one with this typeName; "
-                    f"there are: {known}."
-                )
-            )
-            continue
-        taken = _value_names(found)
-        findings += (
-            _warning(
-                f"The value '{value.origin.name}' of the type '{template.type}' is in no Observation. Use it in the "
-                f"FHIR template, which has: {', '.join(taken) or 'no values'}."
-            )
-            for value in template.values
-            if value.origin.name not in taken
-        )
-    return findings
+def check_mappings(pair: MappingPair) -> list[Finding]:
+    """What the checks find in the templates of mappings."""
+    return [finding for check in OF_MAPPINGS for finding in check(pair)]
+
+
+def of_issue(issue: MappingIssue, written: WrittenMapping) -> Finding:
+    """A fault of a mapping, with the change that mends it if that is known."""
+    place = written.place_at(issue.pointer, issue.line, issue.position)
+    return Finding(
+        issue.message,
+        Level.ERROR,
+        STAGES[written.name],
+        issue.line,
+        issue.position,
+        Name.MAPPING_INVALID,
+        written.name,
+        issue.pointer,
+        place.range,
+        fix_of_issue(written, issue),
+    )
+
+
+def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bool, issued: int) -> Outcome:
+    """What the messages become, each by itself and all together; `issued` of the Observations, in ticks.
+
+    The sequence number of an event is its place in the list. With `aggregate` only findings are returned, equal ones
+    once, with their count and the first message or Observation that had them.
+    """
+    device, fhir, pair = mappings.device, mappings.fhir, mappings.pair
+    if device is None:
+        return Outcome(mappings.findings, [], [])
+    normalized = [device.normalize(event) for event in events]
+    results = [_result(event, each, fhir, issued) for event, each in zip(events, normalized, strict=True)]
+    findings = list(mappings.findings)
+    if events:
+        trial = Trial(pair, device, events, normalized, issued)
+        findings += (finding for check in OF_MESSAGES for finding in check(trial))
+    stored: list[StoredObservation] = []
+    if fhir is not None:
+        stored, losses = store((each for of_event in normalized for each in of_event.measurements), fhir, issued)
+        for error, measurement in losses:
+            loss = of_error(error)
+            # What a reading lacks by itself is known from its message already.
+            of_message = results[measurement.sequence_number].findings
+            if loss not in of_message:
+                of_message.append(loss)
+        for each in stored:
+            each.findings.extend(finding for check in OF_OBSERVATIONS for finding in check(pair, each))
+    if aggregate:
+        return Outcome(findings, _aggregated_results(results), _aggregated_observations(stored))
+    return Outcome(findings, results, stored)
 
 
 def try_messages(
     mappings: Mappings, events: Iterable[DeviceEvent], *, aggregate: bool, issued: int
 ) -> list[DeviceResult]:
-    """What each message becomes by itself; `issued` of the Observations, in ticks.
-
-    With `aggregate` only findings are returned, equal ones once, with their count and the first message that had them.
-    """
-    device = mappings.device
-    if device is None:
-        return []
-    results = [_try(event, device, mappings.fhir, issued) for event in events]
-    return _aggregated(results) if aggregate else results
+    """What each message becomes by itself, as in `validate`."""
+    return validate(mappings, list(events), aggregate=aggregate, issued=issued).results
 
 
-def _value_names(template: CodeValueTemplate) -> list[str]:
-    values = [component.value for component in template.components]
-    return [value.name for value in ([template.value, *values] if template.value else values)]
-
-
-def _try(event: DeviceEvent, device: DeviceMapping, fhir: FhirMapping | None, issued: int) -> DeviceResult:
-    measurements, failures = device.normalize(event)
+def _result(event: DeviceEvent, normalized: Normalized, fhir: FhirMapping | None, issued: int) -> DeviceResult:
+    measurements, failures = normalized
     result = DeviceResult(event, measurements, findings=[of_error(failure.error) for failure in failures])
     if not measurements and not failures:
         unmatched = "No template of the device mapping matches this message."
-        result.findings.append(Finding(unmatched, Level.WARNING, Stage.NORMALIZATION))
+        result.findings.append(Finding(unmatched, Level.WARNING, Stage.NORMALIZATION, name=Name.NO_TEMPLATE_MATCHED))
     if fhir is not None:
         for measurement in measurements:
             _transform(measurement, fhir, issued, result)
@@ -139,7 +161,7 @@ def _transform(measurement: Measurement, fhir: FhirMapping, issued: int, result:
     result.findings.extend(of_error(failure.error) for failure in conversion.failures)
 
 
-def _aggregated(results: Iterable[DeviceResult]) -> list[DeviceResult]:
+def _aggregated_results(results: Iterable[DeviceResult]) -> list[DeviceResult]:
     """One result for each different finding, in the order of their first messages."""
     folded: dict[Finding, DeviceResult] = {}
     for result in results:
@@ -149,5 +171,11 @@ def _aggregated(results: Iterable[DeviceResult]) -> list[DeviceResult]:
     return list(folded.values())
 
 
-def _warning(message: str) -> Finding:
-    return Finding(message, Level.WARNING, Stage.FHIR_CONVERSION)
+def _aggregated_observations(stored: Iterable[StoredObservation]) -> list[StoredObservation]:
+    """One Observation for each different finding, in the order of the first."""
+    folded: dict[Finding, StoredObservation] = {}
+    for each in stored:
+        for finding in each.findings:
+            known = folded.get(finding) or replace(each, findings=[finding])
+            folded[finding] = replace(known, aggregated_count=known.aggregated_count + 1)
+    return list(folded.values())

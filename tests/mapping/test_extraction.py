@@ -64,11 +64,15 @@ def _fails(document: Any, token: Any, budget: EvaluationBudget) -> Any:
     raise ExpressionFailed("fails")
 
 
+def _origin(name: str, expression: str, line: int, position: int) -> Origin:
+    return Origin(name, expression, "JsonPath", line, position, "/template/3/template")
+
+
 @st.composite
 def _fields(draw: st.DrawFn, required: bool | None = None) -> Field:
     name = draw(_NAMES)
     wanted = draw(st.booleans()) if required is None else required
-    return Field(Origin(name, f"$.{name}", 7, 20), draw(_sources()), wanted)
+    return Field(_origin(name, f"$.{name}", 7, 20), draw(_sources()), wanted)
 
 
 _REQUIRED, _OPTIONAL = _fields(required=True), st.none() | _fields(required=False)
@@ -76,13 +80,14 @@ _TEMPLATES = st.builds(
     ContentTemplate,
     index=st.just(3),
     type=st.just("heartRate"),
-    type_match=st.just(Origin("typeMatchExpression", "$", 1, 1)),
+    type_match=st.just(_origin("typeMatchExpression", "$", 1, 1)),
     device_id=_REQUIRED,
     time=st.lists(_REQUIRED, min_size=1, max_size=2).map(tuple),
     patient_id=_OPTIONAL,
     encounter_id=_OPTIONAL,
     correlation_id=st.none() | _REQUIRED,
     values=st.lists(_fields(), max_size=3).map(tuple),
+    on_document=st.booleans(),
 )
 
 
@@ -191,13 +196,14 @@ def _template(**changes: Any) -> ContentTemplate:
     fields = {
         "index": 3,
         "type": "heartRate",
-        "type_match": Origin("typeMatchExpression", "$", 1, 1),
-        "device_id": Field(Origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(False, ("d",)), True),
-        "time": (Field(Origin("timestampExpression", "$.t", 5, 9), PropertyLookup(True, ("t",)), True),),
+        "type_match": _origin("typeMatchExpression", "$", 1, 1),
+        "device_id": Field(_origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(False, ("d",)), True),
+        "time": (Field(_origin("timestampExpression", "$.t", 5, 9), PropertyLookup(True, ("t",)), True),),
         "patient_id": None,
         "encounter_id": None,
         "correlation_id": None,
-        "values": (Field(Origin("hr", "$.v", 8, 9), PropertyLookup(True, ("v",)), True),),
+        "values": (Field(_origin("hr", "$.v", 8, 9), PropertyLookup(True, ("v",)), True),),
+        "on_document": True,
     }
     return ContentTemplate(**{**fields, **changes})
 
@@ -225,7 +231,7 @@ def test_a_message_without_device_id_has_the_error_the_service_documents_for_it(
 
 def test_half_characters_that_a_function_made_are_replaced() -> None:
     value = Field(
-        Origin("hr", "reverse(v)", 8, 9), Evaluation(True, lambda document, token, budget: "\ude00\ud83d", 1), True
+        _origin("hr", "reverse(v)", 8, 9), Evaluation(True, lambda document, token, budget: "\ude00\ud83d", 1), True
     )
     tokens = [{"t": "2020-01-01T00:00:00Z"}]
     measurements, _ = _extracted(_template(values=(value,)), {"d": "x"}, tokens, matches_once=True)
@@ -240,7 +246,7 @@ def test_what_does_not_depend_on_the_match_is_evaluated_once_a_message() -> None
             calls.append(name)
             return found
 
-        return Field(Origin(name, name, 4, 9), Evaluation(from_match, evaluate, 1), True)
+        return Field(_origin(name, name, 4, 9), Evaluation(from_match, evaluate, 1), True)
 
     template = _template(
         device_id=evaluation("device", from_match=False, found="d"),
@@ -254,8 +260,8 @@ def test_what_does_not_depend_on_the_match_is_evaluated_once_a_message() -> None
 
 def test_a_failure_that_all_matches_share_is_told_where_no_earlier_part_fails() -> None:
     template = _template(
-        device_id=Field(Origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(True, ("d",)), True),
-        time=(Field(Origin("timestampExpression", "now()", 5, 9), Evaluation(False, _fails, 1), True),),
+        device_id=Field(_origin("deviceIdExpression", "$.d", 4, 9), PropertyLookup(True, ("d",)), True),
+        time=(Field(_origin("timestampExpression", "now()", 5, 9), Evaluation(False, _fails, 1), True),),
     )
     _, failures = _extracted(template, {}, [{"d": "x"}, {}, {"d": "y"}], matches_once=True)
     assert [(failure.match, failure.error.name, failure.error.line) for failure in failures] == [
@@ -281,8 +287,8 @@ def test_text_of_a_mapping_never_becomes_code() -> None:
     evil = "'\"\\\n__import__('os').abort()#{}%s"
     template = _template(
         type=evil,
-        device_id=Field(Origin(evil, evil, 1, 1), PropertyLookup(False, (evil, evil)), True),
-        values=(Field(Origin(evil, evil, 1, 1), PropertyLookup(True, (evil,)), True),),
+        device_id=Field(_origin(evil, evil, 1, 1), PropertyLookup(False, (evil, evil)), True),
+        values=(Field(_origin(evil, evil, 1, 1), PropertyLookup(True, (evil,)), True),),
     )
     tokens = [{"t": "2020-01-01T00:00:00Z", evil: "1"}]
     measurements, failures = _extracted(template, {evil: {evil: "x"}}, tokens, matches_once=True)
