@@ -37,8 +37,8 @@ MAY_IMPORT: dict[str, str] = {
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "application": "errors deadline dotnet settings storage setup mapping group dead_letter ingest replay persist "
     "flush validation health",
-    "command": "errors entra dotnet model settings setup mapping normalize dead_letter replay transform persist "
-    "validation health application",
+    "command": "errors entra dotnet model settings storage setup mapping normalize group dead_letter replay transform "
+    "persist validation health application",
     "__init__": "",
     "__main__": "command",
 }
