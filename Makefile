@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test torture check format conformance bench package fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup run demo test torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format conformance bench package fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format docs-check conformance bench package sbom audit fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -38,6 +38,10 @@ format: setup
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+# Part of `make test`, which runs all of tests/.
+docs-check: setup
+	$(PYTHON) -m pytest -q tests/docs
+
 conformance: setup
 	@$(PYTHON) -m tests.conformance $(VECTORS)
 
@@ -46,6 +50,17 @@ bench: setup
 
 package: setup
 	@$(PYTHON) -m tests.package
+
+# What Azure Functions installs, as CycloneDX: sbom.json.
+sbom: setup
+	@$(PYTHON) -m dev.sbom
+
+# Known vulnerabilities of what is installed, in Azure and here; asks pypi.org and registry.npmjs.org. --strict: a
+# package that could not be looked up fails it, else it would pass while the service is away.
+audit: setup
+	$(PYTHON) -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt
+	$(PYTHON) -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements-dev.txt
+	npm audit --prefix dev
 
 fhir-requests: setup
 	@$(PYTHON) -m bench.fhir_requests

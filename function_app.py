@@ -35,9 +35,9 @@ def normalize(events: List[func.EventHubEvent], context: func.Context) -> None: 
 
 @app.function_name("flush")
 @app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE", "*/30 * * * * *"))
-def flush(timer: func.TimerRequest) -> None:
+def flush(timer: func.TimerRequest, context: func.Context) -> None:
     """Replay jobs, to measurements in the buffer; windows that are due, to Observations in the FHIR server."""
-    application.flush()
+    application.flush(context)
 
 
 @app.function_name("validate")

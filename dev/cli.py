@@ -3,15 +3,19 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from math import inf
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from dev.processes import ROOT, LocalRunFailed
 from dev.stack import Ports
+
+if TYPE_CHECKING:
+    from dev.local_run import LocalRun
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -23,11 +27,21 @@ def _port_option(of: str) -> typer.models.OptionInfo:
 
 
 class LocalOptions(NamedTuple):
-    """What the commands of a local run are given. `export` is the file to write the FHIR resources to."""
+    """What the commands of a local run are given. `export` is the file to write the FHIR resources to; events expire
+    after `retention_hours`, or never."""
 
     data: Path
     ports: Ports
     export: Path | None
+    retention_hours: float | None
+
+
+Retention = Annotated[
+    float | None,
+    typer.Option(
+        "--retention", min=0, metavar="HOURS", help="Events expire after so many hours. Default: they do not."
+    ),
+]
 
 
 def local_command(play: Callable[[LocalOptions], bool]) -> Callable[[LocalOptions], bool]:
@@ -42,16 +56,19 @@ def local_command(play: Callable[[LocalOptions], bool]) -> Callable[[LocalOption
         blob_port: Annotated[int | None, _port_option("Azurite's blobs")] = None,
         queue_port: Annotated[int | None, _port_option("Azurite's queues")] = None,
         table_port: Annotated[int | None, _port_option("Azurite's tables")] = None,
+        amqp_port: Annotated[int | None, _port_option("the event hub's AMQP")] = None,
+        rest_port: Annotated[int | None, _port_option("the event hub's REST call")] = None,
         export: Annotated[
             Path | None,
             typer.Option(
                 help="Write the Patients, Devices and Observations to this file (NDJSON) after the demo traffic."
             ),
         ] = None,
+        retention: Retention = None,
     ) -> None:
-        ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port)
+        ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port, amqp_port, rest_port)
         try:
-            complete = play(LocalOptions(data, ports, export))
+            complete = play(LocalOptions(data, ports, export, retention))
         except LocalRunFailed as error:
             raise _failure(str(error)) from error
         raise typer.Exit(0 if complete else 1)
@@ -69,13 +86,14 @@ def main() -> None:
 def host(
     app_directory: Annotated[Path, typer.Option("--app", help="Folder with function_app.py and host.json.")] = ROOT,
     port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="Port on 127.0.0.1; 0 takes a free one.")] = 7071,
-    data: Annotated[Path, typer.Option(help="Folder for hub, checkpoints and keys.")] = ROOT / ".local" / "host",
+    data: Annotated[Path, typer.Option(help="Folder for hub and keys.")] = ROOT / ".local" / "host",
     settings: Annotated[Path | None, typer.Option(help="Default: local.settings.json of the app.")] = None,
     partitions: Annotated[int, typer.Option(min=1, max=32, help="Partitions of a new hub.")] = 4,
     longest_wait_seconds: Annotated[
         float,
         typer.Option(min=0, help="Longest wait before a batch or a worker is tried again."),
     ] = inf,
+    retention: Retention = None,
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
@@ -87,7 +105,17 @@ def host(
     app_directory = app_directory.resolve()
     try:
         values = read_settings(settings or app_directory / "local.settings.json")
-        asyncio.run(serve(app_directory, values | os.environ, data.resolve(), port, partitions, longest_wait_seconds))
+        asyncio.run(
+            serve(
+                app_directory,
+                values | os.environ,
+                data.resolve(),
+                port,
+                partitions,
+                longest_wait_seconds,
+                None if retention is None else timedelta(hours=retention),
+            )
+        )
     except OSError as error:
         raise _failure(f"Port {port} cannot be used ({error.strerror}): choose another with --port.") from error
     except (LocalRunFailed, FunctionInvalid, HostConfigInvalid, WorkerFailed) as error:
@@ -102,11 +130,10 @@ def run(options: LocalOptions) -> bool:
     Data is kept for the next start.
     """
     from dev.demo import QUICK_SETTINGS
-    from dev.local_run import LocalRun
 
     settings = QUICK_SETTINGS | read_settings(ROOT / "local.settings.json")
     settings = {name: os.environ.get(name, value) for name, value in settings.items()}
-    LocalRun(options.data, options.ports, settings, fresh=False, export_path=options.export).run()
+    _local_run(options, settings, fresh=False).run()
     return True
 
 
@@ -116,9 +143,15 @@ def demo(options: LocalOptions) -> bool:
 
     Environment variables named as app settings apply, unless the run sets them itself.
     """
-    from dev.local_run import LocalRun
+    return _local_run(options, {}, fresh=True).demo()
 
-    return LocalRun(options.data, options.ports, {}, fresh=True, export_path=options.export).demo()
+
+@app.command()
+def token(hub: Annotated[str, typer.Argument(help="The hub's name.")] = "devicedata") -> None:
+    """A token for the REST call of the local event hub, as its header `Authorization` takes it; valid for an hour."""
+    from dev.namespace import token as signature
+
+    typer.echo(signature(hub))
 
 
 @app.command("settings-table")
@@ -141,6 +174,19 @@ def read_settings(path: Path) -> dict[str, str]:
         return {name: str(value) for name, value in values.items()}
     except (ValueError, AttributeError) as error:
         raise LocalRunFailed(f"{path} is not a settings file: {error}") from None
+
+
+def _local_run(options: LocalOptions, settings: Mapping[str, str], *, fresh: bool) -> "LocalRun":
+    from dev.local_run import LocalRun
+
+    return LocalRun(
+        options.data,
+        options.ports,
+        settings,
+        fresh=fresh,
+        export_path=options.export,
+        retention_hours=options.retention_hours,
+    )
 
 
 def _failure(sentence: str) -> typer.Exit:

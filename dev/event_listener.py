@@ -7,20 +7,32 @@ The rules of Functions (extension bundle 4.28 and later) that the product's dura
 - with a retry policy the same batch is invoked again, and the checkpoint waits until it succeeds or its retries run out
 - a worker that dies is a failure like any other; a host that stops leaves the checkpoint where it was
 - a listener that loses its partition to another finishes the batch in hand, and its checkpoint stays where it was
+- a checkpoint that cannot be read or written ends the listener; the next one begins at the checkpoint that is stored
+- events that have expired are passed over without a word, also those that the checkpoint has not reached
 """
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any
 
+from azure.core.exceptions import AzureError
+
+from dev.checkpoints import ConsumerGroup
 from dev.functions import EventHubTrigger, Function
 from dev.host_config import EventHubOptions
-from dev.hub import Hub, StoredEvent
+from dev.hub import Hub, PositionInvalid, StoredEvent
 from dev.rpc import messages
 from dev.worker_process import InvocationResult
+
+log = logging.getLogger("Host.EventHubs")
+
+RESTART_SECONDS = 10.0
+"""How long a partition whose listener has ended with an error waits for the next one: the extension looks for such
+partitions every so often (loadBalancingUpdateInterval)."""
 
 Invoke = Callable[[Any, dict[str, Any], tuple[int, int]], Coroutine[Any, Any, InvocationResult]]
 """Runs the function once. Arguments: value, trigger metadata, (number of this retry, maximum of retries)."""
@@ -34,6 +46,7 @@ class PartitionListener:
         function: Function,
         hub: Hub,
         partition: str,
+        consumer_group: ConsumerGroup,
         namespace: str,
         options: EventHubOptions,
         invoke: Invoke,
@@ -45,7 +58,7 @@ class PartitionListener:
         self._hub = hub
         self._partition = hub.partitions[partition]
         self._partition_id = partition
-        self._checkpoints = hub.checkpoints(function.trigger.consumer_group)
+        self._consumer_group = consumer_group
         self._namespace = namespace
         self._options = options
         self._invoke = invoke
@@ -59,9 +72,21 @@ class PartitionListener:
     async def run(self, first: int | None = None) -> None:
         """Delivers, from the checkpoint or from an earlier sequence number `first` on, until `stop` or `lose`: a
         running batch is finished first, a batch that waits for its retry is abandoned."""
-        after_checkpoint = self._checkpoints.get(self._partition_id) + 1
-        # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
-        position = after_checkpoint if first is None else min(first, after_checkpoint)
+        while not self._stopping.is_set():
+            try:
+                after_checkpoint = await self._consumer_group.begin(self._partition_id)
+                # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
+                await self._deliver_from(after_checkpoint if first is None else min(first, after_checkpoint))
+                if not self._lost:
+                    await self._consumer_group.end(self._partition_id)
+            except (AzureError, PositionInvalid) as error:
+                first = None
+                log.error("Partition %s of %s: %s", self._partition_id, self._trigger.event_hub, error)
+                seconds = min(RESTART_SECONDS, self._longest_wait_seconds)
+                await self._unless_stopped(asyncio.Event().wait(), seconds)
+
+    async def _deliver_from(self, position: int) -> None:
+        """Returns after `stop` or `lose`. Raises AzureError if a checkpoint cannot be written."""
         batches = 0
         while (events := await self._next_batch(position)) is not None:
             batches += 1
@@ -70,7 +95,7 @@ class PartitionListener:
                 return
             position = events[-1].sequence_number + 1
             if checkpointing:
-                self._checkpoints.advance(self._partition_id, events[-1].sequence_number)
+                await self._consumer_group.advance(self._partition_id, events[-1])
                 batches = 0
 
     def stop(self) -> None:
@@ -87,6 +112,7 @@ class PartitionListener:
             self._function,
             self._hub,
             self._partition_id,
+            self._consumer_group,
             self._namespace,
             self._options,
             self._invoke,
@@ -95,13 +121,16 @@ class PartitionListener:
 
     async def _next_batch(self, position: int) -> list[StoredEvent] | None:
         """The next events from a sequence number on; None once the listener is told to stop."""
-        await self._unless_stopped(self._partition.wait_for(position))
-        fewest = min(self._options.min_event_batch_size, self._options.max_event_batch_size)
-        enough = self._partition.wait_for(position + fewest - 1)
-        await self._unless_stopped(enough, self._options.max_wait_seconds)
-        if self._stopping.is_set():
-            return None
-        return self._partition.read(position, self._options.max_event_batch_size)
+        while not self._stopping.is_set():
+            position = max(position, self._partition.first_sequence_number)
+            await self._unless_stopped(self._partition.wait_for(position))
+            enough = self._partition.wait_for(position + self._options.min_event_batch_size - 1)
+            await self._unless_stopped(enough, self._options.max_wait_seconds)
+            if not self._stopping.is_set() and (
+                events := self._partition.read(position, self._options.max_event_batch_size)
+            ):
+                return events
+        return None
 
     async def _deliver(self, events: Sequence[StoredEvent], checkpointing: bool) -> bool:
         """Invokes the function as often as its retry policy allows; returns whether the checkpoint may advance."""
@@ -154,18 +183,28 @@ class PartitionListener:
             "EnqueuedTimeUtcArray": times,
             "PropertiesArray": [event.properties for event in events],
             "SystemPropertiesArray": [
-                {
-                    **event.system_properties,
-                    "SequenceNumber": event.sequence_number,
-                    "Offset": int(event.offset),
-                    "OffsetString": event.offset,
-                    "PartitionKey": event.partition_key,
-                    "EnqueuedTimeUtc": time,
-                }
-                for event, time in zip(events, times, strict=True)
+                _system_properties(event, time) for event, time in zip(events, times, strict=True)
             ],
         }
         return {name: messages.TypedData(json=json.dumps(field)) for name, field in fields.items()}
+
+
+def _system_properties(event: StoredEvent, time: str) -> dict[str, Any]:
+    """AMQP's names for what the hub says of an event, then the extension's."""
+    offset = int(event.offset)
+    return {
+        **event.system_properties,
+        "x-opt-sequence-number-epoch": -1,
+        "x-opt-sequence-number": event.sequence_number,
+        "x-opt-offset": offset,
+        "x-opt-enqueued-time": f"{time}+00:00",
+        **({} if event.partition_key is None else {"x-opt-partition-key": event.partition_key}),
+        "SequenceNumber": event.sequence_number,
+        "Offset": offset,
+        "OffsetString": event.offset,
+        "PartitionKey": event.partition_key,
+        "EnqueuedTimeUtc": time,
+    }
 
 
 def _enqueued_time(event: StoredEvent) -> str:

@@ -8,22 +8,32 @@ the content of an event or a request.
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from azure.storage.blob import ContainerClient
+
+from dev.checkpoints import CONTAINER, CheckpointStore, ConsumerGroup
 from dev.event_listener import PartitionListener
 from dev.functions import EventHubTrigger, Function, FunctionInvalid, TimerTrigger
 from dev.host_config import load_host_config
-from dev.hub import EventRefused, Hub
+from dev.hub import EventRefused, Hub, Partition
 from dev.keys import load_keys
 from dev.timers import Timer
 from dev.worker_process import InvocationResult, WorkerSupervisor
+from medtech.errors import SettingInvalid
+from medtech.storage.connection import Storage, Timeouts
 
 log = logging.getLogger("Host")
 
 DRAIN_SECONDS = 10.0
+STORAGE = "AzureWebJobsStorage"
+CHECKPOINT_TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=5, retries=2)
+"""A host that ends waits for a checkpoint that is being written."""
 
 
 class Invocations(NamedTuple):
@@ -44,7 +54,9 @@ class FunctionsHost:
         data_folder: Path,
         partition_count: int,
         longest_wait_seconds: float = inf,
+        retention: timedelta | None = None,
     ) -> None:
+        """`retention` is how long events stay in the hubs; None for ever."""
         self.config = load_host_config(app_directory, settings)
         self.keys = load_keys(data_folder)
         self.worker = WorkerSupervisor(app_directory, settings, self.config, longest_wait_seconds)
@@ -55,7 +67,11 @@ class FunctionsHost:
         self._hub_folder = data_folder / "hub"
         self._partition_count = partition_count
         self._longest_wait_seconds = longest_wait_seconds
+        self._retention = retention
+        self._identifier = str(uuid.uuid4())
+        self._storage: Storage | None = None
         self._hubs: dict[str, Hub] = {}
+        self._consumer_groups: dict[tuple[str, str], ConsumerGroup] = {}
         self._listeners: list[PartitionListener] = []
         self._listening: set[asyncio.Task[None]] = set()
         self._timing: set[asyncio.Task[Any]] = set()
@@ -96,6 +112,8 @@ class FunctionsHost:
         await self.worker.stop()
         for hub in self._hubs.values():
             hub.close()
+        if self._storage is not None:
+            self._storage.close()
 
     async def invoke(
         self, name: str, value: Any, metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
@@ -138,21 +156,21 @@ class FunctionsHost:
             self._listen(owner.successor(), first)
 
     def hub_states(self) -> dict[str, Any]:
-        """By hub and partition: the last sequence number (-1 if empty) and each consumer group's checkpoint."""
-        groups: dict[str, set[str]] = {name: set() for name in self._hubs}
-        for function in self.functions.values():
-            if isinstance(function.trigger, EventHubTrigger):
-                groups[function.trigger.event_hub].add(function.trigger.consumer_group)
-        return {
-            name: {
-                partition_id: {
-                    "lastSequenceNumber": partition.next_sequence_number - 1,
-                    "checkpoints": {group: hub.checkpoints(group).get(partition_id) for group in groups[name]},
-                }
+        """By hub and partition: what the partition holds, and the last sequence number that each consumer group has
+        done. Sequence numbers are -1 where there is none."""
+        states: dict[str, Any] = {}
+        for name, hub in self._hubs.items():
+            groups = {group: each for (of, group), each in self._consumer_groups.items() if of == name}
+            states[name] = {
+                partition_id: _partition_state(partition)
+                | {"checkpoints": {group: each.done(partition_id) for group, each in groups.items()}}
                 for partition_id, partition in hub.partitions.items()
             }
-            for name, hub in self._hubs.items()
-        }
+        return states
+
+    def hubs_created(self) -> dict[str, str]:
+        """When each hub was created: its name to a time in ISO 8601."""
+        return {name: hub.created.isoformat() for name, hub in self._hubs.items()}
 
     def _add_timer(self, function: Function) -> None:
         timer = self.timers[function.name] = Timer(function, lambda value: self.invoke(function.name, value))
@@ -160,10 +178,24 @@ class FunctionsHost:
             self._track(self._timing, asyncio.create_task(timer.follow_schedule()))
 
     def _add_listeners(self, function: Function, trigger: EventHubTrigger) -> None:
+        if not self.config.has_extensions:
+            raise FunctionInvalid(f"Function {function.name}: name an extensionBundle in host.json for its trigger.")
         namespace = _namespace(function.name, trigger.connection, self._settings)
         if trigger.event_hub not in self._hubs:
-            self._hubs[trigger.event_hub] = Hub(self._hub_folder / trigger.event_hub, self._partition_count)
+            folder = self._hub_folder / trigger.event_hub
+            self._hubs[trigger.event_hub] = Hub(folder, self._partition_count, self._retention)
         hub = self._hubs[trigger.event_hub]
+        group = ConsumerGroup(
+            hub,
+            CheckpointStore(
+                self._checkpoint_container(function.name),
+                namespace,
+                trigger.event_hub,
+                trigger.consumer_group,
+                self._identifier,
+            ),
+        )
+        self._consumer_groups[trigger.event_hub, trigger.consumer_group] = group
         if function.disabled:
             return
 
@@ -173,9 +205,27 @@ class FunctionsHost:
         for partition in hub.partitions:
             self._listen(
                 PartitionListener(
-                    function, hub, partition, namespace, self.config.event_hubs, invoke, self._longest_wait_seconds
+                    function,
+                    hub,
+                    partition,
+                    group,
+                    namespace,
+                    self.config.event_hubs,
+                    invoke,
+                    self._longest_wait_seconds,
                 )
             )
+
+    def _checkpoint_container(self, function: str) -> ContainerClient:
+        """Raises FunctionInvalid if the app has no storage, without which Azure starts no such function either."""
+        try:
+            if self._storage is None:
+                self._storage = Storage(STORAGE, self._settings, CHECKPOINT_TIMEOUTS)
+            return self._storage.container(CONTAINER)
+        except (SettingInvalid, ValueError):  # not a ValueError's text: it may quote the connection string
+            raise FunctionInvalid(
+                f"Function {function}: set {STORAGE} to a connection string; checkpoints are kept in its blobs."
+            ) from None
 
     def _listen(self, listener: PartitionListener, first: int | None = None) -> None:
         self._listeners.append(listener)
@@ -198,6 +248,16 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
             f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."
         )
     return endpoint
+
+
+def _partition_state(partition: Partition) -> dict[str, Any]:
+    offset, time = partition.last_enqueued or (None, None)
+    return {
+        "firstSequenceNumber": partition.first_sequence_number,
+        "lastSequenceNumber": partition.next_sequence_number - 1,
+        "lastOffset": offset,
+        "lastEnqueuedTime": None if time is None else time.isoformat(),
+    }
 
 
 def _state(function: Function) -> str:

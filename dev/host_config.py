@@ -17,6 +17,9 @@ LOG_LEVELS = {
     name: n for n, name in enumerate(("Trace", "Debug", "Information", "Warning", "Error", "Critical", "None"))
 }
 
+TELEMETRY_MODES = ("ApplicationInsights", "OpenTelemetry")
+"""Of azure-functions-host (TelemetryMode), the default first; matched without regard to case."""
+
 
 class HostConfigInvalid(Exception):
     """host.json, or a setting that overrides it, cannot be used; the message says which and why."""
@@ -31,15 +34,28 @@ class EventHubOptions:
     max_wait_seconds: float = 60.0
     batch_checkpoint_frequency: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers with which the extension does not start."""
+        if min(self.max_event_batch_size, self.min_event_batch_size, self.batch_checkpoint_frequency) < 1:
+            raise ValueError("batch sizes and batchCheckpointFrequency must be at least 1")
+        if self.min_event_batch_size > self.max_event_batch_size:
+            raise ValueError("minEventBatchSize cannot be larger than maxEventBatchSize")
+
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level."""
+    """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level.
+
+    `telemetry_mode` is checked and has no effect: the local host exports no telemetry of its own in either mode.
+    `has_extensions`: it names a bundle, without which Azure's host knows no Event Hubs trigger.
+    """
 
     event_hubs: EventHubOptions
+    has_extensions: bool
     route_prefix: str
     function_timeout_seconds: float | None
     log_levels: Mapping[str, int]
+    telemetry_mode: str
 
     def log_level(self, category: str) -> int:
         """The level set by the longest configured prefix of the category."""
@@ -62,7 +78,10 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
         if name.lower().startswith(_OVERRIDE_PREFIX):
             _override(document, name[len(_OVERRIDE_PREFIX) :].split("__"), value)
     try:
+        if _value(document, "version", None) != "2.0":
+            raise ValueError('it must have "version": "2.0"')
         return HostConfig(
+            has_extensions=bool(_value(document, "extensionBundle.id", "")),
             event_hubs=EventHubOptions(
                 max_event_batch_size=int(_value(document, "extensions.eventHubs.maxEventBatchSize", 100)),
                 min_event_batch_size=int(_value(document, "extensions.eventHubs.minEventBatchSize", 1)),
@@ -73,6 +92,7 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
             function_timeout_seconds=_timeout(_value(document, "functionTimeout", "00:30:00")),
             log_levels={"default": LOG_LEVELS["Information"], "Worker": LOG_LEVELS["Warning"]}
             | {name: LOG_LEVELS[level] for name, level in _value(document, "logging.logLevel", {}).items()},
+            telemetry_mode=_telemetry_mode(_value(document, "telemetryMode", TELEMETRY_MODES[0])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HostConfigInvalid(
@@ -87,6 +107,13 @@ def seconds(text: str) -> float:
         raise ValueError(f"{text!r} is not a time span of the form hh:mm:ss")
     days, hours, minutes, whole, fraction = match.groups()
     return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+
+
+def _telemetry_mode(text: str) -> str:
+    known = next((mode for mode in TELEMETRY_MODES if mode.lower() == text.lower()), None)
+    if known is None:
+        raise ValueError(f"telemetryMode is {text!r}, and not one of {', '.join(TELEMETRY_MODES)}")
+    return known
 
 
 def _timeout(text: str) -> float | None:

@@ -1,11 +1,12 @@
-"""An event hub kept in files: partitions that only grow, and the checkpoints of their readers.
+"""An event hub kept in files: partitions that only grow.
 
     FOLDER/<partition>.jsonl                       one line per event, in order of sequence number
-    FOLDER/checkpoints/<consumer group>.json       {partition: sequence number of the last event that is done}
 
 It keeps what Event Hubs promises and readers rely on: sequence numbers from 0 without gaps in each partition, one
 partition per key, enqueued times in whole milliseconds that never run backwards within a partition, offsets that are
-opaque texts. Nothing expires.
+opaque texts. With a retention, events that were enqueued longer ago are gone for readers; their lines stay.
+
+The partition of a key is a CRC-32. The service's own hash is another one, which no reader may rely on.
 """
 
 import asyncio
@@ -13,8 +14,9 @@ import base64
 import json
 import os
 import zlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +41,10 @@ _SYSTEM_NAMES = frozenset(
         "reply-to-group-id",
     }
 )
+
+
+_BEFORE_THE_FIRST = "-1"
+"""The offset that stands for the start of a partition."""
 
 
 class EventRefused(ValueError):
@@ -68,6 +74,10 @@ class StoredEvent(NamedTuple):
     enqueued_time: datetime
 
 
+class PositionInvalid(ValueError):
+    """A reader asks for a position that its partition has never had; the message is the service's."""
+
+
 class Position(NamedTuple):
     """Where an event was stored."""
 
@@ -79,7 +89,8 @@ def read_new_event(document: Any) -> NewEvent:
     """Reads an event in the form that `POST /dev/events` accepts. Raises EventRefused.
 
     `{"body": text or any JSON | "bodyBase64": base64, "properties": {...}, "systemProperties": {...},
-    "partitionKey": text | "partition": text, "enqueuedTime": ISO 8601}`; all but the body are optional.
+    "partitionKey": text | "partition": text, "enqueuedTime": ISO 8601, "annotations": {...}}`; all but the body are
+    optional. `annotations` are those that an AMQP sender made up, which become system properties whatever their names.
     """
     if not isinstance(document, dict):
         raise EventRefused("An event must be an object with body or bodyBase64.")
@@ -92,7 +103,7 @@ def read_new_event(document: Any) -> NewEvent:
     event = NewEvent(
         body=_body(document),
         properties=_mapping(document, "properties"),
-        system_properties=system_properties,
+        system_properties=system_properties | _mapping(document, "annotations"),
         partition_key=None if document.get("partitionKey") is None else str(document["partitionKey"]),
         partition=None if document.get("partition") is None else str(document["partition"]),
         enqueued_time=_time(document.get("enqueuedTime")),
@@ -103,18 +114,57 @@ def read_new_event(document: Any) -> NewEvent:
 
 
 class Partition:
-    """One file of events. Only the offsets of their lines are held in memory."""
+    """One file of events. Only the offsets of their lines are held in memory. Without a retention nothing expires."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, retention: timedelta | None = None) -> None:
         self._file = path.open("a+b")
+        self._retention = retention
+        self._expired = 0
         self._starts = self._recover()
-        newest = self.read(len(self._starts) - 1, 1) if self._starts else []
-        self._newest = newest[0].enqueued_time if newest else datetime.min.replace(tzinfo=UTC)
+        self._newest = self._at(-1).enqueued_time if self._starts else datetime.min.replace(tzinfo=UTC)
         self._grown = asyncio.Event()
+
+    @property
+    def first_sequence_number(self) -> int:
+        """Of the oldest event that has not expired; `next_sequence_number` if there is none."""
+        if self._retention is not None:
+            oldest = datetime.now(UTC) - self._retention
+            while self._expired < len(self._starts) and self._at(self._expired).enqueued_time < oldest:
+                self._expired += 1
+        return self._expired
 
     @property
     def next_sequence_number(self) -> int:
         return len(self._starts)
+
+    @property
+    def last_enqueued(self) -> tuple[str, datetime] | None:
+        """Offset and time of the last event that was stored, expired or not."""
+        return (str(self._starts[-1]), self._newest) if self._starts else None
+
+    def after(self, offset: str, sequence_number: int | None) -> int:
+        """The sequence number of the event after a position, as a checkpoint holds it: the offset counts, and the
+        sequence number only where there is none.
+
+        Raises PositionInvalid for a position beyond the end, as of a hub that was created anew.
+        """
+        if offset == _BEFORE_THE_FIRST:
+            return 0
+        if offset:
+            if not offset.isdecimal() or int(offset) > (self._starts[-1] if self._starts else -1):
+                raise PositionInvalid(
+                    f"The supplied offset '{offset}' is invalid. The last offset in the system is "
+                    f"'{self._starts[-1] if self._starts else _BEFORE_THE_FIRST}'."
+                )
+            return bisect_right(self._starts, int(offset))
+        if sequence_number is None:
+            return 0
+        if sequence_number >= len(self._starts):
+            raise PositionInvalid(
+                f"The supplied sequence number '{sequence_number}' is invalid. The last sequence number in the system "
+                f"is '{len(self._starts) - 1}'."
+            )
+        return sequence_number + 1
 
     def append(self, event: NewEvent) -> int:
         """Stores an event and returns its sequence number.
@@ -138,12 +188,9 @@ class Partition:
         return len(self._starts) - 1
 
     def read(self, first: int, limit: int) -> list[StoredEvent]:
-        """Up to `limit` events from a sequence number on."""
-        starts = self._starts[first : first + limit]
-        if not starts:
-            return []
-        self._file.seek(starts[0])
-        return [_stored(first + n, start, self._file.readline()) for n, start in enumerate(starts)]
+        """Up to `limit` events from a sequence number on, or from the oldest that has not expired."""
+        first = max(first, self.first_sequence_number)
+        return self._lines(first, self._starts[first : first + limit])
 
     async def wait_for(self, sequence_number: int) -> None:
         """Returns once the event with this number is there."""
@@ -153,6 +200,15 @@ class Partition:
 
     def close(self) -> None:
         self._file.close()
+
+    def _at(self, sequence_number: int) -> StoredEvent:
+        return self._lines(sequence_number, [self._starts[sequence_number]])[0]
+
+    def _lines(self, first: int, starts: Sequence[int]) -> list[StoredEvent]:
+        if not starts:
+            return []
+        self._file.seek(starts[0])
+        return [_stored(first + n, start, self._file.readline()) for n, start in enumerate(starts)]
 
     def _recover(self) -> list[int]:
         """The offsets of all whole lines; an incomplete last line, left by a host that was killed, is cut off."""
@@ -167,41 +223,16 @@ class Partition:
         return starts
 
 
-class Checkpoints:
-    """How far a consumer group is in each partition; kept in one file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._done: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-
-    def get(self, partition: str) -> int:
-        """The sequence number of the last event that is done; -1 if there is none."""
-        return self._done.get(partition, -1)
-
-    def advance(self, partition: str, sequence_number: int) -> None:
-        self._done[partition] = sequence_number
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        written = self._path.with_suffix(".tmp")
-        written.write_text(json.dumps(self._done))
-        written.replace(self._path)
-
-
 class Hub:
-    """A hub with `partition_count` partitions, or more if its folder already holds more."""
+    """A hub with `partition_count` partitions, or more if its folder already holds more; `created` is UTC."""
 
-    def __init__(self, folder: Path, partition_count: int) -> None:
+    def __init__(self, folder: Path, partition_count: int, retention: timedelta | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         partition_count = max(partition_count, len(list(folder.glob("*.jsonl"))))
-        self.partitions = {str(n): Partition(folder / f"{n}.jsonl") for n in range(partition_count)}
-        self._folder = folder
-        self._checkpoints: dict[str, Checkpoints] = {}
+        self.partitions = {str(n): Partition(folder / f"{n}.jsonl", retention) for n in range(partition_count)}
+        # Nothing is added to the folder after its partitions.
+        self.created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
         self._turn = count()
-
-    def checkpoints(self, consumer_group: str) -> Checkpoints:
-        """The checkpoints of a consumer group, one object for all its readers."""
-        if consumer_group not in self._checkpoints:
-            self._checkpoints[consumer_group] = Checkpoints(self._folder / "checkpoints" / f"{consumer_group}.json")
-        return self._checkpoints[consumer_group]
 
     def append(self, events: Sequence[NewEvent]) -> list[Position]:
         """Stores all events, or none: raises EventRefused for a partition that does not exist."""

@@ -16,12 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dev.demo import QUICK_SETTINGS, Outcome, Written, play, put_people_and_devices
+from dev.otlp_receiver import OtlpReceiver
 from dev.processes import ROOT, LocalRunFailed
 from dev.resources import export
 from dev.stack import LocalStack, Ports
 from medtech.setup.check import faults, missing_mappings, misspelt
 
 _SHOWN_MISSING = 5
+_EXPORTS_KEPT = 5
+"""Of the app's metrics: each has all of them."""
+_EXPORT_SECONDS = 5.0
+"""How long to wait for the next ones, which come each second."""
 _TICK = re.compile(r" INFO Function\.\w+: Execut(?:ing|ed) ")
 
 
@@ -36,18 +41,27 @@ class LocalRun:
         *,
         fresh: bool,
         export_path: Path | None = None,
+        retention_hours: float | None = None,
     ) -> None:
         self._console = Console(highlight=False)
         if not self._console.is_terminal:
             self._console.width = 100
         self._export_path = export_path
-        self._stack = LocalStack(data_folder, settings=local_settings(settings), ports=ports, fresh=fresh)
+        self._receiver = OtlpReceiver(_EXPORTS_KEPT)
+        self._stack = LocalStack(
+            data_folder,
+            settings=self._metrics_settings(settings) | local_settings(settings),
+            ports=ports,
+            fresh=fresh,
+            retention_hours=retention_hours,
+        )
 
     def run(self) -> None:
         """Starts everything, plays the demo and follows the log until Ctrl-C. Raises LocalRunFailed."""
         with self._up():
             outcome = self._play()
             self._show(outcome)
+            self._show_metrics()
             self._show_missing(outcome)
             self._write_export()
             self._console.print(outcome.line, soft_wrap=True)
@@ -56,6 +70,7 @@ class LocalRun:
             try:
                 self._follow_log()
             except KeyboardInterrupt:
+                self._show_metrics()
                 self._console.print("\nStopping.")
 
     def demo(self) -> bool:
@@ -63,6 +78,7 @@ class LocalRun:
         with self._up():
             outcome = self._play()
             self._show(outcome)
+            self._show_metrics()
             self._show_missing(outcome)
             self._write_export()
         self._console.print(outcome.line, soft_wrap=True)
@@ -70,13 +86,13 @@ class LocalRun:
 
     @contextmanager
     def _up(self) -> Iterator[None]:
-        self._check_settings()
         started = time.monotonic()
-        with _terminated_as_interrupted():
-            with self._console.status("Starting Azurite, the FHIR server and the functions host"):
+        with _terminated_as_interrupted(), self._receiver:
+            self._check_settings()
+            with self._console.status("Starting Azurite, the FHIR server, the event hub and the functions host"):
                 self._stack.__enter__()
             try:
-                self._console.print(f"Azurite, FHIR server and functions host are up ({_since(started)}).")
+                self._console.print(f"Azurite, FHIR server, event hub and functions host are up ({_since(started)}).")
                 yield
             finally:
                 # Azurite needs a few seconds to save what it holds; a second Ctrl-C would take them away.
@@ -134,6 +150,32 @@ class LocalRun:
             device_before = device_id
         self._console.print(table)
 
+    def _metrics_settings(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Those by which the app's metrics come here, unless the user has them elsewhere."""
+        if any(name.startswith("OTEL_EXPORTER_OTLP") for name in (*settings, *os.environ)):
+            return {}
+        return {
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{self._receiver.endpoint}/v1/metrics",
+            "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        }
+
+    def _show_metrics(self) -> None:
+        """What the app has counted since its worker started."""
+        # One may be under way, the next one has everything that happened until now.
+        self._receiver.wait_for(2, seconds=_EXPORT_SECONDS)
+        points = self._receiver.points()
+        if not points:
+            return
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in ("metric", "dimensions"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("value", justify="right")
+        for (metric, dimensions), (value, count) in sorted(points.items()):
+            told = f"{value:,.0f}" if count == 1 else f"{value / count:,.0f} on average"
+            table.add_row(metric, ", ".join(f"{name} {each}" for name, each in dimensions), told)
+        self._console.print()
+        self._console.print(table)
+
     def _show_missing(self, outcome: Outcome) -> None:
         for reading in sorted(outcome.missing)[:_SHOWN_MISSING]:
             self._console.print(f"missing: {reading.device_id} {reading.type}")
@@ -147,11 +189,15 @@ class LocalRun:
 
     def _show_addresses(self) -> None:
         stack = self._stack
+        hub = stack.settings["EVENT_HUB_NAME"]
         rows = {
             "FHIR server": f"{stack.fhir_url}/Observation",
             "functions host": stack.host_url,
+            "event hub (AMQP)": f"{stack.event_hubs_connection_string};EntityPath={hub}",
+            "event hub (REST)": f"{stack.event_hubs_url}/{hub}/messages",
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
-            "validate (POST)": f"{stack.host_url}/api/validate?code={stack.function_key}",
+            "validate (POST)": f"{stack.host_url}/api/validate",
+            "x-functions-key": stack.function_key,
             "more traffic": f"{_python()} -m medtech simulate --at-once --host {stack.host_url}",
             "settings in force": str(stack.data_folder / "local.settings.json"),
             "logs": str(stack.log_folder),
@@ -172,7 +218,7 @@ class LocalRun:
                     time.sleep(0.2)
 
     def _check_servers(self) -> None:
-        for server in (self._stack.host, self._stack.fhir, self._stack.storage):
+        for server in (self._stack.host, self._stack.fhir, self._stack.storage, self._stack.event_hubs):
             if not server.running:
                 raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 
@@ -186,6 +232,13 @@ def local_settings(settings: Mapping[str, str]) -> dict[str, str]:
         "EVENT_HUB_NAME",
         "FHIR_SERVICE_URL",
         "FHIR_AUDIENCE",
+        "FHIR_AUTHENTICATION",
+        "FHIR_ALLOW_PLAIN_HTTP",
+        "FHIR_USERNAME",
+        "FHIR_PASSWORD",
+        "FHIR_TOKEN_URL",
+        "FHIR_CLIENT_",
+        "FHIR_SCOPE",
     )
     own = {name: value for name, value in settings.items() if not name.startswith(elsewhere)}
     return QUICK_SETTINGS | own

@@ -1,7 +1,7 @@
 """The HTTP endpoints of the host.
 
     {routePrefix}/...                  the app's HTTP functions
-    POST /admin/functions/{name}       starts a timer function, answers 202        (master key)
+    POST /admin/functions/{name}       starts a timer function, answers 202        (master key; a JSON body)
     GET  /admin/host/status            state and version                           (master key)
     GET  /admin/host/ping              200 once functions are served
     POST /dev/events                   stores a device event or an array of them, answers their positions
@@ -40,6 +40,7 @@ from dev.rpc import messages
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _SEGMENT = re.compile(r"\{(\*?)(\w+)(?::([a-z]+))?(\?)?\}")
+_JSON_SUFFIX = re.compile(r"application/[^/]+\+json")
 _CONVERTORS = {"int": "int", "long": "int", "guid": "uuid", "decimal": "float", "double": "float", "float": "float"}
 _SAME_SITE: dict[int, Literal["lax", "strict", "none"]] = {1: "lax", 2: "strict", 3: "none"}
 
@@ -94,10 +95,26 @@ def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoi
     return answer
 
 
+def _media_type(request: Request) -> str:
+    media_type, _, _ = request.headers.get("content-type", "").partition(";")
+    return media_type.strip().lower()
+
+
+def _is_invocation(body: bytes) -> bool:
+    """Whether a body is what the real host reads as an invocation: an object whose `input`, if any, is no object or
+    array (ASP.NET binds it to a text). FunctionsController of azure-functions-host answers 400 to all else."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and not any(
+        isinstance(value, dict | list) for name, value in document.items() if name.lower() == "input"
+    )
+
+
 def _json_only(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
-        content_type, _, _ = request.headers.get("content-type", "").partition(";")
-        if content_type.strip().lower() != "application/json":
+        if _media_type(request) != "application/json":
             return JSONResponse({"error": "Send this with the header Content-Type: application/json."}, 415)
         return await endpoint(request)
 
@@ -175,6 +192,11 @@ def _content(value: Any) -> bytes:
 
 def _start_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
+        media_type = _media_type(request)
+        if media_type not in ("application/json", "text/json") and not _JSON_SUFFIX.fullmatch(media_type):
+            return Response(status_code=415)
+        if not _is_invocation(await request.body()):
+            return Response(status_code=400)
         name = request.path_params["name"]
         if name not in host.functions:
             return Response(status_code=404)
@@ -230,7 +252,7 @@ def _steal(host: FunctionsHost) -> Endpoint:
 
 def _hub(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
-        return JSONResponse({"hubs": host.hub_states()})
+        return JSONResponse({"hubs": host.hub_states(), "created": host.hubs_created()})
 
     return answer
 

@@ -37,9 +37,9 @@ class RunningHost:
     `settings` are app settings, which override environment variables of the same name; other environment variables
     are settings too. `log_level` overrides the levels of host.json (Debug shows what the app and Microsoft's runtime
     log at DEBUG). `longest_wait_seconds` cuts short the waits of retry policies and those before a worker is started
-    again. Hub, checkpoints and keys of an earlier run in the folder are reused unless `fresh`. Raises LocalRunFailed if
-    the port is in use or the host does not start. Start it from the main thread: on Linux its process ends with the
-    thread that started it.
+    again. Events expire after `retention_hours`; without it they do not. Hub and keys of an earlier run in the folder
+    are reused unless `fresh`. Raises LocalRunFailed if the port is in use or the host does not start. Start it from the
+    main thread: on Linux its process ends with the thread that started it.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class RunningHost:
         log_level: str | None = None,
         fresh: bool = False,
         longest_wait_seconds: float = inf,
+        retention_hours: float | None = None,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.log_folder = self.data_folder / "logs"
@@ -70,6 +71,8 @@ class RunningHost:
             "--partitions": str(partitions),
             "--longest-wait-seconds": str(longest_wait_seconds),
         }
+        if retention_hours is not None:
+            options["--retention"] = str(retention_hours)
         command = [sys.executable, "-m", "dev", "host", *(part for option in options.items() for part in option)]
         # Environment variables override the settings file, as they do for Core Tools.
         environment = {name: value for name, value in os.environ.items() if name not in self.settings}
@@ -161,12 +164,13 @@ class RunningHost:
         return state
 
     def unread(self, hub: str | None = None, consumer_group: str | None = None) -> int:
-        """How many events a consumer group has yet to read; without a name, the group that is farthest behind."""
+        """How many events that have not expired a consumer group has yet to read; without a name, the group that is
+        farthest behind."""
         behind = 0
         for partition in self.hub_state(hub).values():
             groups = partition["checkpoints"]
             done = min(groups.values(), default=-1) if consumer_group is None else groups[consumer_group]
-            behind += partition["lastSequenceNumber"] - done
+            behind += partition["lastSequenceNumber"] - max(done, partition["firstSequenceNumber"] - 1)
         return behind
 
     def wait_until_read(
@@ -202,7 +206,7 @@ class RunningHost:
         self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
 
     def restart_host(self) -> None:
-        """Stops the host in order and starts it again; hub, checkpoints and keys are kept."""
+        """Stops the host in order and starts it again; hub and keys are kept."""
         self.host.stop()
         self.start_host()
 

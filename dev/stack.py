@@ -1,4 +1,4 @@
-"""The whole local run as one object: Azurite, FHIR server and functions host around an app.
+"""The whole local run as one object: Azurite, FHIR server, Event Hubs namespace and functions host around an app.
 
 End-to-end tests and `python -m dev run|demo` use it:
 
@@ -8,8 +8,8 @@ End-to-end tests and `python -m dev run|demo` use it:
         stack.run_timer("flush")
         httpx.get(f"{stack.fhir_url}/Observation")
 
-Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir` and `stack.host` can be stopped,
-killed and started again; the FHIR server keeps its resources.
+Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir`, `stack.event_hubs` and `stack.host`
+can be stopped, killed and started again; the FHIR server keeps its resources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from azure.storage.blob import ContainerClient
+
+from dev.checkpoints import CONTAINER, CheckpointStore
+from dev.namespace import connection_string, namespace
 from dev.processes import ROOT, azurite, choose_ports, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
@@ -31,6 +35,8 @@ class Ports:
     blob: int | None = None
     queue: int | None = None
     table: int | None = None
+    amqp: int | None = None
+    rest: int | None = None
 
 
 class LocalStack(RunningHost):
@@ -53,12 +59,15 @@ class LocalStack(RunningHost):
         log_level: str | None = None,
         fresh: bool = False,
         longest_wait_seconds: float = inf,
+        retention_hours: float | None = None,
     ) -> None:
         chosen = ports or Ports()
-        host_port, fhir_port, *storage_ports = choose_ports(
+        host_port, fhir_port, amqp_port, rest_port, *storage_ports = choose_ports(
             {
                 "--host-port": chosen.host,
                 "--fhir-port": chosen.fhir,
+                "--amqp-port": chosen.amqp,
+                "--rest-port": chosen.rest,
                 "--blob-port": chosen.blob,
                 "--queue-port": chosen.queue,
                 "--table-port": chosen.table,
@@ -66,6 +75,8 @@ class LocalStack(RunningHost):
         )
         self.storage_connection_string = storage_connection_string(*storage_ports)
         self.fhir_url = f"http://127.0.0.1:{fhir_port}/fhir/R4"
+        self.event_hubs_connection_string = connection_string(amqp_port)
+        self.event_hubs_url = f"http://127.0.0.1:{rest_port}"
         own_settings = {
             "AzureWebJobsStorage": self.storage_connection_string,
             "FHIR_SERVICE_URL": self.fhir_url,
@@ -82,13 +93,22 @@ class LocalStack(RunningHost):
             log_level=log_level,
             fresh=fresh,
             longest_wait_seconds=longest_wait_seconds,
+            retention_hours=retention_hours,
         )
+        self.event_hubs = namespace(self.log_folder, amqp_port, rest_port, self.host_url)
         self.storage = azurite(self.data_folder / "azurite", self.log_folder, *storage_ports)
         stored_resources = ("--data", str(self.data_folder / "fhir.jsonl"))
         self.fhir = fhir_server(self.log_folder, fhir_port, *stored_resources, *fhir_options)
 
+    def checkpoints(self) -> CheckpointStore:
+        """The checkpoints of the app's consumer group, by way of storage itself, also while the host is down."""
+        container = ContainerClient.from_connection_string(self.storage_connection_string, CONTAINER)
+        settings = self.settings
+        namespace, hub = settings["EventHubConnection__fullyQualifiedNamespace"], settings["EVENT_HUB_NAME"]
+        return CheckpointStore(container, namespace, hub, settings["EVENT_HUB_CONSUMER_GROUP"], "nobody")
+
     def _start_servers(self, opened: ExitStack) -> None:
-        servers = (self.storage, self.fhir)
+        servers = (self.storage, self.fhir, self.event_hubs)
         for server in servers:
             server.log_path.unlink(missing_ok=True)
             opened.callback(server.stop)

@@ -55,6 +55,8 @@ var ownSettings = {
   AZURE_CLIENT_ID: identity.properties.clientId
   APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+  OTEL_TRACES_SAMPLER: 'always_on'
+  PYTHON_ENABLE_OPENTELEMETRY: 'true'
   EVENT_HUB_NAME: eventHubName
   EVENT_HUB_CONSUMER_GROUP: eventHubConsumerGroup
   FHIR_SERVICE_URL: fhirServiceUrl

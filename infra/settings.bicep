@@ -8,7 +8,13 @@ type appSettings = {
   DEVICE_MAPPING: string?
   FHIR_MAPPING: string?
 
+  FHIR_AUTHENTICATION: ('entra' | 'none' | 'basic' | 'client_credentials')?
   FHIR_AUDIENCE: string?
+  FHIR_ALLOW_PLAIN_HTTP: bool?
+  FHIR_USERNAME: string?
+  FHIR_TOKEN_URL: string?
+  FHIR_CLIENT_ID: string?
+  FHIR_SCOPE: string?
   @minValue(1)
   @maxValue(500)
   FHIR_BUNDLE_SIZE: int?

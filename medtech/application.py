@@ -10,13 +10,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 import azure.functions as func
 
 from medtech.dotnet import ticks
+from medtech.errors import MedTechError, UnexpectedFault
+from medtech.http_answer import answers
+from medtech.telemetry import pipe
+from medtech.telemetry.pipe import exporting
 
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from medtech.replay.work import Replay
     from medtech.settings import Settings
     from medtech.storage.connection import Storage
+    from medtech.telemetry.span import Span
 
 Part = TypeVar("Part")
 
@@ -46,8 +53,14 @@ EXPIRY_SECONDS = 60
 REPLAY_SECONDS = 60
 """What replay jobs may take before a flush, by which the flush is late: the next tick goes on with them."""
 
+OLDEST_WINDOW_SECONDS = 5
+"""What a look at the oldest window that is left may take after a flush: it is for a metric."""
+
 LIST_SECONDS = 60
 """What a list of dead letters may take: an HTTP caller is cut off after 230."""
+
+VALIDATE_SECONDS = 120
+"""What a validation may take. Ten thousand messages that each use up their time would take hours."""
 
 _log = logging.getLogger(__name__)
 
@@ -179,12 +192,7 @@ def flusher() -> Flush:
     from medtech.persist.observations import ObservationWriter
 
     chosen = settings()
-    client = FhirClient(
-        chosen.fhir_service_url,
-        chosen.fhir_audience,
-        bundle_size=chosen.fhir_bundle_size,
-        credential=storage().credential,
-    )
+    client = FhirClient.of(chosen, storage().credential)
     return Flush(
         storage=storage(),
         buffer=buffer(),
@@ -224,7 +232,7 @@ def onlooker() -> Onlooker:
 
     @_once
     def fhir_client() -> FhirClient:
-        return FhirClient(chosen.fhir_service_url, chosen.fhir_audience, credential=seen.credential)
+        return FhirClient.of(chosen, seen.credential)
 
     load_fhir = partial(load_fhir_mapping, options=fhir_options())
     return Onlooker(
@@ -238,17 +246,46 @@ def onlooker() -> Onlooker:
     )
 
 
+@contextmanager
+def _quoting_nothing(doing: str) -> Iterator[None]:
+    """The worker logs what leaves a function, with the text of an exception, which may quote a message."""
+    try:
+        yield
+    except MedTechError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text must not be logged
+        raise UnexpectedFault.of(error, doing, then="Report it; it is tried again, and nothing is lost.") from None
+
+
+@exporting()
+@_quoting_nothing("storing a batch of messages")
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     """Puts a batch of events into the buffer.
 
     Raises Unavailable while storage is away and SettingInvalid while a setting is unusable: the retry policy then
     delivers the batch again.
     """
+    from medtech import metrics
+    from medtech.side_counts import collected
+    from medtech.telemetry.span import SpanKind, span
+
+    with span("ingest", SpanKind.CONSUMER, context.trace_context.trace_parent) as current, collected() as side_counts:
+        try:
+            _ingest(events, context, current)
+        except Exception as error:
+            pipe.put(metrics.of_failure(error))
+            raise
+        finally:
+            pipe.put(metrics.of_side_counts(side_counts))
+
+
+def _ingest(events: Sequence[func.EventHubEvent], context: func.Context, current: Span) -> None:
+    from medtech import metrics
     from medtech.ingest.batch import bury, process, total
     from medtech.ingest.events import read_events
 
     check_settings()
-    started = time.monotonic()
+    started, read_at = time.monotonic(), ticks.now()
     device_events = read_events(events)
     if not device_events:
         return
@@ -260,12 +297,27 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
         dead_letters=dead_letters(),
         settings=settings(),
         clock=ticks.now,
-        trace_context=context.trace_context.trace_parent or "",
+        trace_context=current.traceparent,
     )
     give_up = partial(bury, dead_letters=dead_letters(), clock=ticks.now)
     retried = context.retry_context is not None and bool(context.retry_context.retry_count)
     counts = total(attempts().run(device_events, put_through, give_up, retried=retried))
     recorder().arrived(device_events)
+    stored_at, last = ticks.now(), device_events[-1]
+    # Clocks differ: an event may be enqueued "later" than it is stored.
+    latencies_ms = Counter(
+        max(0, stored_at - each.enqueued_time) // ticks.TICKS_PER_MILLISECOND for each in device_events
+    )
+    lag_seconds = max(0, read_at - last.enqueued_time) / ticks.TICKS_PER_SECOND
+    pipe.put(partial(metrics.of_batch, counts, last.partition, latencies_ms, lag_seconds))
+    current.set(
+        messaging__system="eventhubs",
+        messaging__destination__partition__id=last.partition,
+        messaging__batch__message_count=counts.events,
+        medtech__measurements=counts.measurements,
+        medtech__dropped=counts.dropped,
+        medtech__dead_letters=counts.letters,
+    )
     _log.info(
         "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
         device_events[0].partition,
@@ -279,37 +331,74 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
     )
 
 
-def flush() -> None:
+@exporting()
+@_quoting_nothing("the flush ran")
+def flush(context: func.Context) -> None:
     """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
     too old.
 
     They go even while no flush is possible: they hold health data. Raises SettingInvalid while a setting is unusable.
     """
+    from medtech import metrics
     from medtech.deadline import Deadline, within
+    from medtech.side_counts import collected
+    from medtech.telemetry.span import SpanKind, span
 
-    def run() -> Tally:
-        check_settings()
-        return flusher().run()
+    with span("flush", SpanKind.INTERNAL, context.trace_context.trace_parent), collected() as side_counts:
+        try:
+            with within(Deadline(REPLAY_SECONDS)):
+                check_settings()
+                replayer().run()
+        finally:
+            try:
+                recorder().flush(_flush)
+            finally:
+                with within(Deadline(EXPIRY_SECONDS)):
+                    pipe.put(metrics.of_expiry(expiry().run(ticks.now())))
+                pipe.put(metrics.of_side_counts(side_counts))
+
+
+def _flush() -> Tally:
+    from medtech import metrics
 
     try:
-        with within(Deadline(REPLAY_SECONDS)):
-            check_settings()
-            replayer().run()
-    finally:
-        try:
-            recorder().flush(run)
-        finally:
-            with within(Deadline(EXPIRY_SECONDS)):
-                expiry().run(ticks.now())
+        check_settings()
+        tally = flusher().run()
+    except Exception as error:
+        pipe.put(metrics.of_failed_flush(error))
+        raise
+    if pipe.is_open():
+        pipe.put(partial(metrics.of_flush, tally, _overdue_seconds()))
+    return tally
 
 
+def _overdue_seconds() -> float | None:
+    """How long the oldest window that is left has been due; None if that cannot be seen."""
+    from medtech.deadline import Deadline, within
+    from medtech.group.windows import overdue_seconds
+
+    try:
+        with within(Deadline(OLDEST_WINDOW_SECONDS)):
+            oldest = buffer().oldest_window()
+    except Exception:  # noqa: BLE001 - the flush is done; it must not fail for a metric
+        return None
+    chosen = settings()
+    if oldest is None:
+        return 0.0
+    return overdue_seconds(oldest, ticks.now(), chosen.window_seconds, chosen.flush_grace_seconds)
+
+
+@exporting()
+@answers
 def validate(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/validate`."""
+    from medtech.deadline import Deadline, within
     from medtech.errors import SettingInvalid
     from medtech.validation.http import answer, unusable
 
     try:
-        return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
+        with within(Deadline(VALIDATE_SECONDS)):
+            return answer(request, settings().validate_max_bytes, device_mapping(), fhir_mapping(), fhir_options())
     except SettingInvalid as error:
         return unusable(error)
 
@@ -337,6 +426,8 @@ def look_at_app() -> Health:
     return look_at_health()
 
 
+@exporting()
+@answers
 def health() -> func.HttpResponse:
     """Answers `GET /api/health`."""
     from medtech.health.http import answer
@@ -344,6 +435,8 @@ def health() -> func.HttpResponse:
     return answer(look_at_app)
 
 
+@exporting()
+@answers
 def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/dead-letters`."""
     from medtech.dead_letter.http import answer
@@ -353,6 +446,8 @@ def list_dead_letters(request: func.HttpRequest) -> func.HttpResponse:
         return answer(request, dead_letters, ticks.now())
 
 
+@exporting()
+@answers
 def start_replay(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/replay`."""
     from medtech.deadline import Deadline, within
@@ -362,6 +457,8 @@ def start_replay(request: func.HttpRequest) -> func.HttpResponse:
         return answer_post(request, replay_jobs, try_replay, ticks.now())
 
 
+@exporting()
+@answers
 def replay_status(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `GET /api/replay/{job}`."""
     from medtech.deadline import Deadline, within

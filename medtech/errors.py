@@ -40,7 +40,8 @@ nothing goes on until it is fixed.
 Stage, type and severity use the words of the MedTech service's documentation ("Troubleshoot MedTech service
 errors"); `name` is its error name without "Exception". A message says what, where and how to fix it. It may hold hub
 positions, device ids, FHIR ids and line numbers, and never a patient, encounter or correlation id, a body or a reading:
-it goes to logs.
+it goes to logs. It is one line: what a device id or a mapping brings in that cannot be printed is written as an escape
+(`\\n`, `\\x1b`, `\\u202e`), so that it neither forges a log line nor commands a terminal.
 """
 
 import traceback
@@ -79,6 +80,15 @@ class ErrorType(StrEnum):
     GENERAL = "GeneralError"
 
 
+class ErrorKind(NamedTuple):
+    """The key under which errors are counted: one of the tree's classes, in the words of the documentation."""
+
+    name: str
+    stage: str
+    type: str
+    severity: str
+
+
 class MedTechError(Exception):
     """Root of the tree. `outcome` is what a server said (an OperationOutcome as text): for the dead letter, not a log.
 
@@ -91,13 +101,23 @@ class MedTechError(Exception):
     blocks: ClassVar[bool] = False
 
     def __init__(self, message: str, *, outcome: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _in_one_line(message)
+        super().__init__(self.message)
         self.outcome = outcome
 
     @property
     def name(self) -> str:
         return type(self).__name__
+
+    @property
+    def kind(self) -> ErrorKind:
+        return ErrorKind(self.name, str(self.stage), str(self.type), str(self.severity))
+
+
+def _in_one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class MappingIssue(NamedTuple):

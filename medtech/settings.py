@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from medtech.address import in_the_clear
 from medtech.errors import SettingInvalid
 
 
@@ -25,6 +26,15 @@ class ResolutionType(StrEnum):
     LOOKUP = "Lookup"
     CREATE = "Create"
     LOOKUP_WITH_ENCOUNTER = "LookupWithEncounter"
+
+
+class FhirAuthentication(StrEnum):
+    """By what the FHIR server knows the app (`FHIR_AUTHENTICATION`)."""
+
+    ENTRA = "entra"
+    NONE = "none"
+    BASIC = "basic"
+    CLIENT_CREDENTIALS = "client_credentials"
 
 
 class ObservationLookup(StrEnum):
@@ -62,6 +72,23 @@ def _words(*, allowed: str = "", unset: str = "") -> dict[str, Any]:
     return {name: text for name, text in (("allowed", allowed), ("unset", unset)) if text}
 
 
+_AUTHENTICATION_OF = {
+    "fhir_audience": FhirAuthentication.ENTRA,
+    "fhir_username": FhirAuthentication.BASIC,
+    "fhir_password": FhirAuthentication.BASIC,
+    "fhir_token_url": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_id": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_secret": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_client_key": FhirAuthentication.CLIENT_CREDENTIALS,
+    "fhir_scope": FhirAuthentication.CLIENT_CREDENTIALS,
+}
+"""The settings that belong to one way of authentication. Set with another they would do nothing, and are refused:
+`FHIR_AUTHENTICATION` was forgotten, or they were."""
+
+_NEEDED = ("fhir_username", "fhir_password", "fhir_token_url", "fhir_client_id")
+"""Those of them without which their way of authentication cannot be."""
+
+
 class Settings(BaseSettings):
     """The settings in force, read once per process."""
 
@@ -93,11 +120,60 @@ class Settings(BaseSettings):
             ),
         ),
     ] = ""
+    # Before those that go with it: their validators look at it.
+    fhir_authentication: Annotated[
+        FhirAuthentication,
+        Field(
+            description="By what the FHIR server knows the app: `entra`, a token of the app's identity; `none`; "
+            "`basic`, a user name and password; `client_credentials`, a token of an OAuth 2 token endpoint. See "
+            "[FHIR servers](fhir-servers.md)."
+        ),
+    ] = FhirAuthentication.ENTRA
     fhir_audience: Annotated[
         str,
         Field(
-            description="The audience of the access token. No token is sent over plain http.",
+            description="With `entra`: the audience of the access token. No token is sent over plain http.",
             json_schema_extra=_words(unset="origin of the URL"),
+        ),
+    ] = ""
+    fhir_allow_plain_http: Annotated[
+        bool,
+        Field(
+            description="Whether `FHIR_SERVICE_URL` may be plain http to another machine, so that readings travel "
+            "unencrypted; only with `FHIR_AUTHENTICATION` `none`. The log says so once."
+        ),
+    ] = False
+    fhir_username: Annotated[str, Field(description="With `basic`: the user's name, without a colon.")] = ""
+    fhir_password: Annotated[
+        SecretStr, Field(description="With `basic`: the user's password, as a Key Vault reference.")
+    ] = SecretStr("")
+    fhir_token_url: Annotated[
+        str,
+        Field(description="With `client_credentials`: the address of the token endpoint; https, or this machine."),
+    ] = ""
+    fhir_client_id: Annotated[
+        str, Field(description="With `client_credentials`: the id by which the token endpoint knows the app.")
+    ] = ""
+    fhir_client_secret: Annotated[
+        SecretStr,
+        Field(
+            description="With `client_credentials`: the client's secret, as a Key Vault reference. Either this or "
+            "`FHIR_CLIENT_KEY`."
+        ),
+    ] = SecretStr("")
+    fhir_client_key: Annotated[
+        SecretStr,
+        Field(
+            description="With `client_credentials`: the client's private key, PEM or JWK, as a Key Vault reference: "
+            "RSA (RS384) or EC on P-384 (ES384), as SMART Backend Services wants it. Its line breaks may be spaces "
+            "or `\\n`."
+        ),
+    ] = SecretStr("")
+    fhir_scope: Annotated[
+        str,
+        Field(
+            description="With `client_credentials`: the scopes to ask for, separated by spaces, such as "
+            "`system/Observation.crus`. SMART Backend Services needs it."
         ),
     ] = ""
     fhir_bundle_size: Annotated[int, Field(ge=1, le=500, description="Entries in one batch bundle.")] = 100
@@ -207,6 +283,105 @@ class Settings(BaseSettings):
         if address and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
             raise ValueError("is not an address")
         return address
+
+    @field_validator(*_AUTHENTICATION_OF)
+    @classmethod
+    def _goes_with_authentication(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        """What is needed is there, and nothing that would do nothing."""
+        name, chosen = str(info.field_name), info.data.get("fhir_authentication")
+        belongs_to = _AUTHENTICATION_OF[name]
+        if chosen is None:  # it is not valid itself, which is told
+            return value
+        if value and chosen is not belongs_to:
+            raise ValueError(
+                f"belongs to FHIR_AUTHENTICATION={belongs_to}, but that is {chosen}: remove this, or set that"
+            )
+        if not value and chosen is belongs_to and name in _NEEDED:
+            raise ValueError(f"is missing, and FHIR_AUTHENTICATION={chosen} needs it")
+        return value
+
+    @field_validator("fhir_username", "fhir_password")
+    @classmethod
+    def _fits_basic(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        """RFC 7617, 2: a colon ends the user's name, and there are no control characters."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+            raise ValueError("holds a control character, such as a line break at its end. Set it without")
+        if info.field_name == "fhir_username" and ":" in text:
+            raise ValueError("holds a colon, which a user name of Basic authentication cannot")
+        return value
+
+    @field_validator("fhir_client_id", "fhir_client_secret", "fhir_scope")
+    @classmethod
+    def _fits_oauth(cls, value: str | SecretStr) -> str | SecretStr:
+        """RFC 6749, appendix A: printable ASCII."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError("holds a character that is not printable ASCII, such as a line break at its end")
+        return value
+
+    @field_validator("fhir_token_url")
+    @classmethod
+    def _keeps_secrets(cls, value: str) -> str:
+        """A secret, and the token that is answered, never cross a network unencrypted."""
+        value = value.strip()
+        if not value:
+            return value
+        try:
+            address = urlsplit(value)
+            scheme, host, _ = address.scheme, address.hostname or "", address.port
+        except ValueError:  # brackets that do not match, a port that is none
+            scheme, host, address = "", "", urlsplit("")
+        if scheme not in ("http", "https") or not host or address.fragment or "@" in address.netloc:
+            raise ValueError("is not an address. Set it to the token endpoint, https://…")
+        if in_the_clear(scheme, host):
+            raise ValueError(
+                "is plain http to another machine, so the secret or token would travel unencrypted. Use https"
+            )
+        return value
+
+    @field_validator("fhir_allow_plain_http")
+    @classmethod
+    def _keeps_readings(cls, value: bool, info: ValidationInfo) -> bool:
+        """Readings cross a network unencrypted only where that is wanted, a password or token never."""
+        address = urlsplit(info.data.get("fhir_service_url") or "")
+        if not in_the_clear(address.scheme, address.hostname or ""):
+            return value
+        if not value:
+            raise ValueError(
+                "is not true, and FHIR_SERVICE_URL is plain http to another machine, so readings would travel "
+                "unencrypted. Use https"
+            )
+        if info.data.get("fhir_authentication") not in (None, FhirAuthentication.NONE):
+            raise ValueError(
+                "does not cover passwords and tokens, and FHIR_SERVICE_URL is plain http to another machine. Use "
+                "https, or set FHIR_AUTHENTICATION to none"
+            )
+        return value
+
+    @field_validator("fhir_client_key")
+    @classmethod
+    def _is_the_only_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value and info.data.get("fhir_client_secret"):
+            raise ValueError("is set, and so is FHIR_CLIENT_SECRET. Keep the one that the token endpoint knows")
+        wanted = info.data.get("fhir_authentication") is FhirAuthentication.CLIENT_CREDENTIALS
+        if not value and wanted and info.data.get("fhir_client_secret") == SecretStr(""):
+            raise ValueError(
+                "is missing, and so is FHIR_CLIENT_SECRET. FHIR_AUTHENTICATION=client_credentials needs one of them"
+            )
+        return value
+
+    @field_validator("fhir_client_key")
+    @classmethod
+    def _signs(cls, value: SecretStr) -> SecretStr:
+        if value:
+            from medtech.client_key import ClientKey, UnusableKey
+
+            try:
+                ClientKey.read(value.get_secret_value())
+            except UnusableKey as error:
+                raise ValueError(f"cannot be used. {str(error).rstrip('.')}") from None
+        return value
 
 
 class _Given(Settings):

@@ -7,7 +7,8 @@
         client = FhirClient(f"{proxy.url}/fhir/R4")
 
 Each rule applies `times` times (None: always) to requests that `when` picks; a request takes the first rule that has
-not worn out. `requests` holds what came through, in order. It stands before a FHIR server as well as before Azurite.
+not worn out. `requests` holds what came through, in order; `addresses` has their methods and paths, and is never
+cleared. It stands before a FHIR server as well as before Azurite.
 """
 
 import json
@@ -119,6 +120,7 @@ class FaultProxy:
         self._target = (address.hostname or "", address.port or 80)
         self._rules: list[Rule] = []
         self.requests: list[ProxiedRequest] = []
+        self.addresses: set[str] = set()
         self._late: list[threading.Thread] = []
         self._closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -167,6 +169,10 @@ class FaultProxy:
     ) -> None:
         """Answer in the server's place; the request is not forwarded."""
         self.rule(lambda request, forward: Answer(status, list((headers or {}).items()), body), when, times)
+
+    def guard(self, accepts: Callable[[str | None], bool]) -> None:
+        """Answer 401 to requests whose Authorization header is not accepted, as a server does that knows its users."""
+        self.answer(401, when=lambda request: not accepts(request.headers.get("Authorization")), times=None)
 
     def delay(self, seconds: float, when: Callable[[ProxiedRequest], bool] = anything, times: int | None = 1) -> None:
         def act(request: ProxiedRequest, forward: Forward) -> Answer:
@@ -323,6 +329,7 @@ class FaultProxy:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in NOT_FORWARDED}
                 request = ProxiedRequest(self.command, self.path, headers, body)
                 proxy.requests.append(request)
+                proxy.addresses.add(f"{request.method} {request.path}")
                 try:
                     answer = proxy._carry_out(request)
                 except Cut as cut:

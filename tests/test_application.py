@@ -1,7 +1,9 @@
 """What the triggers run, put together from real parts."""
 
+import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import azure.functions as func
 import pytest
@@ -11,11 +13,14 @@ from medtech.dead_letter import letter as letters
 from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
-from medtech.errors import NotSupported, SettingInvalid
+from medtech.errors import NotSupported, SettingInvalid, UnexpectedFault
 from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+
+CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
+"""Of an invocation."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +51,7 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     monkeypatch.setattr(application, "flusher", flusher)
     monkeypatch.setattr(application, "expiry", lambda: Expiry(dead_letters, days))
     with pytest.raises(SettingInvalid, match=reported):
-        application.flush()
+        application.flush(CONTEXT)
     assert len(list(dead_letters.select())) == (0 if days else 1)
 
 
@@ -79,5 +84,23 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
     monkeypatch.setattr(application, "flusher", lambda: Part("flush"))
     monkeypatch.setattr(application, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
-        application.flush()
+        application.flush(CONTEXT)
     assert done == ["flush", "expiry"]
+
+
+@pytest.mark.parametrize("trigger", ["ingest", "flush"])
+def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest.MonkeyPatch, trigger: str) -> None:
+    """The worker logs its text, and that of what it came from."""
+
+    def fails(*_: object) -> None:
+        raise KeyError("patient 4711")
+
+    monkeypatch.setattr(application, "replayer", fails)
+    monkeypatch.setattr(application, "flusher", fails)
+    monkeypatch.setattr(application, "expiry", fails)
+    monkeypatch.setattr("medtech.ingest.events.read_events", fails)
+    with pytest.raises(UnexpectedFault) as raised:
+        application.flush(CONTEXT) if trigger == "flush" else application.ingest([], CONTEXT)
+    logged = "".join(traceback.format_exception(raised.value))
+    assert "KeyError at test_application.py" in logged
+    assert "4711" not in logged

@@ -69,7 +69,7 @@ from tests.ingest.delivery import Sent, deliver
 message = json.load(open("mappings/sampleMessages.json"))[0]
 context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=""), retry_context=None)
 application.ingest(deliver([Sent(json.dumps(message).encode(), 1)]), context)
-application.flush()
+application.flush(context)
 """
 
 

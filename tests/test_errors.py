@@ -37,6 +37,21 @@ def test_a_template_that_is_not_found_belongs_to_the_mapping_of_its_stage(stage:
     assert (error.type, error.severity, error.stage) == (kind, Severity.CRITICAL, stage)
 
 
+@pytest.mark.parametrize(
+    ("device_id", "told"),
+    [
+        ("a\r\nERROR forged", r"a\r\nERROR forged"),
+        ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+        ("\u202egpj.exe\u2028", r"\u202egpj.exe\u2028"),
+        ("\ud800", r"\ud800"),
+        ("Gerät 7", "Gerät 7"),
+    ],
+)
+def test_a_message_is_one_line_that_can_be_printed(device_id: str, told: str) -> None:
+    error = errors.DeviceNotFound(f"No Device has the identifier '{device_id}'.")
+    assert error.message == str(error) == f"No Device has the identifier '{told}'."
+
+
 def test_words_are_those_of_the_service() -> None:
     assert list(Stage) == ["Setup", "Normalization", "Grouping", "FHIRConversion", "Unknown"]
     assert list(Severity) == ["Warning", "Error", "Critical"]

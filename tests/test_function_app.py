@@ -11,15 +11,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = [
+    "authlib",
     "azure.data.tables",
     "pydantic",
     "azure.identity",
     "azure.monitor",
     "azure.storage.blob",
+    "google.protobuf",
+    "opentelemetry.exporter",
+    "opentelemetry.sdk",
     "fhir.resources",
     "httpx",
+    "joserfc",
+    "lark",
     "rich",
     "typer",
+    "ucumvert",
 ]
 
 
@@ -49,6 +56,13 @@ def test_the_app_has_its_triggers() -> None:
 def test_what_concerns_letters_takes_the_master_key(name: str, route: str, method: str) -> None:
     trigger, _ = json.loads(functions()[name].get_function_json())["bindings"]
     assert (trigger["authLevel"].lower(), trigger["route"], trigger["methods"]) == ("admin", route, [method])
+
+
+def test_every_other_http_function_takes_a_function_key() -> None:
+    triggers = {name: json.loads(each.get_function_json())["bindings"][0] for name, each in functions().items()}
+    levels = {name: each["authLevel"].lower() for name, each in triggers.items() if each["type"] == "httpTrigger"}
+    assert {name for name, level in levels.items() if level == "function"} == {"validate", "health"}
+    assert {name for name, level in levels.items() if level == "anonymous"} == set()
 
 
 def test_events_come_in_batches_of_bytes() -> None:

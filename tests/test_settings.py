@@ -4,12 +4,14 @@ from enum import StrEnum
 from typing import Annotated
 
 import pytest
+from joserfc.jwk import ECKey
 from pydantic import BaseModel, Field, SecretStr
 
 from medtech import application
 from medtech.errors import SettingInvalid
 from medtech.mapping.fhir import FhirOptions
 from medtech.settings import (
+    FhirAuthentication,
     ObservationEffective,
     ResolutionType,
     Settings,
@@ -153,3 +155,86 @@ def test_settings_say_how_fhir_templates_are_applied(
 def test_the_address_of_the_fhir_server_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FHIR_SERVICE_URL", "https://fhir.example.org/r4/")
     assert load().fhir_service_url == "https://fhir.example.org/r4"
+
+
+KEY = ECKey.generate_key("P-384").as_pem(private=True).decode()
+BASIC = {"FHIR_AUTHENTICATION": "basic", "FHIR_USERNAME": "app", "FHIR_PASSWORD": "SECRET"}
+CLIENT = {
+    "FHIR_AUTHENTICATION": "client_credentials",
+    "FHIR_TOKEN_URL": "https://login.example.org/token",
+    "FHIR_CLIENT_ID": "app",
+}
+BY_SECRET = CLIENT | {"FHIR_CLIENT_SECRET": "SECRET"}
+BY_KEY = CLIENT | {"FHIR_CLIENT_KEY": KEY}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {},
+        {"FHIR_AUTHENTICATION": "Entra", "FHIR_AUDIENCE": "https://fhir.example.org"},
+        {"FHIR_AUTHENTICATION": "NONE"},
+        BASIC,
+        {"FHIR_AUTHENTICATION": "none", "FHIR_ALLOW_PLAIN_HTTP": "true", "FHIR_SERVICE_URL": "http://10.0.0.4/fhir"},
+        BASIC | {"FHIR_USERNAME": "Jürgen", "FHIR_PASSWORD": "p:ä ß"},
+        BY_SECRET,
+        BY_SECRET | {"FHIR_SCOPE": "system/*.cruds", "FHIR_CLIENT_KEY": ""},
+        BY_KEY,
+        BY_KEY | {"FHIR_TOKEN_URL": "http://127.0.0.1:8080/token"},
+        BY_KEY | {"FHIR_CLIENT_KEY": KEY.replace("\n", "\\n")},
+    ],
+)
+def test_ways_of_authentication(monkeypatch: pytest.MonkeyPatch, written: dict[str, str]) -> None:
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert settings.fhir_authentication is FhirAuthentication(written.get("FHIR_AUTHENTICATION", "entra").lower())
+    assert "SECRET" not in repr(settings)
+    assert "BEGIN" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "faults"),
+    [
+        ({"FHIR_AUTHENTICATION": "oauth"}, {"FHIR_AUTHENTICATION": "entra"}),
+        ({"FHIR_AUTHENTICATION": "basic"}, {"FHIR_USERNAME": "is missing", "FHIR_PASSWORD": "is missing"}),
+        ({"FHIR_SERVICE_URL": "http://10.0.0.4/fhir"}, {"FHIR_ALLOW_PLAIN_HTTP": "is not true"}),
+        (
+            {"FHIR_SERVICE_URL": "http://10.0.0.4/fhir", "FHIR_ALLOW_PLAIN_HTTP": "true"},
+            {"FHIR_ALLOW_PLAIN_HTTP": "passwords and tokens"},
+        ),
+        (BASIC | {"FHIR_USERNAME": "a:SECRET"}, {"FHIR_USERNAME": "colon"}),
+        (BASIC | {"FHIR_PASSWORD": "SECRET\n"}, {"FHIR_PASSWORD": "line break"}),
+        ({"FHIR_PASSWORD": "SECRET"}, {"FHIR_PASSWORD": "belongs to FHIR_AUTHENTICATION=basic"}),
+        (BASIC | {"FHIR_AUDIENCE": "https://a"}, {"FHIR_AUDIENCE": "belongs to FHIR_AUTHENTICATION=entra"}),
+        (BASIC | {"FHIR_SCOPE": "s"}, {"FHIR_SCOPE": "belongs to FHIR_AUTHENTICATION=client_credentials"}),
+        (
+            {"FHIR_AUTHENTICATION": "client_credentials"},
+            {"FHIR_TOKEN_URL": "is missing", "FHIR_CLIENT_ID": "is missing", "FHIR_CLIENT_KEY": "FHIR_CLIENT_SECRET"},
+        ),
+        (BY_SECRET | {"FHIR_CLIENT_KEY": KEY}, {"FHIR_CLIENT_KEY": "so is FHIR_CLIENT_SECRET"}),
+        (BY_SECRET | {"FHIR_CLIENT_SECRET": "SECRET\n"}, {"FHIR_CLIENT_SECRET": "printable ASCII"}),
+        (BY_SECRET | {"FHIR_CLIENT_ID": "äpp"}, {"FHIR_CLIENT_ID": "printable ASCII"}),
+        (BY_KEY | {"FHIR_CLIENT_KEY": KEY[:99] + "SECRET"}, {"FHIR_CLIENT_KEY": "neither PEM"}),
+        (BY_KEY | {"FHIR_TOKEN_URL": "http://10.0.0.4/token"}, {"FHIR_TOKEN_URL": "plain http"}),
+        (
+            BY_KEY | {"FHIR_TOKEN_URL": "http://10.0.0.4/token", "FHIR_ALLOW_PLAIN_HTTP": "true"},
+            {"FHIR_TOKEN_URL": "plain http"},
+        ),
+        *(
+            (BY_KEY | {"FHIR_TOKEN_URL": url}, {"FHIR_TOKEN_URL": "is not an address"})
+            for url in ("login", "https://", "https://[::1", "https://h:99999/", "https://a:SECRET@h/", "https://h/#x")
+        ),
+    ],
+)
+def test_settings_of_authentication_that_contradict_or_miss_each_other(
+    monkeypatch: pytest.MonkeyPatch, written: dict[str, str], faults: dict[str, str]
+) -> None:
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingInvalid):
+        load()
+    found = {fault.name: fault.message for fault in faults_in(written)}
+    assert set(found) == set(faults)
+    assert all(said in found[name] for name, said in faults.items())
+    assert "SECRET" not in "".join(found.values()).replace("FHIR_CLIENT_SECRET", "")

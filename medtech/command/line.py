@@ -10,6 +10,7 @@ import typer
 
 from medtech.command import dead_letters, mapping
 from medtech.command.convert import convert
+from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
 from medtech.command.replay import replay
 from medtech.command.schema import schema
@@ -41,6 +42,7 @@ app.command()(status)
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
+app.command()(jwks)
 
 
 def run() -> None:

@@ -19,15 +19,17 @@ def simulate(
         bool, typer.Option("--at-once", help="Send now what the past DURATION seconds would have brought.")
     ] = False,
     host: Annotated[str, typer.Option(help="The local functions host.")] = "http://127.0.0.1:7071",
-    event_hub: Annotated[str | None, typer.Option(help="A real hub by its name, instead of the local host.")] = None,
+    event_hub: Annotated[
+        str | None, typer.Option(help="A hub by its name, over AMQP: in Azure, or that of the local run.")
+    ] = None,
     fully_qualified_namespace: Annotated[
         str | None, typer.Option(help="The hub's namespace, opened as the signed-in identity.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Send device traffic for the start mapping to the local host or to a real Event Hub.
+    """Send device traffic for the start mapping to the local host or to an event hub.
 
-    With a connection string in EVENT_HUB_CONNECTION_STRING no namespace is needed.
+    With a connection string in EVENT_HUB_CONNECTION_STRING, as the local run prints one, no namespace is needed.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -18,6 +18,9 @@ from medtech.storage.table import quoted
 # A message can make ten thousand letters: the chance that two of them share 48 bits is one in five million.
 _DIGEST_DIGITS = 12
 _SEQUENCE_DIGITS = 19
+_MOST_CHARACTERS = 2_500
+"""A key has 512 UTF-16 units, so up to 1,536 bytes as UTF-8, which base32 makes 2,458. A longer key makes a query that
+storage answers like an outage."""
 
 _PARTITION_KEY = re.compile(r"([0-9]{8})\|([0-9A-Za-z]*)\|([0-9A-Za-z]+)")
 _ROW_KEY = re.compile(r"([0-9]{19})\|([0-9]{19})\|.*", re.DOTALL)
@@ -72,7 +75,7 @@ class Sought(NamedTuple):
 
 def sought(text: str) -> Sought | None:
     """Where the letter of an ID is; None if the text is no ID."""
-    found = _ID.fullmatch(text)
+    found = _ID.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None
     day, hub, partition, sequence_number, encoded, _ = found.groups()

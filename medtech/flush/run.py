@@ -117,7 +117,7 @@ class Flush:
             _log.warning("Shard %d: %s The next flush goes on with it.", shard, contested)
         except Exception as error:  # noqa: BLE001 - logged and counted; it must not stop the other shards
             fault = UnexpectedFault.of(error, "flushing a shard", then="Report it; its rows stay in the buffer.")
-            tally.errors[fault.name, fault.stage] += 1
+            tally.errors[fault.kind] += 1
             _log.error("Shard %d: %s", shard, fault.message)
         return tally
 
@@ -168,7 +168,7 @@ class Flush:
             raise
         except Exception as error:  # noqa: BLE001 - the shard's windows must not wait for it for ever
             fault = UnexpectedFault.of(error, "looking at what is watched", then="Report it.")
-            tally.errors[fault.name, fault.stage] += 1
+            tally.errors[fault.kind] += 1
             _log.error("Shard %d: %s", shard, fault.message)
 
     def _window_flush(

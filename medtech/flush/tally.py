@@ -2,15 +2,22 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from medtech.errors import Unavailable
+from medtech.dotnet import ticks
+from medtech.errors import ErrorKind, Unavailable
 from medtech.persist.settle import SavedAs
 
 _log = logging.getLogger(__name__)
 
 _TYPES_TOLD = 5
 """Types that a log line names; the rest is summed. Templates may have hundreds."""
+
+LATENCY_CLASS_MS = 100
+"""Of latencies of minutes. In single ones, a window of a million measurements would have a count for each."""
+
+_LATENCY_CLASS = LATENCY_CLASS_MS * ticks.TICKS_PER_MILLISECOND
 
 
 @dataclass(slots=True)
@@ -19,23 +26,28 @@ class Tally:
 
     `measurements` left the buffer and `waiting` stay in it; `held_up_by` says why. `superseded` are readings of single
     values that were not written because a later one of their period or second was, by measurement type. `outages`
-    concern more than the measurements at hand, and end a shard. `errors` counts measurements, or damaged rows, by
-    (error, stage).
+    concern more than the measurements at hand, and end a shard. `errors` counts measurements, or damaged rows;
+    `letters_by_error` counts the letters again, by (error, stage). `latencies_ms` counts written measurements by the
+    time since their events were enqueued, in classes of LATENCY_CLASS_MS.
     """
 
     windows: int = 0
+    groups: int = 0
     measurements: int = 0
     observations: Counter[SavedAs] = field(default_factory=Counter)
     letters: int = 0
     waiting: int = 0
     superseded: Counter[str] = field(default_factory=Counter)
     other_encounters: int = 0
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    errors: Counter[ErrorKind] = field(default_factory=Counter)
+    letters_by_error: Counter[tuple[str, str]] = field(default_factory=Counter)
+    latencies_ms: Counter[int] = field(default_factory=Counter)
     held_up_by: list[Unavailable] = field(default_factory=list)
     outages: list[Unavailable] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
         self.windows += other.windows
+        self.groups += other.groups
         self.measurements += other.measurements
         self.observations += other.observations
         self.letters += other.letters
@@ -43,8 +55,29 @@ class Tally:
         self.superseded += other.superseded
         self.other_encounters += other.other_encounters
         self.errors += other.errors
+        self.letters_by_error += other.letters_by_error
+        self.latencies_ms += other.latencies_ms
         self.held_up_by += other.held_up_by
         self.outages += other.outages
+
+    def wrote(self, enqueued: Iterable[int], now: int) -> None:
+        """Counts measurements that are written at `now`, by their events' enqueued times (ticks)."""
+        # Clocks differ: an event may be enqueued "later" than it is written.
+        classes = (max(now - time, 0) // _LATENCY_CLASS for time in enqueued)
+        self.latencies_ms.update(each * LATENCY_CLASS_MS for each in classes)
+
+    def counts(self) -> dict[str, int]:
+        """The counts by name, for the span of a window: what it added to its shard's tally."""
+        return {
+            "groups": self.groups,
+            "measurements": self.measurements,
+            "created": self.observations[SavedAs.CREATED],
+            "updated": self.observations[SavedAs.UPDATED],
+            "unchanged": self.observations[SavedAs.NO_OPERATION],
+            "dead_letters": self.letters,
+            "waiting": self.waiting,
+            "outages": len(self.outages),
+        }
 
     def log(self, seconds: float) -> None:
         """One line of what was done in `seconds`, if there was anything, and one for each kind of hindrance."""
@@ -63,7 +96,7 @@ class Tally:
                 self.other_encounters,
                 self.waiting,
                 seconds,
-                "".join(f"; {name} ({stage}): {count}" for (name, stage), count in sorted(self.errors.items())),
+                "".join(f"; {kind.name} ({kind.stage}): {count}" for kind, count in sorted(self.errors.items())),
             )
         # One line for each kind: a hundred Observations that wait for one server are one thing to fix.
         for message in {error.name: error.message for error in (*self.held_up_by, *self.outages)}.values():

@@ -49,6 +49,7 @@ from medtech.persist.identity import IdentityKey, IdentityResolver, Links
 from medtech.persist.observations import ObservationWrite, ObservationWriter, Outcome, Refused, Saved, Waiting
 from medtech.persist.watch import Watch
 from medtech.storage.lease import Lease
+from medtech.telemetry.span import Span, span
 from medtech.transform.observation import ObservationDraft, convert, fold, meetings
 
 _log = logging.getLogger(__name__)
@@ -121,11 +122,23 @@ class WindowFlush:
         What ends it before its end is in the tally. Raises StorageUnavailable or OutOfTime when rows cannot be settled,
         and ShardContested before anything is sent that another instance may be sending.
         """
+        before = self.tally.counts()
+        with span("flush window") as current:
+            try:
+                self._run(window, current)
+            finally:
+                if len(self.tally.outages) > before["outages"]:
+                    current.error = self.tally.outages[-1].name
+                current.set(medtech__shard=self.shard)
+                current.set(**{f"medtech__{name}": count - before[name] for name, count in self.tally.counts().items()})
+
+    def _run(self, window: int, current: Span) -> None:
         reading = self._read(window, None)
         while reading.rows:
             try:
                 self._contain(window, partial(self._flush_portions, window, reading))
             finally:
+                current.link(dict.fromkeys(row.trace_context for row in reading.rows if row.trace_context))
                 # By ETag, so it does no harm if another instance is at work too.
                 self._contain(window, partial(self._replace, window, reading))
             of_round = reading.next_round
@@ -170,6 +183,7 @@ class WindowFlush:
             self._settle(reading, portion, rows_of)
 
     def _flush_run(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> None:
+        self.tally.groups += len(groups)
         self._write(self._plan(rows_of, groups))
 
     def _contain(self, window: int, step: Callable[[], None]) -> None:
@@ -180,7 +194,7 @@ class WindowFlush:
             raise
         except Exception as error:  # noqa: BLE001 - the oldest window comes first: it would stop the shard for ever
             fault = UnexpectedFault.of(error, "flushing a window", then="Report it; its rows stay in the buffer.")
-            self.tally.errors[fault.name, fault.stage] += 1
+            self.tally.errors[fault.kind] += 1
             _log.error("Shard %d, window %s: %s", self.shard, ticks.format_iso(window), fault.message)
 
     def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
@@ -315,6 +329,7 @@ class WindowFlush:
         match outcome:
             case Saved(write, saved_as, other_encounter):
                 self.tally.observations[saved_as] += 1
+                self.tally.wrote((each.ingestion_time for each in write.draft.measurements), self.clock())
                 self.tally.other_encounters += other_encounter
                 if write.draft.superseded:
                     self.tally.superseded[write.draft.type] += write.draft.superseded
@@ -360,8 +375,13 @@ class WindowFlush:
         burials.sort(key=lambda burial: (burial[0].partition, burial[0].ingestion_time))
         counts: dict[Keys, int] = {}
         written = (
-            replayed.counted(
-                letters.of_measurement(measurement, rows_of[measurement][0].hub, error), rows_of[measurement], counts
+            (
+                replayed.counted(
+                    letters.of_measurement(measurement, rows_of[measurement][0].hub, error),
+                    rows_of[measurement],
+                    counts,
+                ),
+                error,
             )
             for measurement, error in burials
         )
@@ -375,24 +395,27 @@ class WindowFlush:
             elif row.fault and not row.given_up:
                 corrupt.append(row)
         stored = self._bury(
-            letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, row.fault)
+            (letters.of_row(row.partition_key, row.row_key, row.hub, window, row.payload, row.fault), row.fault)
             for row in corrupt
             if row.fault
         )
         self.buffer.delete(corrupt[:stored])
 
-    def _bury(self, written: Iterator[Letter], counts: Mapping[Keys, int] = MappingProxyType({})) -> int:
+    def _bury(
+        self, written: Iterator[tuple[Letter, MedTechError]], counts: Mapping[Keys, int] = MappingProxyType({})
+    ) -> int:
         """Stores letters, made as they are needed, as far as storage takes them in time; returns how many it took."""
         stored = 0
         while together := list(islice(written, _LETTERS_AT_ONCE)):
             try:
                 with within(self.budget.letters):
-                    ordered = sorted(together, key=lambda letter: letter.partition_key)
+                    ordered = sorted((letter for letter, _ in together), key=lambda letter: letter.partition_key)
                     self.tally.letters += self.dead_letters.store(ordered, self.clock(), counts)
             except Unavailable as error:
                 self.tally.outages.append(error)
                 break
-            self.tally.errors.update((letter.error, letter.stage) for letter in together)
+            self.tally.errors.update(error.kind for _, error in together)
+            self.tally.letters_by_error.update((letter.error, letter.stage) for letter, _ in together)
             stored += len(together)
         return stored
 

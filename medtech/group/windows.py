@@ -23,6 +23,12 @@ def window_start(enqueued_time: int, window_seconds: int) -> int:
     return ticks.floor(enqueued_time, window_seconds * ticks.TICKS_PER_SECOND)
 
 
+def overdue_seconds(window: int, now: int, window_seconds: int, grace_seconds: int) -> float:
+    """How long the window that starts at `window` has been due at `now` (ticks); 0 if it is not due yet."""
+    due = window + (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
+    return max(0, now - due) / ticks.TICKS_PER_SECOND
+
+
 def shard_of(device_id: str, shards: int) -> int:
     """The shard of a device. A test pins it, since instances of two versions must agree on it."""
     return crc32(device_id.encode()) % shards

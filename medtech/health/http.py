@@ -16,6 +16,4 @@ def answer(look: Callable[[], Health]) -> func.HttpResponse:
         json.dumps(of_health(health)),
         status_code=503 if health.state is State.DOWN else 200,
         mimetype="application/json",
-        # What a cache answers is not how the app is.
-        headers={"Cache-Control": "no-store"},
     )

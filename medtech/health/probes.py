@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from medtech.dotnet import ticks
 from medtech.errors import MappingIssue, SettingInvalid
 from medtech.group.buffer import Buffer
+from medtech.group.windows import overdue_seconds
 from medtech.health.part import Fact, Part, State
 from medtech.health.record import TABLE, arrivals, last_flush
 from medtech.ingest import attempts
@@ -125,14 +126,13 @@ def mapping(name: str, state: MappingState) -> Part:
 
 
 def identity(fhir_client: Callable[[], FhirClient]) -> Part:
-    """Raises Unavailable if there is no token."""
+    """Whether there is what the FHIR server knows the app by. Raises Unavailable if there is not."""
     try:
         client = fhir_client()
     except SettingInvalid:
         return Part(IDENTITY, State.UNKNOWN, "It is not asked for a token before the FHIR server is set.")
-    if client.credentials.authorization() is None:
-        return Part(IDENTITY, State.OK, "No token is needed: the FHIR server is asked without one.")
-    return Part(IDENTITY, State.OK, "The app's identity has a token for the FHIR server.")
+    client.credentials.authorization()
+    return Part(IDENTITY, State.OK, client.credentials.ready)
 
 
 def fhir_server(client: FhirClient, settings: Settings) -> Part:
@@ -155,8 +155,7 @@ def oldest_window(buffer: Buffer, settings: Settings, now: int) -> Part:
     start = buffer.oldest_window()
     if start is None:
         return Part(OLDEST_WINDOW, State.OK, "The buffer is empty.", {"start": None, "overdueSeconds": 0})
-    due = start + (settings.window_seconds + settings.flush_grace_seconds) * ticks.TICKS_PER_SECOND
-    overdue = max(0.0, _seconds(now - due))
+    overdue = overdue_seconds(start, now, settings.window_seconds, settings.flush_grace_seconds)
     facts: dict[str, Fact] = {"start": ticks.format_iso(start), "overdueSeconds": round(overdue)}
     if overdue > LATE_SECONDS:
         text = (

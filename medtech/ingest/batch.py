@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
-from medtech.errors import MeasurementTooLarge, MedTechError, NoTemplateMatched, PoisonMessage, UnexpectedFault
+from medtech.errors import (
+    ErrorKind,
+    MeasurementTooLarge,
+    MedTechError,
+    NoTemplateMatched,
+    PoisonMessage,
+    UnexpectedFault,
+)
 from medtech.group.buffer import Buffer, SegmentRow, segment_rows
 from medtech.group.windows import event_row_prefix
 from medtech.ingest.slices import Slice, normalize_slice
@@ -22,17 +29,11 @@ from medtech.normalize.batch import Normalizer, failure_of_event
 from medtech.settings import Settings
 
 
-class ErrorKind(NamedTuple):
-    """The key under which errors are counted."""
-
-    name: str
-    stage: str
-    type: str
-    severity: str
-
-
 class BatchCounts(NamedTuple):
-    """What became of a batch. `dropped` counts events that no template takes; `errors` counts every failure."""
+    """What became of a batch. `dropped` counts events that no template takes; `errors` counts every failure.
+
+    `letters_by_error` counts the letters again, by (error, stage): the letter of an event stands for all its failures.
+    """
 
     events: int
     normalized_events: int
@@ -42,6 +43,7 @@ class BatchCounts(NamedTuple):
     rows: int
     stored_bytes: int
     errors: Counter[ErrorKind]
+    letters_by_error: Counter[tuple[str, str]]
 
     def plus(self, other: "BatchCounts") -> "BatchCounts":
         return BatchCounts(
@@ -53,10 +55,11 @@ class BatchCounts(NamedTuple):
             rows=self.rows + other.rows,
             stored_bytes=self.stored_bytes + other.stored_bytes,
             errors=self.errors + other.errors,
+            letters_by_error=self.letters_by_error + other.letters_by_error,
         )
 
 
-NOTHING = BatchCounts(0, 0, 0, 0, 0, 0, 0, Counter())
+NOTHING = BatchCounts(0, 0, 0, 0, 0, 0, 0, Counter(), Counter())
 
 
 def process(
@@ -87,8 +90,9 @@ def process(
 
 def bury(event: DeviceEvent, error: MedTechError, dead_letters: DeadLetters, clock: Callable[[], int]) -> BatchCounts:
     """Keeps an event as a dead letter without processing it. `clock` gives ticks. Raises StorageUnavailable."""
-    dead_letters.store([letters.of_event(event, [failure_of_event(error)])], clock())
-    return BatchCounts(1, 0, 0, 0, 1, 0, 0, Counter([_kind(error)]))
+    letter = letters.of_event(event, [failure_of_event(error)])
+    dead_letters.store([letter], clock())
+    return BatchCounts(1, 0, 0, 0, 1, 0, 0, Counter([error.kind]), Counter([(letter.error, letter.stage)]))
 
 
 def total(counts: Iterable[BatchCounts]) -> BatchCounts:
@@ -123,7 +127,7 @@ def _process_slice(
     written = [letter for event, failures in failed for letter in letters.of_failures(event, failures)]
     if written:
         dead_letters.store(written, clock())
-    errors = Counter(_kind(failure.error) for _, failures in failed for failure in failures)
+    errors = Counter(failure.error.kind for _, failures in failed for failure in failures)
     return BatchCounts(
         events=len(taken),
         normalized_events=batch.normalized_events,
@@ -133,6 +137,7 @@ def _process_slice(
         rows=len(rows),
         stored_bytes=sum(len(row.packed.payload) for row in rows),
         errors=errors,
+        letters_by_error=Counter((letter.error, letter.stage) for letter in written),
     )
 
 
@@ -196,7 +201,3 @@ def _too_large(
             NormalizationFailure(error, measurement.template, measurement.match, measurement.type)
         )
     return [(event_of[sequence_number], of_event) for sequence_number, of_event in failures.items()]
-
-
-def _kind(error: MedTechError) -> ErrorKind:
-    return ErrorKind(error.name, str(error.stage), str(error.type), str(error.severity))

@@ -7,11 +7,11 @@ as a whole is raised: FhirAccessDenied when somebody must fix a setting, FhirSer
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from functools import cache
 from threading import TIMEOUT_MAX, Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,6 +22,7 @@ import httpx
 import orjson
 
 from medtech import __version__, deadline
+from medtech.address import in_the_clear
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.filling import filled
 from medtech.persist.answers import (
@@ -43,12 +44,16 @@ from medtech.persist.body import (
     read_body,
 )
 from medtech.persist.capabilities import Capabilities, read_capabilities
-from medtech.persist.credentials import Credentials, EntraCredentials, NoCredentials
+from medtech.persist.credentials import Credentials, NoCredentials, credentials_of
 from medtech.persist.patience import Patience
+from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
+from medtech.telemetry.span import Span, SpanKind, span
 from medtech.transform.fhir_json import NotAResource, parse_resource
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+
+    from medtech.settings import Settings
 
 CONCURRENT_BUNDLES = 8
 """Bundles under way at once, from all shards together."""
@@ -89,6 +94,10 @@ MAX_PAGES = 1000
 
 FHIR_JSON = "application/fhir+json"
 
+_log = logging.getLogger(__name__)
+Form = Mapping[str, str | list[str]]
+"""What is sent as `application/x-www-form-urlencoded`; a list is a parameter that repeats."""
+
 Part = TypeVar("Part")
 Answered = TypeVar("Answered")
 
@@ -102,28 +111,25 @@ def quiet_http_logs() -> None:
 class FhirClient:
     """One per process; its methods may be called from several threads.
 
-    `base_url` with or without a trailing slash; `audience` is what tokens are requested for (default: the URL's
-    origin), and `credential` says of whom (see `EntraCredentials`). Raises SettingInvalid for what is not an http
-    address, and for plain http to another machine: anyone on the way could read health data.
+    `base_url` with or without a trailing slash. Raises SettingInvalid for what is not an http address, and for plain
+    http to another machine, where anyone on the way could read health data: unless `allow_plain_http`, and never with
+    credentials.
     """
 
     def __init__(
         self,
         base_url: str,
-        audience: str = "",
         *,
         bundle_size: int = 100,
-        credential: "Callable[[], TokenCredential] | None" = None,
         credentials: Credentials | None = None,
+        allow_plain_http: bool = False,
     ) -> None:
         quiet_http_logs()
         self._base = _checked(base_url)
         self.bundle_size = bundle_size
-        if credentials is None:
-            secure = self._base.scheme == "https"
-            audience = audience or _origin(self._base)
-            credentials = EntraCredentials(audience, credential) if secure else NoCredentials()
-        self.credentials = credentials
+        self.credentials = credentials or NoCredentials()
+        if in_the_clear(self._base.scheme, self._base.host):
+            _check_in_the_clear(self._base, self.credentials, allowed=allow_plain_http)
         self._http = httpx.Client(
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
@@ -141,6 +147,21 @@ class FhirClient:
         self._capabilities_due = 0.0
         self._capabilities_lock = Lock()
         self._taken = _Taken()
+
+    @classmethod
+    def of(cls, settings: "Settings", credential: "Callable[[], TokenCredential] | None" = None) -> Self:
+        """The client of the app with these settings; `credential` is its identity (see `EntraCredentials`).
+
+        Raises SettingInvalid.
+        """
+        base = _checked(settings.fhir_service_url)
+        local = base.scheme == "http" and not in_the_clear(base.scheme, base.host)
+        return cls(
+            settings.fhir_service_url,
+            bundle_size=settings.fhir_bundle_size,
+            credentials=credentials_of(settings, _origin(base), on_this_machine=local, credential=credential),
+            allow_plain_http=settings.fhir_allow_plain_http,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -252,6 +273,9 @@ class FhirClient:
     def follow(self, bundle: Resource) -> Iterator[Resource]:
         """The bundle of a search or a history, then its further pages (`link.next`), on the same host only.
 
+        A link that repeats the search's identifier is followed by POST, as the search was sent: patients' identifiers
+        stay out of addresses, which servers and gateways log.
+
         Raises FhirServerUnavailable when a page cannot be read or the pages have no end, FhirAccessDenied for a link to
         another host.
         """
@@ -291,7 +315,10 @@ class FhirClient:
                     "links to a next page come to an end, and let it return larger pages."
                 )
             seen.add(str(url))
-            reply = self._single(Interaction("GET", str(url)))
+            further = Interaction("GET", str(url))
+            if "identifier" in url.params:
+                further = further._replace(url=str(url).removeprefix(f"{self._base}/"))
+            reply = self._single(further)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
             bundle = reply.resource
@@ -302,7 +329,7 @@ class FhirClient:
         By POST, which keeps identifiers out of addresses. Raises Unavailable.
         """
 
-        def search_one(form: dict[str, str]) -> list[Resource]:
+        def search_one(form: Form) -> list[Resource]:
             reply = self._single(Interaction("POST", f"{resource_type}/_search"), form=form)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
@@ -342,8 +369,8 @@ class FhirClient:
 
     def _denied(self, status: int) -> FhirAccessDenied:
         fix = {
-            401: "It did not accept the token: check FHIR_AUDIENCE.",
-            403: "Give the app's identity the role FHIR Data Writer on the FHIR service.",
+            401: self.credentials.if_refused,
+            403: self.credentials.if_forbidden,
             404: "FHIR_SERVICE_URL must be the base address of the FHIR service.",
         }.get(status, "FHIR_SERVICE_URL must be the base address of a FHIR R4 server that allows this.")
         return FhirAccessDenied(f"The FHIR server at {_origin(self._base)} answered {status}. {fix}")
@@ -393,6 +420,12 @@ class FhirClient:
         return [found[index] for index in range(len(interactions))]
 
     def _bundle(self, interactions: Sequence[Interaction]) -> list[Reply]:
+        with span("FHIR batch", SpanKind.CLIENT) as current:
+            current.set(medtech__entries=len(interactions))
+            current.set(medtech__writes=sum(each.writes for each in interactions))
+            return self._answered(interactions, current)
+
+    def _answered(self, interactions: Sequence[Interaction], current: Span) -> list[Reply]:
         entries = [interaction.entry() for interaction in interactions]
         body = orjson.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
         try:
@@ -400,11 +433,18 @@ class FhirClient:
         except AnswerTooLarge:
             return [Reply(each, 0, unproven=not each.writes, too_large=True) for each in interactions]
         if outer is None:
+            current.error = "unanswered"
             return [Reply(interaction, 0, away=True) for interaction in interactions]
+        current.set(http__response__status_code=outer.status_code)
+        if not outer.is_success:
+            current.error = str(outer.status_code)
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
             replies = match_entries(interactions, resource, asked)
+            for reply in replies:
+                if reply.status in THROTTLED_STATUSES:
+                    count(Throttled("fhir"))
             self._taken.remember(replies)
             return replies
         if outer.status_code in REFUSALS:
@@ -439,11 +479,13 @@ class FhirClient:
     def _one_by_one(self, interactions: Sequence[Interaction]) -> list[Reply]:
         return self._side_by_side(self._single, interactions)
 
-    def _single(self, interaction: Interaction, form: dict[str, str] | None = None) -> Reply:
+    def _single(self, interaction: Interaction, form: Form | None = None) -> Reply:
         method, url = interaction.method, interaction.url
         if interaction.searches and form is None:
             resource_type, _, query = url.partition("?")
-            method, url, form = "POST", f"{resource_type}/_search", dict(httpx.QueryParams(query))
+            parameters = httpx.QueryParams(query)
+            form = {name: parameters.get_list(name) for name in parameters}
+            method, url = "POST", f"{resource_type}/_search"
         try:
             answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         except AnswerTooLarge:
@@ -469,7 +511,7 @@ class FhirClient:
         url: str,
         *,
         content: bytes | None = None,
-        form: dict[str, str] | None = None,
+        form: Form | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
         """The answer, None when none was received before the deadline.
@@ -485,15 +527,36 @@ class FhirClient:
             return None
 
     def _request(
-        self, method: str, url: str, content: bytes | None, form: dict[str, str] | None, headers: dict[str, str] | None
+        self, method: str, url: str, content: bytes | None, form: Form | None, headers: dict[str, str] | None
     ) -> httpx.Response | None:
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
-        if authorization := self.credentials.authorization():
-            headers["Authorization"] = authorization
         address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        authorization = self.credentials.authorization()
+        answer = self._answer(method, address, content, form, headers, authorization)
+        if (
+            answer is None
+            or answer.status_code != 401
+            or not authorization
+            or not self.credentials.renews(authorization)
+        ):
+            return answer
+        # Nothing was carried out, so it may be sent again.
+        return self._answer(method, address, content, form, headers, self.credentials.authorization())
+
+    def _answer(
+        self,
+        method: str,
+        address: str,
+        content: bytes | None,
+        form: Form | None,
+        headers: dict[str, str],
+        authorization: str | None,
+    ) -> httpx.Response | None:
+        if authorization is not None:
+            headers = {**headers, "Authorization": authorization}
         left = deadline.seconds_left()
         if left < SHORTEST_SECONDS:
             return None
@@ -505,6 +568,8 @@ class FhirClient:
                 body = read_body(answer)
         except httpx.RequestError:
             return None
+        if answer.status_code in THROTTLED_STATUSES:
+            count(Throttled("fhir"))
         unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
         return httpx.Response(answer.status_code, headers=unpacked, content=body)
 
@@ -586,17 +651,35 @@ def _checked(base_url: str) -> httpx.URL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise SettingInvalid("FHIR_SERVICE_URL is not an address. Set it to the base of a FHIR R4 server, https://….")
-    if url.scheme == "http" and not _is_this_machine(url.host):
+    if url.userinfo:
+        # It would be sent in place of the credentials, and the address is told in health and in logs.
         raise SettingInvalid(
-            "FHIR_SERVICE_URL is plain http to another machine, so readings would travel unencrypted. Use https."
+            "FHIR_SERVICE_URL holds a user. Set FHIR_AUTHENTICATION to basic, FHIR_USERNAME and FHIR_PASSWORD, and the "
+            "address without them."
         )
     return url
 
 
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _check_in_the_clear(base: httpx.URL, credentials: Credentials, *, allowed: bool) -> None:
+    """Raises SettingInvalid unless readings, and nothing but readings, may travel to `base` by plain http."""
+    if not allowed:
+        raise SettingInvalid(
+            "FHIR_SERVICE_URL is plain http to another machine, so readings would travel unencrypted. Use https. If "
+            "everybody on the way may read them, set FHIR_ALLOW_PLAIN_HTTP to true and FHIR_AUTHENTICATION to none."
+        )
+    if not isinstance(credentials, NoCredentials):
+        raise SettingInvalid(
+            "FHIR_SERVICE_URL is plain http to another machine, and passwords and tokens are not sent unencrypted, "
+            "whatever FHIR_ALLOW_PLAIN_HTTP says. Use https, or set FHIR_AUTHENTICATION to none."
+        )
+    _tell_in_the_clear(_origin(base))
+
+
+@cache
+def _tell_in_the_clear(origin: str) -> None:
+    """Once a process, in which flush and health have a client each."""
+    _log.warning(
+        "readings and identifiers travel unencrypted to %s: FHIR_SERVICE_URL is plain http to another machine, and "
+        "FHIR_ALLOW_PLAIN_HTTP allows it",
+        origin,
+    )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from medtech.dead_letter.selection import Cursor, Selection
 from medtech.dotnet import ticks
 from medtech.errors import StorageUnavailable
 from medtech.storage.connection import Storage
+from medtech.storage.payload import join, split
 from medtech.storage.table import Entity, Operation, OperationFailed
 
 TABLE = "jobs"
@@ -20,6 +22,7 @@ KEPT_DAYS = 7
 """How long a job that is done can be asked for. Letters that it left marked are taken by later jobs all the same."""
 
 _PARTITION_KEY = "replay"
+_ID = re.compile(r"[0-9]{14}-[0-9a-f]{8}")
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +117,9 @@ class Jobs:
         return job.but(etag=etag)
 
     def get(self, job_id: str) -> Job | None:
+        # Of a caller. Storage answers characters that no key may have as if the request were broken.
+        if _ID.fullmatch(job_id) is None:
+            return None
         entity = self._table.get(_PARTITION_KEY, job_id)
         return None if entity is None else _job(entity)
 
@@ -151,7 +157,8 @@ def _entity(job: Job) -> Entity:
         "PartitionKey": _PARTITION_KEY,
         "RowKey": job.id,
         "created": job.created,
-        "selection": json.dumps(asdict(job.selection)),
+        # A thousand ids are more than a text property holds (64 KiB in UTF-16).
+        **split(json.dumps(asdict(job.selection)).encode()),
         "relabel_unit": job.relabel_unit,
         "state": str(job.state),
         "began": job.began,
@@ -171,7 +178,7 @@ def _entity(job: Job) -> Entity:
 def _job(entity: Entity) -> Job:
     """Raises StorageUnavailable for a row that this version of the app cannot read: it waits for one that can."""
     try:
-        selection = json.loads(entity["selection"])
+        selection = json.loads(join(entity))
         cursor = json.loads(entity["cursor"])
         left = Counter({Left(name): count for name, count in json.loads(entity["left"]).items()})
         return Job(

@@ -9,6 +9,7 @@ from typing import Any
 from azure.core.pipeline.transport import RequestsTransport
 
 from medtech import deadline
+from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
 
 _WAITS = ("Retry-After", "retry-after-ms", "x-ms-retry-after-ms")
 
@@ -25,6 +26,8 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core's
         # Together at most what is left: a connection may take all of its time, and the answer then all of its own.
         read = min(kwargs.pop("read_timeout", self.connection_config.read_timeout), left - connect)
         response = super().send(request, connection_timeout=connect, read_timeout=read, **kwargs)
+        if response.status_code in THROTTLED_STATUSES:
+            count(Throttled("storage"))
         if left < math.inf:
             # The packages wait for as long as the service asks; without its word, for a second or two.
             for name in _WAITS:

@@ -16,7 +16,7 @@ import azure.functions as func
 
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
-from medtech.errors import SettingInvalid
+from medtech.errors import OutOfTime, SettingInvalid
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
@@ -30,6 +30,8 @@ from medtech.validation.written_mapping import WrittenMapping
 
 _PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
 _HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
+
+_FASTER = "Send fewer, and look for regular expressions and scans (`..`) in the mapping that take long."
 
 MAX_MESSAGES = 10_000
 """A message of two bytes makes 300 of the answer and 1,700 of memory: 4 MiB of them took 3.5 GB."""
@@ -45,7 +47,7 @@ def answer(
     fhir_store: MappingStore[FhirMapping],
     fhir_options: FhirOptions,
 ) -> func.HttpResponse:
-    """200 with the result, 400 with a reason, 413 for more than `max_bytes`.
+    """200 with the result, 400 with a reason, 413 for more than `max_bytes` or than there is time for.
 
     `fhir_options` are those in force; the mapping of `fhir_store` was loaded with them already.
     """
@@ -66,7 +68,10 @@ def answer(
         document["mappingsInForce"] = [_state(state) for state in states]
     else:
         mappings = read_mappings(device_text, fhir_text, fhir_options)
-    outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+    try:
+        outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+    except OutOfTime:
+        return _answer(413, {"error": f"The time was over before all {len(events)} messages were tried. {_FASTER}"})
     document["templateResult"] = {"findings": [of_finding(finding) for finding in outcome.findings]}
     document["deviceResults"] = [_device_result(result) for result in outcome.results]
     document["storedObservations"] = [of_stored(each) for each in outcome.stored]
@@ -173,7 +178,7 @@ def _device_result(result: DeviceResult) -> dict[str, Any]:
     event = result.event
     return {
         "deviceMessage": {
-            "Body": event.body.decode(),
+            "Body": event.body.decode("utf-8", "replace"),
             "Properties": event.properties,
             "SystemProperties": event.system_properties,
         },

@@ -1,14 +1,17 @@
 """Both mappings as far as they can be read: what the checks of mappings look at."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Final
 
-from medtech.mapping.content_template import ContentTemplate, Field, Origin
+from medtech.mapping.content_template import ContentTemplate, Origin
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Value
 from medtech.validation.written_mapping import Place, WrittenMapping
 
+_MOST_SHOWN: Final = 20
+"""Names in a message. With all of them, the messages about a large mapping would be its square."""
 
-@dataclass(frozen=True, slots=True)
+
 class MappingPair:
     """The templates without a fault, and the texts that they are in.
 
@@ -16,27 +19,37 @@ class MappingPair:
     case, that the device mapping names, also in templates with a fault; `fhir_types` likewise.
     """
 
-    device: Sequence[ContentTemplate] | None
-    fhir: FhirMapping | None
-    written_device: WrittenMapping
-    written_fhir: WrittenMapping
+    def __init__(
+        self,
+        device: Sequence[ContentTemplate] | None,
+        fhir: FhirMapping | None,
+        written_device: WrittenMapping,
+        written_fhir: WrittenMapping,
+    ) -> None:
+        self.device = device
+        self.fhir = fhir
+        self.written_device = written_device
+        self.written_fhir = written_fhir
+        self.fhir_templates: Sequence[CodeValueTemplate] = () if fhir is None else fhir.templates
 
-    @property
+    @cached_property
     def device_types(self) -> frozenset[str]:
-        return self.written_device.type_names.union(template.type.lower() for template in self.device or ())
+        return self.written_device.type_names.union(self._by_type)
 
-    @property
+    @cached_property
     def fhir_types(self) -> frozenset[str]:
-        templates = () if self.fhir is None else self.fhir.templates
-        return self.written_fhir.type_names.union(template.type_name.lower() for template in templates)
+        return self.written_fhir.type_names.union(each.type_name.lower() for each in self.fhir_templates)
 
-    @property
-    def fhir_templates(self) -> Sequence[CodeValueTemplate]:
-        return () if self.fhir is None else self.fhir.templates
+    @cached_property
+    def _by_type(self) -> Mapping[str, list[ContentTemplate]]:
+        found: dict[str, list[ContentTemplate]] = {}
+        for template in self.device or ():
+            found.setdefault(template.type.lower(), []).append(template)
+        return found
 
-    def of_type(self, type_name: str) -> list[ContentTemplate]:
+    def of_type(self, type_name: str) -> Sequence[ContentTemplate]:
         """The device templates of a type, in any case."""
-        return [each for each in self.device or () if each.type.lower() == type_name.lower()]
+        return self._by_type.get(type_name.lower(), ())
 
     def place_of(self, origin: Origin) -> Place:
         """Where an expression of the device mapping is."""
@@ -52,11 +65,18 @@ def values_of(template: CodeValueTemplate) -> list[Value]:
     return [template.value, *values] if template.value else values
 
 
-def value_names(template: CodeValueTemplate) -> list[str]:
-    return [value.name for value in values_of(template)]
+def value_names(template: CodeValueTemplate) -> dict[str, None]:
+    """The names of the values that a FHIR template takes, each once, in their order."""
+    return dict.fromkeys(value.name for value in values_of(template))
 
 
-def given_names(templates: Sequence[ContentTemplate]) -> list[str]:
-    """The names of the values that device templates give, each once."""
-    fields: list[Field] = [value for template in templates for value in template.values]
-    return list(dict.fromkeys(field.origin.name for field in fields))
+def given_names(templates: Iterable[ContentTemplate]) -> dict[str, None]:
+    """The names of the values that device templates give, each once, in their order."""
+    return dict.fromkeys(value.origin.name for template in templates for value in template.values)
+
+
+def listed(names: Iterable[str], otherwise: str) -> str:
+    """Names for a message."""
+    all_names = list(names)
+    more = f" and {len(all_names) - _MOST_SHOWN} more" if len(all_names) > _MOST_SHOWN else ""
+    return ", ".join(all_names[:_MOST_SHOWN]) + more or otherwise

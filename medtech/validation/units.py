@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-_LONGEST = 100
+_LONGEST = 50
 """Characters; no unit is longer, and the grammar is not asked about a text."""
 
 USUAL_MISTAKES: Final = MappingProxyType(

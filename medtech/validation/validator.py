@@ -6,10 +6,13 @@ service, messages are tried only with mappings that load.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from medtech import deadline
 from medtech.errors import MappingIssue, Stage
+from medtech.evaluation_budget import BudgetSpent
 from medtech.mapping.device import DeviceMapping, read_device_templates
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirMapping, FhirOptions, read_fhir_templates
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, Normalized
@@ -101,19 +104,27 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
     """What the messages become, each by itself and all together; `issued` of the Observations, in ticks.
 
     The sequence number of an event is its place in the list. With `aggregate` only findings are returned, equal ones
-    once, with their count and the first message or Observation that had them.
+    once, with their count and the first message or Observation that had them. Raises OutOfTime.
     """
     device, fhir, pair = mappings.device, mappings.fhir, mappings.pair
     if device is None:
         return Outcome(mappings.findings, [], [])
-    normalized = [device.normalize(event) for event in events]
-    results = [_result(event, each, fhir, issued) for event, each in zip(events, normalized, strict=True)]
+    normalized: list[Normalized] = []
+    results: list[DeviceResult] = []
+    for event in events:
+        deadline.ask("every message was tried")
+        normalized.append(device.normalize(event))
+        results.append(_result(event, normalized[-1], fhir, issued))
     findings = list(mappings.findings)
     if events:
         trial = Trial(pair, device, events, normalized, issued)
-        findings += (finding for check in OF_MESSAGES for finding in check(trial))
+        for check in OF_MESSAGES:
+            deadline.ask("the messages were checked")
+            with suppress(BudgetSpent):
+                findings.extend(check(trial))
     stored: list[StoredObservation] = []
     if fhir is not None:
+        deadline.ask("the Observations were made")
         stored, losses = store((each for of_event in normalized for each in of_event.measurements), fhir, issued)
         for error, measurement in losses:
             loss = of_error(error)
@@ -121,8 +132,9 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
             of_message = results[measurement.sequence_number].findings
             if loss not in of_message:
                 of_message.append(loss)
-        for each in stored:
-            each.findings.extend(finding for check in OF_OBSERVATIONS for finding in check(pair, each))
+        for check_stored in OF_OBSERVATIONS:
+            for each, finding in check_stored(pair, stored):
+                each.findings.append(finding)
     if aggregate:
         return Outcome(findings, _aggregated_results(results), _aggregated_observations(stored))
     return Outcome(findings, results, stored)
@@ -131,7 +143,7 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
 def try_messages(
     mappings: Mappings, events: Iterable[DeviceEvent], *, aggregate: bool, issued: int
 ) -> list[DeviceResult]:
-    """What each message becomes by itself, as in `validate`."""
+    """What each message becomes by itself, as in `validate`. Raises OutOfTime."""
     return validate(mappings, list(events), aggregate=aggregate, issued=issued).results
 
 

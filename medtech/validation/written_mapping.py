@@ -67,19 +67,12 @@ class WrittenMapping:
 
     def language_at(self, pointer: str) -> str | None:
         """`JsonPath` or `JmesPath`: the language of the expression that stands at a pointer; None if none does."""
-        template = next(
-            (
-                each.template
-                for each in self._containers.values()
-                if each.template is not None and pointer.startswith(f"{each.template.pointer}/")
-            ),
-            None,
-        )
-        if template is None:
-            return None
         holder = self.at(pointer.rpartition("/")[0])
-        own = None if holder is None else Section(holder, Issues()).find("language")
-        default = Section(template, Issues()).find("defaultExpressionLanguage")
+        container = self._container_at(pointer)
+        if container is None or container.template is None or holder is None:
+            return None
+        own = Section(holder, Issues()).find("language")
+        default = Section(container.template, Issues()).find("defaultExpressionLanguage")
         written = own or default
         text = "" if written is None else text_of(written) or ""
         return "JmesPath" if text.strip().lower() in ("jmespath", "1") else "JsonPath"
@@ -135,17 +128,23 @@ class WrittenMapping:
 
     def at(self, pointer: str) -> Node | None:
         """The value at a pointer into a template."""
-        for container in self._containers.values():
-            node = container.section.node
-            beyond = pointer.removeprefix(node.pointer)
-            if beyond == pointer or beyond[:1] not in ("", "/"):
-                continue
-            for key in beyond.split("/")[1:]:
-                node = _child(node, key.replace("~1", "/").replace("~0", "~"))
-                if node is None:
-                    return None
-            return node
-        return None
+        container = self._container_at(pointer)
+        if container is None:
+            return None
+        node: Node | None = container.section.node
+        for key in pointer.removeprefix(container.section.node.pointer).split("/")[1:]:
+            node = None if node is None else _child(node, key.replace("~1", "/").replace("~0", "~"))
+        return node
+
+    def _container_at(self, pointer: str) -> Container | None:
+        first = next(iter(self._containers.values()), None)
+        if first is None:
+            return None
+        templates = first.section.node.pointer.rpartition("/")[0] + "/"
+        index = pointer.removeprefix(templates).split("/")[0]
+        if not pointer.startswith(templates) or not index.isdecimal():
+            return None
+        return self._containers.get(int(index))
 
     def _offset(self, line: int, position: int) -> int:
         return self._line_starts[line - 1] + position

@@ -11,7 +11,6 @@ from medtech.command import traffic
 from medtech.command.destination import EventHub, LocalHost, SimulationFailed, send_at_once, send_in_time
 from medtech.command.traffic import Message
 from medtech.dotnet import ticks
-from tests.command.conftest import Producer
 
 START = ticks.from_unix_seconds(1_772_438_400)  # 2026-03-02T08:00:00Z
 
@@ -76,27 +75,10 @@ def test_without_the_optional_package_a_hub_says_how_to_install_it(monkeypatch: 
     assert f"uv pip install --python {sys.executable} azure-eventhub" in failed.value.message
 
 
-def test_a_hub_gets_each_device_as_a_partition_key(producer: type[Producer]) -> None:
-    messages = sample()
-    with EventHub("devicedata", None) as hub:
-        hub.send(messages)
-    for device, bodies in producer.sent:
-        assert bodies == [message.body for message in messages if message.device_id == device]
-    assert [device for device, _ in producer.sent] == list(dict.fromkeys(m.device_id for m in messages))
-
-
-def test_a_hub_that_refuses_says_what_to_check(producer: type[Producer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "refuses", True)
-    with EventHub("devicedata", None) as hub, pytest.raises(SimulationFailed, match=r"did not take .* \(HubError\)"):
-        hub.send(sample())
-
-
 @pytest.mark.parametrize(
     ("value", "sentence"), [("", "namespace is not given"), ("secret", "is not an Event Hubs connection string")]
 )
-def test_a_hub_needs_a_namespace(
-    producer: type[Producer], monkeypatch: pytest.MonkeyPatch, value: str, sentence: str
-) -> None:
+def test_a_hub_needs_a_namespace(monkeypatch: pytest.MonkeyPatch, value: str, sentence: str) -> None:
     monkeypatch.setenv("EVENT_HUB_CONNECTION_STRING", value)
     with pytest.raises(SimulationFailed) as failed:
         EventHub("devicedata", None)

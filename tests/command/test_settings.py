@@ -13,7 +13,7 @@ from medtech.command.line import app
 from tests.setup.test_check import USABLE
 
 ROOT = Path(__file__).parents[2]
-SECRET = "SECRET"
+SECRET = "hunter2-value"
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """`python -m medtech simulate` as a person or a script calls it."""
 
-import json
 import subprocess
 import sys
 
 from typer.testing import CliRunner
 
 from medtech.command.line import app
-from tests.command.conftest import Producer
 
 
 def test_a_fault_is_one_clear_sentence_and_exit_code_1() -> None:
@@ -28,15 +26,6 @@ def test_a_duration_without_a_message_is_refused() -> None:
     result = CliRunner().invoke(app, ["simulate", "--at-once", "--rate", "2", "--duration", "29"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "--duration" in result.stderr
-
-
-def test_json_says_what_was_sent(producer: type[Producer]) -> None:
-    arguments = ["simulate", "--at-once", "--devices", "2", "--duration", "60", "--event-hub", "devicedata", "--json"]
-    result = CliRunner().invoke(app, arguments)
-    sent = json.loads(result.stdout)
-    assert (sent["messages"], sent["destination"]) == (12, "devicedata")
-    assert sent["readings"] >= 12
-    assert sum(len(bodies) for _, bodies in producer.sent) == 12
 
 
 def test_the_command_line_loads_without_the_packages_of_its_commands() -> None:

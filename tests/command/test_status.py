@@ -42,3 +42,18 @@ def test_settings_that_are_unusable_are_named_without_their_values() -> None:
     assert (name, part["state"]) == ("settings", "down")
     assert "WINDOW_SECONDS" in part["message"]
     assert "SECRET" not in done.stdout
+
+
+def test_a_token_endpoint_that_is_away_is_the_identitys_row_and_no_secret_is_shown() -> None:
+    [endpoint] = free_ports(1)
+    done = status(
+        "--json",
+        FHIR_AUTHENTICATION="client_credentials",
+        FHIR_TOKEN_URL=f"http://127.0.0.1:{endpoint}/token",
+        FHIR_CLIENT_ID="app",
+        FHIR_CLIENT_SECRET="SECRET",
+    )
+    parts = json.loads(done.stdout)["parts"]
+    assert (parts["identity"]["state"], parts["fhirServer"]["state"]) == ("down", "unknown")
+    assert "FHIR_TOKEN_URL" in parts["identity"]["message"]
+    assert "SECRET" not in done.stdout + done.stderr

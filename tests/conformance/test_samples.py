@@ -1,10 +1,13 @@
 """The published mappings, whole. They are not part of the project: they are read beside it, where they are."""
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from medtech.validation.validator import read_mappings, try_messages
+from medtech.dotnet import ticks
+from medtech.validation.validator import read_mappings, try_messages, validate
 from tests.conformance.suites import pipeline
 from tests.conformance.vectors import read
 
@@ -31,6 +34,37 @@ def test_three_readings_of_an_hour_are_three_observations() -> None:
     observations = results[1].observations
     assert len({observation["id"] for observation in observations}) == 3
     assert all(each["effectivePeriod"]["start"] == each["effectivePeriod"]["end"] for each in observations)
+
+
+def test_what_is_worth_a_look_in_the_published_mappings() -> None:
+    """Each of these is so: units that UCUM does not have, vital signs without their category, empty units, a weight
+    that no device template gives, periods without effect, and two messages that no template takes.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for vector in read("pipeline", SAMPLES):
+        events = [pipeline.event_of(event, number) for number, event in enumerate(vector["events"])]
+        mappings = read_mappings(*(json.dumps(vector[name]) for name in ("device", "fhir")))
+        outcome = validate(mappings, events, aggregate=True, issued=ticks.now())
+        findings = [
+            *outcome.findings,
+            *(finding for result in outcome.results for finding in result.findings),
+            *(finding for stored in outcome.stored for finding in stored.findings),
+        ]
+        found[vector["name"]] = dict(Counter(finding.name for finding in findings))
+    assert found == {
+        "basic": {"UnitNotUcum": 4, "VitalSignCategory": 2, "VitalSignValue": 1, "ObservationNotR4": 1},
+        "conversions-using-functions": {"ValueNeverGiven": 2, "PeriodWithoutEffect": 2},
+        "healthkitOnFhir": {"UnitNotUcum": 8, "VitalSignCategory": 7, "VitalSignValue": 1},
+        "sandbox": {
+            "UnitNotUcum": 4,
+            "VitalSignCategory": 4,
+            "VitalSignValue": 1,
+            "ExpressionNeverMatches": 1,
+            "NoTemplateMatched": 1,
+            "ObservationNotR4": 4,
+        },
+        "single-device-message-into-multiple-resources": {"VitalSignUnit": 5, "VitalSignCategory": 3},
+    }
 
 
 MAPPINGS = ("deviceMapping.json", "fhirDestinationMapping.json")

@@ -1,5 +1,6 @@
 """The local host around the sample app, in processes of its own."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import ContainerClient
 
+from dev.checkpoints import CONTAINER, CheckpointStore
 from dev.running_host import RunningHost
 
 APP = Path(__file__).parent / "apps" / "sample"
@@ -19,26 +22,32 @@ NEVER = "0 0 0 1 1 *"
 class SampleHost(RunningHost):
     """The sample app, and what its functions were given. `tell` and `untell` make it fail or hold (see the app).
 
+    `storage` is a connection string. Hosts in several folders share it: each has a namespace of its own.
+
     `told` are words that apply from the start, for functions that may run before a test could `tell` them.
     """
 
     def __init__(
         self,
         folder: Path,
+        storage: str,
         schedule: str = NEVER,
         told: Sequence[str] = (),
         *,
         longest_wait_seconds: float = inf,
+        retention_hours: float | None = None,
         **settings: str,
     ) -> None:
         self.observed = folder / "observed"
         self.observed.mkdir(exist_ok=True)
         for word in told:
             self.tell(word)
+        self.namespace = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}.local"
         sample = {
+            "AzureWebJobsStorage": storage,
             "OBSERVED": str(self.observed),
             "HUB": "devicedata",
-            "HubConnection": "Endpoint=sb://ns.local/;SharedAccessKeyName=a;SharedAccessKey=b",
+            "HubConnection": f"Endpoint=sb://{self.namespace}/;SharedAccessKeyName=a;SharedAccessKey=b",
             "SCHEDULE": schedule,
         }
         super().__init__(
@@ -46,6 +55,7 @@ class SampleHost(RunningHost):
             app_directory=APP,
             settings=sample | settings,
             longest_wait_seconds=longest_wait_seconds,
+            retention_hours=retention_hours,
         )
 
     def seen(self, function: str) -> list[dict[str, Any]]:
@@ -56,19 +66,24 @@ class SampleHost(RunningHost):
     def tell(self, word: str) -> None:
         (self.observed / word).touch()
 
+    def checkpoints(self, consumer_group: str) -> CheckpointStore:
+        """The checkpoints of a function, whose consumer group has its name."""
+        container = ContainerClient.from_connection_string(self.settings["AzureWebJobsStorage"], CONTAINER)
+        return CheckpointStore(container, self.namespace, self.settings["HUB"], consumer_group, "test")
+
     def untell(self, word: str) -> None:
         (self.observed / word).unlink()
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., SampleHost]]:
+def start(tmp_path: Path, azurite: str) -> Iterator[Callable[..., SampleHost]]:
     """Starts the sample app on a host of its own; a second start in a test reuses the data of the first."""
     with ExitStack() as opened:
-        yield lambda **options: opened.enter_context(SampleHost(tmp_path, **options))
+        yield lambda **options: opened.enter_context(SampleHost(tmp_path, azurite, **options))
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleHost]:
+def host(tmp_path_factory: pytest.TempPathFactory, azurite: str) -> Iterator[SampleHost]:
     """One host for those tests of a file that do not disturb each other."""
-    with SampleHost(tmp_path_factory.mktemp("host")) as running:
+    with SampleHost(tmp_path_factory.mktemp("host"), azurite) as running:
         yield running

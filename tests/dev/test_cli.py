@@ -37,6 +37,12 @@ def test_what_runs_locally_is_not_looked_for_elsewhere() -> None:
         "EVENT_HUB_NAME": "hub",
         "FHIR_SERVICE_URL": "https://fhir.example",
         "FHIR_AUDIENCE": "https://fhir.example",
+        "FHIR_AUTHENTICATION": "client_credentials",
+        "FHIR_ALLOW_PLAIN_HTTP": "true",
+        "FHIR_TOKEN_URL": "https://login.example/token",
+        "FHIR_CLIENT_ID": "app",
+        "FHIR_CLIENT_SECRET": "SECRET",
+        "FHIR_SCOPE": "system/*.cruds",
         "FHIR_MAPPING": "mine.json",
         "WINDOW_SECONDS": "9",
     }
@@ -48,6 +54,19 @@ def test_a_number_that_is_no_port_is_refused(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert arguments[1] in result.stderr
+
+
+def test_a_token_is_one_line_that_a_header_takes() -> None:
+    result = CliRunner().invoke(app, ["token", "myhub"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("SharedAccessSignature sr=http%3A%2F%2F127.0.0.1%2Fmyhub&sig=")
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_retention_in_the_past_is_refused() -> None:
+    result = CliRunner().invoke(app, ["host", "--retention", "-1"])
+    assert result.exit_code == 2
+    assert "--retention" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "demo"])

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
+from azure.storage.blob import ContainerClient
 
+from dev.checkpoints import CONTAINER, Checkpoint, CheckpointStore, ConsumerGroup
 from dev.event_listener import PartitionListener
 from dev.functions import EventHubTrigger, Function, RetryPolicy
 from dev.host_config import EventHubOptions
@@ -33,11 +37,31 @@ class Call(NamedTuple):
 
 
 class Rig:
-    """A hub with one partition and a listener whose function returns the given results, then succeeds."""
+    """A hub with one partition and a listener whose function returns the given results, then succeeds.
 
-    def __init__(self, folder: Path) -> None:
-        self.hub = Hub(folder, 1)
+    `group` is the consumer group of one host; that of the next one knows what is in `store`, and nothing else.
+    """
+
+    def __init__(self, folder: Path, storage: str, retention: timedelta | None = None) -> None:
+        self.hub = Hub(folder, 1, retention)
+        self._container = ContainerClient.from_connection_string(storage, CONTAINER, retry_total=0)
+        self.namespace = uuid.uuid4().hex
+        self.store = CheckpointStore(self._container, f"{self.namespace}.Local", "Hub", "Group", "host-1")
+        self.group = ConsumerGroup(self.hub, self.store)
         self.calls: list[Call] = []
+
+    def blobs(self) -> dict[str, dict[str, str]]:
+        """The names of the blobs, without the namespace, with their metadata."""
+        prefix = f"{self.namespace}.local/"
+        found = self._container.list_blobs(name_starts_with=prefix, include=["metadata"])
+        # A list gives an empty text as nothing.
+        return {
+            blob.name.removeprefix(prefix): {name: text or "" for name, text in blob.metadata.items()} for blob in found
+        }
+
+    def close(self) -> None:
+        self.hub.close()
+        self._container.close()
 
     def put(self, count: int, **fields: Any) -> None:
         event = NewEvent(b"body", {}, {}, None, "0", None)._replace(**fields)
@@ -45,7 +69,7 @@ class Rig:
 
     @property
     def checkpoint(self) -> int:
-        return self.hub.checkpoints("group").get("0")
+        return self.group.done("0")
 
     async def listen(
         self,
@@ -64,7 +88,9 @@ class Rig:
 
         trigger = EventHubTrigger("events", "hub", "group", "Connection", binary)
         function = Function("f", "1", trigger, policy, False, None)
-        listener = PartitionListener(function, self.hub, "0", "ns.local", options or EventHubOptions(), invoke)
+        listener = PartitionListener(
+            function, self.hub, "0", self.group, "ns.local", options or EventHubOptions(), invoke, 0.01
+        )
         running = asyncio.create_task(listener.run())
         async with asyncio.timeout(20):
             while not until():
@@ -74,10 +100,10 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Any:
-    made = Rig(tmp_path)
+def rig(tmp_path: Path, azurite: str) -> Any:
+    made = Rig(tmp_path, azurite)
     yield made
-    made.hub.close()
+    made.close()
 
 
 def test_a_batch_holds_at_most_the_maximum(rig: Rig) -> None:
@@ -133,11 +159,80 @@ def test_a_stop_during_the_wait_for_a_retry_leaves_the_checkpoint(rig: Rig) -> N
     assert rig.checkpoint == -1
 
 
-def test_a_listener_goes_on_from_the_checkpoint(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("which", "sequence_number", "read"),
+    [(None, 1, [2]), (1, 1, [2]), (0, 1, [1, 2]), (None, -1, [0, 1, 2])],
+    ids=["sequence number", "both", "the offset counts", "from the start"],
+)
+def test_a_listener_goes_on_from_the_checkpoint(
+    rig: Rig, which: int | None, sequence_number: int, read: list[int]
+) -> None:
     rig.put(3)
-    rig.hub.checkpoints("group").advance("0", 1)
+    offset = "" if which is None else rig.hub.partitions["0"].read(which, 1)[0].offset
+    rig.store.write("0", Checkpoint(offset, sequence_number))
     asyncio.run(rig.listen(lambda: rig.checkpoint == 2))
-    assert [call.sequence_numbers for call in rig.calls] == [[2]]
+    assert [call.sequence_numbers for call in rig.calls] == [read]
+
+
+def test_checkpoint_and_ownership_are_the_extensions_blobs(rig: Rig) -> None:
+    owner = ""
+
+    def read_and_owned() -> bool:
+        nonlocal owner
+        owner = rig.blobs()["hub/group/ownership/0"]["ownerid"] if rig.checkpoint == 2 else ""
+        return rig.checkpoint == 2
+
+    rig.put(3)
+    asyncio.run(rig.listen(read_and_owned))
+    last = rig.hub.partitions["0"].read(2, 1)[0]
+    assert owner == "host-1"
+    assert rig.blobs() == {
+        "hub/group/checkpoint/0": {"offset": last.offset, "sequencenumber": "2", "clientidentifier": "host-1"},
+        "hub/group/ownership/0": {"ownerid": ""},
+    }
+
+
+def test_a_checkpoint_without_a_position_is_none(rig: Rig) -> None:
+    rig.put(1)
+    rig.store.write("0", Checkpoint("no offset", None))
+    asyncio.run(rig.listen(lambda: rig.checkpoint == 0))
+    assert [call.sequence_numbers for call in rig.calls] == [[0]]
+
+
+def test_a_checkpoint_beyond_the_end_stops_the_partition(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """As after a hub was deleted and created anew. Azure's extension says so again and again, and reads nothing."""
+    rig.put(1)
+    rig.store.write("0", Checkpoint("", 7))
+    asyncio.run(rig.listen(lambda: len(caplog.records) > 2))
+    assert rig.calls == []
+    assert "The supplied sequence number '7' is invalid. The last sequence number in the system is '0'" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_written_brings_the_batch_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, faults = rig.store.write, iter([ServiceRequestError("cut off")])
+
+    def fails_once(partition: str, checkpoint: Checkpoint) -> None:
+        for fault in faults:
+            raise fault
+        write(partition, checkpoint)
+
+    monkeypatch.setattr(rig.store, "write", fails_once)
+    rig.put(2)
+    asyncio.run(rig.listen(lambda: rig.checkpoint == 1))
+    assert [call.sequence_numbers for call in rig.calls] == [[0, 1], [0, 1]]
+    assert "Partition 0 of hub: cut off" in caplog.text
+
+
+def test_expired_events_are_passed_over(tmp_path: Path, azurite: str) -> None:
+    rig = Rig(tmp_path, azurite, timedelta(hours=1))
+    rig.put(3, enqueued_time=datetime(2026, 3, 2, 8, tzinfo=UTC))
+    rig.store.write("0", Checkpoint("", 0))
+    rig.put(2, enqueued_time=datetime.now(UTC))
+    asyncio.run(rig.listen(lambda: rig.checkpoint == 4))
+    assert [call.sequence_numbers for call in rig.calls] == [[3, 4]]
+    rig.close()
 
 
 def test_a_lower_checkpoint_frequency_checkpoints_every_so_many_batches(rig: Rig) -> None:
@@ -174,6 +269,11 @@ def test_metadata_is_the_real_hosts(rig: Rig) -> None:
     assert call.json("SystemPropertiesArray") == [
         {
             "iothub-connection-device-id": "d1",
+            "x-opt-sequence-number-epoch": -1,
+            "x-opt-sequence-number": 0,
+            "x-opt-offset": 0,
+            "x-opt-enqueued-time": "2026-03-02T08:00:00.25+00:00",
+            "x-opt-partition-key": "key",
             "SequenceNumber": 0,
             "Offset": 0,
             "OffsetString": "0",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dev.checkpoints import Checkpoint
 from tests.dev.conftest import SampleHost
 from tests.dev.waiting import wait_until
 
@@ -189,3 +190,24 @@ def test_a_function_that_runs_too_long_takes_its_worker_with_it(start: Start) ->
     host.untell("hold")
     assert host.run_timer("tick")
     assert host.worker_pid != pid
+
+
+def test_a_host_with_a_retention_passes_over_what_has_expired(start: Start) -> None:
+    host = start(retention_hours=1)
+    expired = {"body": "expired", "enqueuedTime": "2026-03-02T08:00:00Z"}
+    host.post_events([expired | {"partition": partition} for partition in ("0", "1")])
+    host.post_events([{"body": "fresh", "partition": "1"}])
+    host.wait_until_read()
+    assert bodies(host, "patient") == ["fresh"]
+
+
+def test_a_checkpoint_that_is_set_back_is_where_the_next_host_begins(start: Start) -> None:
+    host = start()
+    host.post_events([{"body": body, "partition": "1"} for body in ("first", "second", "third")])
+    host.wait_until_read()
+    host.host.stop()
+    host.checkpoints("patient").write("1", Checkpoint("", 0))
+    host.start_host()
+    host.wait_until_read()
+    assert bodies(host, "patient") == ["first", "second", "third", "second", "third"]
+    assert bodies(host, "twice") == ["first", "second", "third"]

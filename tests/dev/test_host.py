@@ -37,7 +37,7 @@ def test_a_batch_reaches_the_function_with_its_metadata(host: SampleHost) -> Non
     assert batch["enqueued_times"] == ["2026-03-02T08:00:00.250000"] * 2  # naive: the real host writes no zone
     assert batch["iothub"] == [{"connection-device-id": "d1"}] * 2
     assert batch["properties"] == [{"p": 0}, {"p": 1}]
-    assert batch["partition_context"]["FullyQualifiedNamespace"] == "ns.local"
+    assert batch["partition_context"]["FullyQualifiedNamespace"] == host.namespace
 
 
 def test_every_consumer_group_gets_every_event(host: SampleHost) -> None:
@@ -111,8 +111,35 @@ def test_a_body_is_bytes_both_ways(host: SampleHost) -> None:
 )
 def test_keys(host: SampleHost, http: httpx.Client, method: str, path: str, key: str | None, status: int) -> None:
     keys = {"master": host.master_key, "function": host.function_key, "wrong": "wrong", None: ""}
-    assert http.request(method, path, headers={"x-functions-key": keys[key]}).status_code == status
-    assert http.request(method, path, params={"code": keys[key]}).status_code == status
+    body = {} if method == "GET" else {"json": {}}
+    assert http.request(method, path, headers={"x-functions-key": keys[key]}, **body).status_code == status
+    assert http.request(method, path, params={"code": keys[key]}, **body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", "{}", 202),
+        ("application/json; charset=utf-8", '{"input": null}', 202),
+        ("application/json", '{"input": "text"}', 202),
+        ("text/json", "{}", 202),
+        ("application/problem+json", "{}", 202),
+        ("application/json", "", 400),
+        ("application/json", "{", 400),
+        ("application/json", "[]", 400),
+        ("application/json", "null", 400),
+        ("application/json", '{"Input": {"a": 1}}', 400),
+        ("text/plain", "{}", 415),
+        ("application/x-www-form-urlencoded", "", 415),
+        (None, "", 415),
+    ],
+)
+def test_a_function_is_started_only_with_a_body_that_azure_takes(
+    host: SampleHost, content_type: str | None, body: str, status: int
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    answer = host.call("POST", "/admin/functions/nightly", content=body, headers=headers)
+    assert answer.status_code == status
 
 
 def test_keys_are_for_their_owner_only(host: SampleHost) -> None:
@@ -148,25 +175,32 @@ def test_the_hosts_own_log_shows_nothing_of_an_event_or_a_request(host: SampleHo
     assert "sentinel" not in host.logs
 
 
-def test_debug_shows_what_is_logged_at_debug(tmp_path: Any) -> None:
-    with SampleHost(tmp_path, AzureFunctionsJobHost__logging__logLevel__default="Debug") as loud:
+def test_debug_shows_what_is_logged_at_debug(tmp_path: Path, azurite: str) -> None:
+    with SampleHost(tmp_path, azurite, AzureFunctionsJobHost__logging__logLevel__default="Debug") as loud:
         loud.call("POST", "/api/talk")
         assert "DEBUG Function.talk.User" in loud.logs
 
 
 def test_an_environment_variable_is_a_setting_unless_the_run_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, azurite: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AzureFunctionsJobHost__logging__logLevel__default", "Debug")
     monkeypatch.setenv("SCHEDULE", "not a schedule")
-    with SampleHost(tmp_path) as loud:
+    with SampleHost(tmp_path, azurite) as loud:
         loud.call("POST", "/api/talk")
         assert "DEBUG Function.talk.User" in loud.logs
 
 
-def test_an_app_that_does_not_load_says_why(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "add the setting HubConnection"),
+        ({"HubConnection": "Endpoint=sb://ns.local/"}, "set AzureWebJobsStorage"),
+    ],
+)
+def test_an_app_that_does_not_load_says_why(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
     from dev.processes import LocalRunFailed
 
-    settings = {"OBSERVED": str(tmp_path), "HUB": "h", "SCHEDULE": "0 0 0 1 1 *"}
-    with pytest.raises(LocalRunFailed, match="add the setting HubConnection"):
-        RunningHost(tmp_path / "data", app_directory=APP, settings=settings).__enter__()
+    common = {"OBSERVED": str(tmp_path), "HUB": "h", "SCHEDULE": "0 0 0 1 1 *"}
+    with pytest.raises(LocalRunFailed, match=reason):
+        RunningHost(tmp_path / "data", app_directory=APP, settings=common | settings).__enter__()

@@ -21,7 +21,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
 
 
 def test_a_setting_stands_over_the_file_without_regard_to_case(tmp_path: Path) -> None:
-    document = {"extensions": {"eventHubs": {"maxWaitTime": "00:00:10", "maxEventBatchSize": 500}}}
+    document = {"version": "2.0", "extensions": {"eventHubs": {"maxWaitTime": "00:00:10", "maxEventBatchSize": 500}}}
     settings = {
         "AzureFunctionsJobHost__Extensions__EventHubs__MaxWaitTime": "00:00:00.25",
         "AZUREFUNCTIONSJOBHOST__logging__logLevel__default": "Debug",
@@ -45,7 +45,7 @@ def test_a_setting_stands_over_the_file_without_regard_to_case(tmp_path: Path) -
 )
 def test_the_longest_category_prefix_sets_the_level(tmp_path: Path, category: str, level: int) -> None:
     levels = {"default": "Information", "Function": "Warning", "Function.flush": "Debug"}
-    assert load(tmp_path, {"logging": {"logLevel": levels}}).log_level(category) == level
+    assert load(tmp_path, {"version": "2.0", "logging": {"logLevel": levels}}).log_level(category) == level
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,16 @@ def test_time_spans(text: str, value: float) -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"extensions": {"eventHubs": {"maxWaitTime": "ten seconds"}}},
-        {"extensions": {"eventHubs": {"maxEventBatchSize": "many"}}},
-        {"logging": {"logLevel": {"default": "Loud"}}},
-        {"extensions": []},
+        {"version": "2.0", "extensions": {"eventHubs": {"maxWaitTime": "ten seconds"}}},
+        {"version": "2.0", "extensions": {"eventHubs": {"maxEventBatchSize": "many"}}},
+        {"version": "2.0", "logging": {"logLevel": {"default": "Loud"}}},
+        {"version": "2.0", "extensions": []},
+        {"version": "2.0", "extensions": {"eventHubs": {"batchCheckpointFrequency": 0}}},
+        {"version": "2.0", "extensions": {"eventHubs": {"minEventBatchSize": 101}}},
+        {"version": "2.0", "telemetryMode": "StatsD"},
+        {"version": "2.0", "telemetryMode": True},
+        {"version": "1.0"},
+        {},
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(tmp_path: Path, document: Any) -> None:

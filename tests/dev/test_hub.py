@@ -1,13 +1,14 @@
 """The local hub keeps what Event Hubs promises to its readers."""
 
 import base64
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev.hub import MAX_EVENT_BYTES, Checkpoints, EventRefused, Hub, NewEvent, read_new_event
+from dev.hub import MAX_EVENT_BYTES, EventRefused, Hub, NewEvent, PositionInvalid, read_new_event
 
 
 def event(body: bytes = b"{}", **fields: Any) -> NewEvent:
@@ -81,10 +82,43 @@ def test_one_event_for_an_unknown_partition_refuses_all(tmp_path: Path) -> None:
     hub.close()
 
 
-def test_checkpoints_survive(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoints" / "$Default.json"
-    Checkpoints(path).advance("3", 41)
-    assert [Checkpoints(path).get(name) for name in ("3", "0")] == [41, -1]
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Hub]:
+    """A hub with one partition of three events."""
+    hub = Hub(tmp_path, 1)
+    hub.append([event(body) for body in (b"0", b"1", b"2")])
+    yield hub
+    hub.close()
+
+
+def test_reading_begins_after_a_position(three: Hub) -> None:
+    partition = three.partitions["0"]
+    offsets = [stored.offset for stored in partition.read(0, 3)]
+    assert [partition.after(offset, None) for offset in offsets] == [1, 2, 3]
+    assert [partition.after("", number) for number in (-1, 0, 2)] == [0, 1, 3]
+    assert partition.after("-1", 2) == 0
+    assert partition.after(offsets[0], 2) == 1  # of both the offset counts
+
+
+@pytest.mark.parametrize(("offset", "number"), [("999999", 0), ("@latest", None), ("", 3)])
+def test_a_position_that_never_was_is_refused_as_by_the_service(three: Hub, offset: str, number: int | None) -> None:
+    with pytest.raises(PositionInvalid, match=r"The supplied .* is invalid. The last .* in the system is '"):
+        three.partitions["0"].after(offset, number)
+
+
+def test_events_expire_after_the_retention(tmp_path: Path) -> None:
+    long_ago, now = datetime(2026, 3, 2, 8, tzinfo=UTC), datetime.now(UTC)
+    hub = Hub(tmp_path, 1, timedelta(hours=1))
+    partition = hub.partitions["0"]
+    hub.append([event(b"old", enqueued_time=long_ago)])
+    assert (partition.first_sequence_number, partition.next_sequence_number) == (1, 1)
+    assert bodies(hub, "0") == []
+    hub.append([event(b"new", enqueued_time=now)])
+    assert [(stored.sequence_number, stored.body) for stored in partition.read(0, 10)] == [(1, b"new")]
+    hub.close()
+    hub = Hub(tmp_path, 1)
+    assert bodies(hub, "0") == [b"old", b"new"]  # without a retention the lines still are there
+    hub.close()
 
 
 @pytest.mark.parametrize(

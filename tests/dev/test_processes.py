@@ -95,8 +95,8 @@ if sys.platform == "linux":  # elsewhere the kernel does not signal a parent's d
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_its_host(tmp_path: Path, number: signal.Signals) -> None:
-    with SampleHost(tmp_path) as host:
+def test_no_worker_outlives_its_host(tmp_path: Path, azurite: str, number: signal.Signals) -> None:
+    with SampleHost(tmp_path, azurite) as host:
         worker, pid = host.worker_pid, host.host.pid
         assert worker is not None
         assert pid is not None
@@ -104,9 +104,9 @@ def test_no_worker_outlives_its_host(tmp_path: Path, number: signal.Signals) -> 
         wait_until(lambda: not psutil.pid_exists(worker))
 
 
-def test_two_runs_never_share_a_data_folder(tmp_path: Path) -> None:
-    with SampleHost(tmp_path), pytest.raises(LocalRunFailed, match="Another run uses"):
-        SampleHost(tmp_path).__enter__()
+def test_two_runs_never_share_a_data_folder(tmp_path: Path, azurite: str) -> None:
+    with SampleHost(tmp_path, azurite), pytest.raises(LocalRunFailed, match="Another run uses"):
+        SampleHost(tmp_path, azurite).__enter__()
 
 
 def test_a_port_that_is_used_stops_the_host_with_one_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dev.hub import Hub, Position
+from dev.checkpoints import Checkpoint
+from dev.hub import Position
 from medtech.group.windows import shard_of
 from medtech.settings import Settings
 from tests.dev.waiting import wait_until
@@ -195,9 +196,7 @@ def test_a_shard_that_another_instance_holds_is_left_to_it(wires: Wires, device:
 def _deliver_again_from(ward: Ward, first: Position) -> None:
     """As after the loss of a checkpoint: everything from a message on is delivered again, in one batch."""
     ward.stack.host.stop()
-    hub = Hub(ward.stack.data_folder / "hub" / ward.stack.settings["EVENT_HUB_NAME"], 1)
-    hub.checkpoints(ward.stack.settings["EVENT_HUB_CONSUMER_GROUP"]).advance(first.partition, first.sequence_number - 1)
-    hub.close()
+    ward.stack.checkpoints().write(first.partition, Checkpoint("", first.sequence_number - 1))
     ward.stack.start_host()
     ward.stack.wait_until_read()
 

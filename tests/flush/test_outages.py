@@ -2,21 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from medtech.errors import FhirServerUnavailable, OutOfTime, StorageUnavailable
+from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, StorageUnavailable
 from medtech.flush.tally import Tally
 from medtech.model import ResourceIdentity
+from medtech.persist.client_credentials import LONGEST_WAIT_SECONDS, ClientCredentials
 from medtech.persist.identity import IdentityKey, IdentityResolver
 from medtech.persist.settle import SavedAs
+from medtech.persist.token_endpoint import TokenEndpoint
 from medtech.settings import ResolutionType
 from tests.azurite import Wire
 from tests.faults import ProxiedRequest, reads, writes
 from tests.flush.samples import MakeRun, Run, before, known, measured
+from tests.oauth2_endpoint import OAuth2Endpoint, TokenAnswer
 from tests.persist.samples import HOUR, MINUTE, Server, identity
 
 BUDGET_SECONDS = 24.0
@@ -69,6 +73,51 @@ def after_the_first(when: Callable[[ProxiedRequest], bool]) -> Callable[[Proxied
         return False
 
     return later
+
+
+class TestTokenEndpoint:
+    """The FHIR server is well, but there is no token for it."""
+
+    @pytest.fixture
+    def endpoint(self) -> Iterator[OAuth2Endpoint]:
+        with OAuth2Endpoint() as endpoint:
+            endpoint.secrets["app"] = "SECRET"
+            yield endpoint
+
+    @pytest.mark.parametrize(
+        ("answer", "name"),
+        [
+            (TokenAnswer(503, b"SECRET"), FhirServerUnavailable.__name__),
+            (TokenAnswer(401, b'{"error": "invalid_client"}'), FhirAccessDenied.__name__),
+        ],
+        ids=["away", "refuses the client"],
+    )
+    def test_that_gives_no_token_leaves_everything_until_it_gives_one(
+        self,
+        make_run: MakeRun,
+        server: Server,
+        fhir: str,
+        endpoint: OAuth2Endpoint,
+        answer: TokenAnswer,
+        name: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        of, clock = known(server), Clock()
+        with before(fhir) as (proxy, url):
+            proxy.guard(endpoint.accepts)
+            run = make_run(url)
+            ask = TokenEndpoint(endpoint.url, "app", secret=SecretStr("SECRET")).ask
+            run.client.credentials = ClientCredentials(ask, clock)
+            run.store([measured(of, 0), measured(of, 1)])
+            endpoint.answers.append(answer)
+            tally = run.run()
+            assert (names(tally), len(run.left()), proxy.requests) == ({name}, 2, [])
+            assert len(endpoint.asked) == 1
+            clock.seconds += LONGEST_WAIT_SECONDS
+            run.run()
+            assert run.left() == []
+        assert len(run.observations(of)) == 1
+        assert "SECRET" not in caplog.text.replace("FHIR_CLIENT_SECRET", "")
 
 
 class TestOutage:
@@ -254,7 +303,7 @@ class TestFault:
         with caplog.at_level(logging.DEBUG):
             tally = run.run()
         assert (tally.windows, tally.outages, created_of(tally)) == (2, [], 1)
-        assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
+        assert tally.errors == {("UnexpectedFault", "Unknown", "GeneralError", "Error"): 1}
         assert "Shard 0, window 2025-10-09T09:00:00" in caplog.text
         assert "KeyError at test_outages.py:" in caplog.text
         assert "secret" not in caplog.text

@@ -103,7 +103,7 @@ def test_an_unknown_device_is_buried_and_its_neighbour_written(run: Run, server:
     tally = run.run()
     assert run.letters() == ["DeviceNotFound"]
     assert tally.observations == {SavedAs.CREATED: 1}
-    assert tally.errors == {("DeviceNotFound", "Normalization"): 1}
+    assert tally.errors == {("DeviceNotFound", "Normalization", "DeviceMessageError", "Error"): 1}
     assert run.left() == []
 
 
@@ -387,7 +387,7 @@ def test_a_fault_of_the_app_in_one_shard_leaves_the_others_theirs(
     with caplog.at_level(logging.DEBUG):
         tally = run.run()
     assert tally.observations == {SavedAs.CREATED: len(unhurt)}
-    assert tally.errors == {("UnexpectedFault", "Unknown"): 1}
+    assert tally.errors == {("UnexpectedFault", "Unknown", "GeneralError", "Error"): 1}
     assert f"Shard {unlucky}, window 2025-" in caplog.text and ": KeyError at test_run.py:" in caplog.text
     assert "secret" not in caplog.text
     assert run.letters() == []

@@ -54,6 +54,8 @@ class Scene:
             },
             fhir_client=lambda: self._opened.enter_context(
                 FhirClient(chosen.fhir_service_url, credentials=self.credentials)
+                if self.credentials
+                else FhirClient.of(chosen)
             ),
             settings=chosen,
             clock=lambda: self.now,

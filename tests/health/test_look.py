@@ -18,8 +18,9 @@ from medtech.ingest.attempts import pack_suspects
 from medtech.ingest.suspects import Suspect, Suspects
 from medtech.persist.credentials import EntraCredentials
 from tests.faults import ProxiedRequest
-from tests.health.scene import DEVICE, FHIR, NOW, SECOND, Scene
+from tests.health.scene import DEVICE, FHIR, NOW, SECOND, SECRET, Scene
 from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
+from tests.oauth2_endpoint import OAuth2Endpoint
 
 BROKEN = '{"templateType": "CollectionContent"}'
 
@@ -92,13 +93,22 @@ def test_blobs_that_are_closed_to_the_app_are_down_though_tables_are_not(scene: 
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(403, "FHIR Data Writer"), (401, "FHIR_AUDIENCE"), (404, "base address"), (503, "answered 503")],
+    [(403, "FHIR_AUTHENTICATION"), (401, "FHIR_AUTHENTICATION"), (404, "base address"), (503, "answered 503")],
 )
 def test_a_fhir_server_that_does_not_let_the_app_in_is_down(scene: Scene, status: int, said: str) -> None:
     scene.fhir.answer(status, times=None)
     part = scene.part(probes.FHIR_SERVER)
     assert part.state is State.DOWN
     assert said in part.message
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, "FHIR Data Writer"), (401, "FHIR_AUDIENCE")])
+def test_a_fhir_server_that_refuses_the_identity_says_what_it_needs(
+    scene: Scene, endpoint: IdentityEndpoint, status: int, said: str
+) -> None:
+    endpoint.assigned = [SYSTEM_ASSIGNED]
+    scene.fhir.answer(status, times=None)
+    assert said in scene.part(probes.FHIR_SERVER).message
 
 
 def test_a_fhir_server_that_answers_anybody_for_its_capabilities_but_denies_the_app_is_down(scene: Scene) -> None:
@@ -149,6 +159,63 @@ def test_a_token_service_that_hangs_is_down_in_time(scene: Scene, endpoint: Iden
     scene.run_app()
     endpoint.silent = True
     assert states(scene.look(seconds=2.0)) == {"identity": State.DOWN, "fhirServer": State.UNKNOWN}
+
+
+BASIC = {"fhir_authentication": "basic", "fhir_username": "app", "fhir_password": SECRET}
+
+
+@pytest.fixture
+def token_endpoint(scene: Scene) -> Iterator[OAuth2Endpoint]:
+    """The scene's FHIR server takes its tokens."""
+    with OAuth2Endpoint() as endpoint:
+        endpoint.secrets["app"] = SECRET
+        scene.fhir.guard(endpoint.accepts)
+        yield endpoint
+
+
+def by_secret(endpoint: OAuth2Endpoint) -> dict[str, str]:
+    return {
+        "fhir_authentication": "client_credentials",
+        "fhir_token_url": endpoint.url,
+        "fhir_client_id": "app",
+        "fhir_client_secret": SECRET,
+    }
+
+
+def test_a_user_whom_the_fhir_server_does_not_know_is_the_servers_part(scene: Scene) -> None:
+    scene.run_app()
+    assert states(scene.look(**BASIC)) == {}
+    scene.fhir.guard(lambda authorization: False)
+    health = scene.look(**BASIC)
+    assert states(health) == {"fhirServer": State.DOWN}
+    assert "FHIR_USERNAME and FHIR_PASSWORD" in json.dumps(of_health(health))
+    assert SECRET not in json.dumps(of_health(health))
+
+
+def test_a_token_endpoint_that_gives_a_token_is_ok(scene: Scene, token_endpoint: OAuth2Endpoint) -> None:
+    scene.run_app()
+    health = scene.look(**by_secret(token_endpoint))
+    assert states(health) == {}
+    assert "The token endpoint gives a token for the FHIR server." in [part.message for part in health.parts]
+
+
+def test_a_token_endpoint_that_does_not_know_the_app_is_down_and_the_server_is_not_asked(
+    scene: Scene, token_endpoint: OAuth2Endpoint
+) -> None:
+    scene.run_app()
+    token_endpoint.secrets.clear()
+    health = scene.look(**by_secret(token_endpoint))
+    assert states(health) == {"identity": State.DOWN, "fhirServer": State.UNKNOWN}
+    assert "invalid_client" in json.dumps(of_health(health))
+    assert SECRET not in json.dumps(of_health(health))
+    assert scene.fhir.requests == []
+
+
+def test_a_token_endpoint_that_hangs_is_down_in_time(scene: Scene, token_endpoint: OAuth2Endpoint) -> None:
+    scene.run_app()
+    token_endpoint.silent = True
+    health = scene.look(seconds=3.0, **by_secret(token_endpoint))
+    assert states(health) == {"identity": State.DOWN, "fhirServer": State.UNKNOWN}
 
 
 def test_servers_that_hang_are_down_within_the_time_for_a_look(scene: Scene) -> None:

@@ -7,24 +7,9 @@ https://learn.microsoft.com/azure/azure-monitor/app/convert-classic-resource#tab
 import re
 from dataclasses import dataclass
 
-METRICS = {
-    "DeviceEvent": {"partition"},
-    "DroppedEvent": set(),
-    "NormalizedEvent": set(),
-    "Measurement": set(),
-    "MeasurementGroup": set(),
-    "DeviceEventProcessingLatencyMs": set(),
-    "MeasurementIngestionLatencyMs": set(),
-    "FhirResourceSaved": {"resource", "operation"},
-    "TotalErrors": {"name", "stage", "type", "severity"},
-    "DeadLetters": {"name", "stage"},
-    "ExpiredDeadLetter": set(),
-    "SupersededReading": {"type"},
-    "OldestWindowSeconds": set(),
-    "HubLagSeconds": {"partition"},
-    "Flush": {"outcome"},
-    "Throttled": {"server"},
-}
+from medtech.telemetry.instruments import INSTRUMENTS
+
+METRICS = {each.name: set(each.dimensions) for each in INSTRUMENTS}
 """The app's metrics and their dimensions."""
 
 VALUES = {"outcome": {"completed", "heldUp", "failed"}, "severity": {"Warning", "Error", "Critical"}}

@@ -36,6 +36,10 @@ OF_THE_PLATFORM = {
     # https://learn.microsoft.com/azure/azure-functions/functions-app-settings
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    # https://learn.microsoft.com/azure/azure-functions/opentelemetry-howto
+    "PYTHON_ENABLE_OPENTELEMETRY",
+    # https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/, read by its SDK
+    "OTEL_TRACES_SAMPLER",
 }
 OF_OTHER_PLANS = {
     # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-considerations

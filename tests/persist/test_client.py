@@ -4,7 +4,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -18,6 +19,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from medtech.deadline import Deadline, within
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.persist import client as client_module
+from medtech.persist import client_credentials
 from medtech.persist.answers import (
     MAX_OUTCOME_CHARACTERS,
     Interaction,
@@ -30,11 +32,21 @@ from medtech.persist.answers import (
     version_from,
 )
 from medtech.persist.client import SHORTEST_SECONDS, FhirClient, matches
-from medtech.persist.credentials import EntraCredentials
+from medtech.persist.credentials import EntraCredentials, credentials_of
 from medtech.persist.patience import Patience
 from medtech.persist.settle import SavedAs
+from medtech.settings import Settings
 from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
+from tests.oauth2_endpoint import OAuth2Endpoint, TokenAnswer
 from tests.persist.samples import Server, error_of, identity, resource_id, saved_as, series, unique, write_all
+
+BASIC = {"fhir_authentication": "basic", "fhir_username": "app", "fhir_password": "SECRET"}
+CLIENT = {
+    "fhir_authentication": "client_credentials",
+    "fhir_token_url": "https://login.example.org/token",
+    "fhir_client_id": "app",
+    "fhir_client_secret": "SECRET",
+}
 
 
 def patience() -> Patience:
@@ -53,6 +65,33 @@ class TestAddress:
     def test_plain_http_only_to_this_machine(self, url: str) -> None:
         with pytest.raises(SettingInvalid, match="plain http"):
             FhirClient(url)
+
+    def test_plain_http_to_another_machine_can_be_allowed_and_is_said_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = Settings(
+            fhir_service_url="http://fhir-1.example.org/r4", fhir_authentication="none", fhir_allow_plain_http=True
+        )
+        for _ in range(2):
+            FhirClient.of(settings).close()
+        [record] = [record for record in caplog.records if "unencrypted" in record.getMessage()]
+        assert record.levelname == "WARNING"
+        assert "http://fhir-1.example.org" in record.getMessage()
+
+    @pytest.mark.parametrize("chosen", [{}, BASIC, CLIENT])
+    def test_no_credentials_go_by_plain_http_to_another_machine(
+        self, chosen: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = Settings(fhir_service_url="https://fhir-2.example.org/r4", **chosen)
+        credentials = credentials_of(settings, "", on_this_machine=False, credential=None)
+        with pytest.raises(SettingInvalid, match="FHIR_AUTHENTICATION to none"):
+            FhirClient("http://fhir-2.example.org/r4", credentials=credentials, allow_plain_http=True)
+        assert not caplog.records
+
+    def test_an_address_that_holds_a_password_is_refused_without_it(self) -> None:
+        with pytest.raises(SettingInvalid, match="FHIR_USERNAME") as caught:
+            FhirClient("https://user:SECRET@fhir.example.org/r4")
+        assert "SECRET" not in caught.value.message
 
     @pytest.mark.parametrize("slash", ["", "/"])
     def test_with_and_without_trailing_slash(self, server: Server, slash: str) -> None:
@@ -128,18 +167,107 @@ class TestToken:
 
     def test_the_audience_is_the_origin_unless_said(self) -> None:
         for audience, scope in (("", "https://fhir.example.org/.default"), ("https://a", "https://a/.default")):
-            with FhirClient("https://fhir.example.org/r4/", audience) as client:
+            settings = Settings(fhir_service_url="https://fhir.example.org/r4/", fhir_audience=audience)
+            with FhirClient.of(settings) as client:
                 assert isinstance(client.credentials, EntraCredentials)
                 assert client.credentials.scope == scope
 
-    def test_it_is_not_sent_over_plain_http(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
-        write_all(proxied, series(identity(), {0: 60}))
+    @pytest.mark.parametrize("chosen", ["entra", "none"])
+    def test_there_is_none_over_plain_http_to_this_machine(self, proxy: FaultProxy, proxied: str, chosen: str) -> None:
+        settings = Settings(fhir_service_url=proxied, fhir_authentication=chosen)
+        with FhirClient.of(settings) as client:
+            client.exchange([Interaction("GET", "Patient/nobody")])
+        assert len(proxy.requests) == 2
         assert all("Authorization" not in request.headers for request in proxy.requests)
 
     def test_it_is_sent_with_every_request(self, proxy: FaultProxy, proxied: str) -> None:
         with FhirClient(proxied, credentials=issued_by(FakeIssuer(3600))) as client:
             client.exchange([Interaction("GET", "Patient/nobody")])
         assert [request.headers["Authorization"] for request in proxy.requests] == ["Bearer token 1"] * 2
+
+
+class TestBasic:
+    def test_user_and_password_are_sent_with_every_request(self, proxy: FaultProxy, proxied: str) -> None:
+        settings = Settings(
+            fhir_service_url=proxied, fhir_authentication="basic", fhir_username="Jürgen", fhir_password="p:ä ß"
+        )
+        with FhirClient.of(settings) as client:
+            client.exchange([Interaction("GET", "Patient/nobody")])
+        expected = f"Basic {b64encode('Jürgen:p:ä ß'.encode()).decode()}"
+        assert [request.headers["Authorization"] for request in proxy.requests] == [expected] * 2
+
+    def test_a_wrong_password_is_a_setup_error_and_not_sent_again(self, proxy: FaultProxy, proxied: str) -> None:
+        proxy.guard(lambda authorization: False)
+        with (
+            FhirClient.of(Settings(fhir_service_url=proxied, **BASIC)) as client,
+            pytest.raises(FhirAccessDenied, match="FHIR_USERNAME and FHIR_PASSWORD") as caught,
+        ):
+            client.read([Interaction("GET", "Patient/nobody")], patience())
+        assert "SECRET" not in caught.value.message
+        assert len(proxy.requests) == 1
+
+
+class TestRefusedTokens:
+    """A server that no longer takes a token, which the token endpoint has revoked or whose key has changed."""
+
+    @pytest.fixture
+    def endpoint(self, proxy: FaultProxy) -> Iterator[OAuth2Endpoint]:
+        with OAuth2Endpoint() as endpoint:
+            endpoint.secrets["app"] = "SECRET"
+            proxy.guard(endpoint.accepts)
+            yield endpoint
+
+    @pytest.fixture
+    def client(self, endpoint: OAuth2Endpoint, proxied: str) -> Iterator[FhirClient]:
+        chosen = CLIENT | {"fhir_token_url": endpoint.url}
+        with FhirClient.of(Settings(fhir_service_url=proxied, **chosen)) as client:
+            yield client
+
+    def test_another_is_asked_for_once_and_the_request_sent_again(
+        self, endpoint: OAuth2Endpoint, client: FhirClient, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_credentials, "YOUNG_SECONDS", 0.0)
+        client.capabilities()
+        endpoint.revoked.update(endpoint.issued)
+        (reply,) = client.exchange([Interaction("GET", "Patient/nobody")])
+        assert reply.verdict is Verdict.ABSENT
+        assert (endpoint.issued, [request.answer_status for request in proxy.requests]) == (
+            ["token-1", "token-2"],
+            [200, 401, 200],
+        )
+
+    def test_one_bundle_after_another_is_written_with_the_new_one(
+        self, endpoint: OAuth2Endpoint, client: FhirClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_credentials, "YOUNG_SECONDS", 0.0)
+        client.bundle_size = 1
+        client.capabilities()
+        endpoint.revoked.update(endpoint.issued)
+        replies = client.exchange([Interaction("GET", f"Patient/nobody-{n}") for n in range(20)])
+        assert {reply.verdict for reply in replies} == {Verdict.ABSENT}
+
+    def test_a_server_that_takes_none_is_a_setup_error_and_the_endpoint_is_not_asked_again_and_again(
+        self, endpoint: OAuth2Endpoint, client: FhirClient, proxy: FaultProxy
+    ) -> None:
+        client.bundle_size = 1
+        client.capabilities()
+        proxy.clear()
+        proxy.guard(lambda authorization: False)
+        interactions = [Interaction("GET", f"Patient/nobody-{n}") for n in range(20)]
+        with pytest.raises(FhirAccessDenied, match="FHIR_SCOPE") as caught:
+            client.read(interactions, patience())
+        assert "token" not in caught.value.message.replace("the token", "")
+        assert (endpoint.issued, len(proxy.requests)) == (["token-1"], 20)
+
+    def test_an_endpoint_that_is_away_then_leaves_the_request_unsent(
+        self, endpoint: OAuth2Endpoint, client: FhirClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client_credentials, "YOUNG_SECONDS", 0.0)
+        client.capabilities()
+        endpoint.revoked.update(endpoint.issued)
+        endpoint.answers.append(TokenAnswer(503, b""))
+        with pytest.raises(FhirServerUnavailable, match="token endpoint answered 503"):
+            client.exchange([Interaction("GET", "Patient/nobody")])
 
 
 class TestHeaders:
@@ -173,6 +301,19 @@ class TestHeaders:
 
 
 class TestPages:
+    def test_the_address_of_a_further_page_holds_no_identifier(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        """Servers repeat the search in the link; what repeats in it has to be sent as often."""
+        name = unique("d")
+        for _ in range(5):
+            server.put({"resourceType": "Device", "id": unique("d"), "identifier": [{"value": name}]})
+        with FhirClient(proxied) as client:
+            found = client.search("Device", [{"identifier": name, "_count": "2", "_sort": "_id"}])
+        assert len({each["id"] for each in found}) == 5
+        sent = [request for request in proxy.requests if reads(request)]
+        assert [(request.method, name in request.path) for request in sent] == [("POST", False)] * 3
+
     def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
         proxy.rewrite(lambda answer: answer | elsewhere, when=reads)

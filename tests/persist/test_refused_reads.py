@@ -156,7 +156,9 @@ class TestIdentities:
             return answer
 
         proxy.rewrite(second_page, when=reads_of("Device?"))
-        proxy.answer(200, b'{"resourceType": "Basic"}', when=lambda request: "?identifier" in request.path, times=None)
+        proxy.answer(
+            200, b'{"resourceType": "Basic"}', when=lambda request: request.path.endswith("Device/_search"), times=None
+        )
         assert self._unavailable(proxied, LOOKUP, name)
 
 

@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from medtech.deadline import Deadline, within
 from medtech.errors import OutOfTime, Unavailable
+from medtech.side_counts import Throttled, collected
 from medtech.storage import lease
 from medtech.storage.connection import Storage
 from tests.azurite import Wire
@@ -56,3 +58,12 @@ def test_a_service_that_asks_for_a_long_wait_gets_a_short_one(wire: Wire) -> Non
     with within(Deadline(1)), pytest.raises(OutOfTime):
         wire.storage.table("made").get("p", "a")
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_answers_that_throttle_are_counted(wire: Wire, status: int) -> None:
+    wire.tables.answer(status)
+    # Whether it is asked again is the packages' affair.
+    with collected() as counts, suppress(Unavailable):
+        _read(wire.storage)
+    assert counts == {Throttled("storage"): 1}

@@ -1,8 +1,8 @@
 """`python -m tests.torture [--seed N] [--jobs N] [SCENARIO...]`: plays scenarios and prints a line for each.
 
-A name may be the beginning of several. Exits with 1 if anything was lost, doubled or stuck, if the checker did not see
-a twin, or if a run broke off; what such a run leaves is kept under `.local/torture`. Each of `--jobs` processes plays
-one at a time; most of a run is waiting. Scenarios that measure something are best played alone, with `--jobs 1`.
+A name may be the beginning of several. Exits with 1 if anything was lost, doubled, stuck or leaked, if the checker did
+not see a twin, or if a run broke off; what such a run leaves is kept under `.local/torture`. Each of `--jobs` processes
+plays one at a time; most of a run is waiting. Scenarios that measure something are best played alone, with `--jobs 1`.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from tests.torture.scenarios import SCENARIOS
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(prog="python -m tests.torture", description="Lost, doubled, stuck: none.")
+    arguments = argparse.ArgumentParser(
+        prog="python -m tests.torture", description="Lost, doubled, stuck, leaked: none."
+    )
     arguments.add_argument("names", nargs="*", metavar="SCENARIO", help="names or beginnings of names; default: all")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many are played at once")

@@ -7,6 +7,7 @@ doubled   whatever one undisturbed delivery would not have written: a value in t
           reading in two letters, an Observation or value that nothing in the hub accounts for, two Devices under one
           identifier, a version that says the same as the one before it
 stuck     a partition whose checkpoint has not reached its end, or a shard with rows that enough flushes have left
+leaked    a line of a log, an address or a table that holds health data (see `leaks`)
 
 A superseded reading (see `oracle`) must be nowhere at all. `State` is plain values: a test judges one that it wrote.
 """
@@ -38,7 +39,7 @@ class State:
 
     `checkpoints` has the last sequence number that is done, by partition. `versions` are those of each Observation, the
     oldest first; the last is the current one. `devices` are (FHIR id, identifier). `buffered` are the values of the
-    measurements in the buffer, by shard.
+    measurements in the buffer, by shard. `leaks` are lines about what was found in logs and other outputs.
     """
 
     events: Sequence[Event]
@@ -47,31 +48,33 @@ class State:
     devices: Sequence[tuple[str, str]]
     letters: Sequence[Letter]
     buffered: Mapping[int, Sequence[tuple[str, ...]]]
+    leaks: Sequence[str] = ()
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found; each entry of the three lists says what and where, in words for the log."""
+    """What was found; each entry of the lists says what and where, in words for the log."""
 
     readings: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        return self.readings > 0 and not (self.lost or self.doubled or self.stuck)
+        return self.readings > 0 and not (self.lost or self.doubled or self.stuck or self.leaked)
 
     def __str__(self) -> str:
-        counts = (len(self.lost), len(self.doubled), len(self.stuck))
-        return "readings {}, lost {}, doubled {}, stuck {}".format(self.readings, *counts)
+        counts = map(len, (self.lost, self.doubled, self.stuck, self.leaked))
+        return "readings {}, lost {}, doubled {}, stuck {}, leaked {}".format(self.readings, *counts)
 
 
 def judge(state: State, *, strangers: bool = True, repeats: bool = False) -> Verdict:
     """`strangers`: as in `oracle.readings_of`. `repeats`: the network delivered writes twice, or late, to a server that
     carries out each of them, so that versions may say the same as those before them."""
     readings = [reading for event in state.events for reading in readings_of(event, strangers=strangers)]
-    verdict = Verdict(len(readings))
+    verdict = Verdict(len(readings), leaked=list(state.leaks))
     _judge_places(state, readings, verdict)
     _judge_versions(state, readings, verdict, repeats=repeats)
     _judge_progress(state, verdict)

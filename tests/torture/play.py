@@ -35,7 +35,7 @@ def play(name: str, seed: int) -> Result:
 
 
 def _findings(outcome: Outcome) -> list[str]:
-    found = {"lost": outcome.verdict.lost, "doubled": outcome.verdict.doubled, "stuck": outcome.verdict.stuck}
+    found = {name: getattr(outcome.verdict, name) for name in ("lost", "doubled", "stuck", "leaked")}
     lines = []
     for name, findings in found.items():
         lines += [f"    {name}: {finding}" for finding in findings[:MOST_FINDINGS]]

@@ -3,8 +3,8 @@
     @scenario("killed-worker", short=True)
     def killed_worker(site: Site) -> None: ...
 
-`run` plays it, lets the site settle, and judges. Then it breaks what it has just judged, once for each of lost, doubled
-and stuck, and judges again: a checker that does not see that has proved nothing.
+`run` plays it, lets the site settle, and judges. Then it breaks what it has just judged, once for each of lost,
+doubled, leaked and stuck, and judges again: a checker that does not see that has proved nothing.
 """
 
 import random

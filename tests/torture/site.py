@@ -45,8 +45,9 @@ from medtech.storage.connection import Storage
 from tests.dev.waiting import wait_until
 from tests.faults import FaultProxy
 from tests.torture.checker import Letter, State
+from tests.torture.leaks import Output, leaks
 from tests.torture.oracle import Event, Json
-from tests.torture.traffic import Message, Traffic
+from tests.torture.traffic import Message, Traffic, patient_identifier
 
 FOLDER = Path(__file__).parent
 MAPPINGS = FOLDER / "mappings"
@@ -62,6 +63,8 @@ SETTLING_FLUSHES = 12
 """A shard that still has rows after so many flushes without any fault is stuck."""
 READING_SECONDS = 120.0
 """So is a partition whose checkpoint has not reached its end by then. Nothing that is not stuck takes a tenth of it."""
+
+TABLES_WITHOUT_HEALTH_DATA = ("attempts", "health", "jobs", "mappings", "watches")
 
 _MESSAGES_AT_ONCE = 200
 _READERS = 8
@@ -149,7 +152,7 @@ class Site:
         """Writes a Patient and a Device for each."""
         for device in devices:
             patient = f"patient-of-{device}"
-            self.put({"resourceType": "Patient", "id": patient, "identifier": [{"value": patient}]})
+            self.put({"resourceType": "Patient", "id": patient, "identifier": [{"value": patient_identifier(device)}]})
             reference = {"reference": f"Patient/{patient}"}
             self.put({"resourceType": "Device", "id": device, "identifier": [{"value": device}], "patient": reference})
 
@@ -271,7 +274,20 @@ class Site:
             ],
             letters=list(self._found_letters()),
             buffered=self._buffered(),
+            leaks=list(leaks(self._outputs())),
         )
+
+    def _outputs(self) -> Iterable[Output]:
+        """All that the run has put out so far but what is meant to hold readings: hub, buffer, letters, resources."""
+        for path in sorted(self.stack.log_folder.rglob("*")):
+            if path.is_file():
+                yield Output(path.name, path.read_text("utf-8", "replace"))
+        for name, proxy in (("blobs", self.blobs), ("tables", self.tables), ("FHIR server", self.fhir)):
+            yield Output(f"addresses of the {name}", "\n".join(sorted(proxy.addresses)))
+        for table in TABLES_WITHOUT_HEALTH_DATA:
+            rows = self.storage.table(table).query("PartitionKey ne ''")
+            yield Output(f"table {table}", "\n".join(repr(row) for row in rows))
+        yield Output("messages of letters", "\n".join(summary.message for summary in self._letters.select()))
 
     def _events(self) -> Iterable[Event]:
         for path in sorted((self.stack.data_folder / "hub" / HUB).glob("*.jsonl")):
@@ -279,9 +295,13 @@ class Site:
                 yield Event(path.stem, number, base64.b64decode(json.loads(line)["body"]))
 
     def _checkpoints(self) -> dict[str, int]:
-        [path] = (self.stack.data_folder / "hub" / HUB / "checkpoints").glob("*.json")
-        checkpoints: dict[str, int] = json.loads(path.read_text())
-        return checkpoints
+        store = self.stack.checkpoints()
+        found = {str(partition): store.read(str(partition)) for partition in range(self.partitions)}
+        return {
+            partition: checkpoint.sequence_number
+            for partition, checkpoint in found.items()
+            if checkpoint is not None and checkpoint.sequence_number is not None
+        }
 
     def _versions(self) -> dict[str, list[Json]]:
         current = list(self._all("Observation"))

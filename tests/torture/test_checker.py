@@ -1,4 +1,4 @@
-"""The checker sees what is lost, doubled and stuck, each by itself, in states that are written here."""
+"""The checker sees what is lost, doubled, stuck and leaked, each by itself, in states that are written here."""
 
 import json
 from dataclasses import replace
@@ -141,6 +141,13 @@ def test_a_partition_that_stands_is_stuck_and_its_readings_are_not_lost() -> Non
 def test_a_shard_with_rows_is_stuck_and_their_readings_are_not_lost() -> None:
     state = replace(GOOD, versions={"s": GOOD.versions["s"]}, buffered={2: [("1",)]})
     assert counts(state) == (0, 0, 1)
+
+
+def test_what_leaked_is_told() -> None:
+    leaking = replace(GOOD, leaks=["host.log:7: the value 730194825 is wrong"])
+    verdict = judge(leaking)
+    assert (verdict.leaked, verdict.good) == (["host.log:7: the value 730194825 is wrong"], False)
+    assert counts(leaking) == (0, 0, 0)
 
 
 def test_where_the_app_makes_devices_no_device_is_a_stranger() -> None:

@@ -29,12 +29,12 @@ def _run(name: str, folder: Path) -> Outcome:
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_nothing_is_lost_doubled_or_stuck_and_the_checker_would_see_it(
+def test_nothing_is_lost_doubled_stuck_or_leaked_and_the_checker_would_see_it(
     outcomes: dict[str, Future[Outcome]], name: str
 ) -> None:
     outcome = outcomes[name].result()
     verdict = outcome.verdict
-    assert (verdict.lost, verdict.doubled, verdict.stuck, outcome.blind) == ([], [], [], [])
+    assert (verdict.lost, verdict.doubled, verdict.stuck, verdict.leaked, outcome.blind) == ([], [], [], [], [])
     assert verdict.readings > 0
 
 

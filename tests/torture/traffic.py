@@ -2,11 +2,13 @@
 
 A message holds one device's readings:
 
-    {"device": "device-3", "patient": "patient-3", "readings": [
-        {"at": "2026-03-02T08:04:04Z", "pulse": 1017},                           Quantity, an Observation each
-        {"at": "2026-03-02T08:04:04Z", "systolic": 1018, "diastolic": 1019},     components
-        {"at": "2026-03-02T08:04:00Z", "steps": 1020},                           SampledData, an Observation an hour
-        {"at": "2026-03-02T08:00:12Z", "walk": 1021, "session": "device-3-0"}]}  SampledData, one a session
+    {"device": "device-3", "patient": "patient-S-device-3", "readings": [
+        {"at": "2026-03-02T08:04:04Z", "pulse": S1017},                             Quantity, an Observation each
+        {"at": "2026-03-02T08:04:04Z", "systolic": S1018, "diastolic": S1019},      components
+        {"at": "2026-03-02T08:04:00Z", "steps": S1020},                             SampledData, an Observation an hour
+        {"at": "2026-03-02T08:00:12Z", "walk": S1021, "session": "S-device-3-0"}]}  SampledData, one a session
+
+where S is `leaks.SECRET`, by which whatever is health data can be found in logs.
 
 What becomes of it is not said here: `oracle` reads that from the body, as it lies in the hub.
 """
@@ -19,14 +21,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
 
+from tests.torture.leaks import SECRET
+
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """Long past, so that every window is due whatever WINDOW_SECONDS says, and no run waits for one to end."""
 
 MESSAGES_A_SESSION = 20
-FIRST_VALUE = 1000
+FIRST_VALUE = int(f"{SECRET}1000")
 
 STRANGERS = "stranger"
 """What the name of a device begins with that the FHIR server does not know."""
+
+
+def patient_identifier(device: str) -> str:
+    """What messages call the patient who wears a device."""
+    return f"patient-{SECRET}-{device}"
 
 
 class Message(NamedTuple):
@@ -86,7 +95,7 @@ class Traffic:
         return self._sealed(device, self._readings(device))
 
     def _sealed(self, device: str, readings: list[dict[str, Any]]) -> Message:
-        body = {"device": device, "patient": f"patient-of-{device}", "readings": readings}
+        body = {"device": device, "patient": patient_identifier(device), "readings": readings}
         return self.enqueue(json.dumps(body).encode(), self._partition(device))
 
     def _partition(self, device: str) -> str:
@@ -106,7 +115,7 @@ class Traffic:
         if self._chance.random() < 0.5:
             session, place = divmod(n, MESSAGES_A_SESSION)
             at = START + timedelta(hours=session, seconds=3 * place)
-            readings.append({"at": _text(at), "walk": next(self._values), "session": f"{device}-{session}"})
+            readings.append({"at": _text(at), "walk": next(self._values), "session": f"{SECRET}-{device}-{session}"})
         self._chance.shuffle(readings)
         return readings
 

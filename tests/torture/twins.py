@@ -1,8 +1,12 @@
-"""The twins: the same run with one reading lost, doubled or stuck on purpose, on the real parts. Each must be seen."""
+"""The twins: the same run with one reading lost, doubled, stuck or leaked on purpose, on the real parts. Each must be
+seen."""
 
+import base64
 from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple
+
+import httpx
 
 from tests.torture.checker import State, Verdict, judge
 from tests.torture.oracle import Json
@@ -52,9 +56,18 @@ def _hold_a_partition(site: Site, state: State) -> None:
     site.send_to_nobody(site.traffic.messages(1))
 
 
+def _leak_readings(site: Site, state: State) -> None:
+    """A reading is in the host's log, another in the address of a request to the FHIR server."""
+    logged, asked_for = site.traffic.messages(2, site.traffic.devices[0])
+    with site.stack.host.log_path.open("a") as log:
+        log.write(f"DEBUG Function.flush: b'{logged.body.hex()}'\n")
+    httpx.get(f"{site.fhir.url}/fhir/R4/Observation", params={"text": base64.b64encode(asked_for.body).decode()})
+
+
 TWINS = (
     Twin("a lost reading", _lose_a_sample, lambda verdict: len(verdict.lost) == 1),
     Twin("a doubled reading", _double_an_observation, lambda verdict: verdict.doubled),
+    Twin("a leaked reading", _leak_readings, lambda verdict: len(verdict.leaked) == 2),
     Twin("a stuck partition", _hold_a_partition, lambda verdict: verdict.stuck),
 )
 

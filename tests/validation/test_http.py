@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from medtech.deadline import Deadline, within
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.mapping.device import load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirOptions, load_fhir_mapping
@@ -59,6 +60,12 @@ def ask(
     return response.status_code, json.loads(response.get_body())
 
 
+def test_messages_that_there_is_no_time_for_are_refused(storage: Storage) -> None:
+    with within(Deadline(0)):
+        status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
+    assert (status, "Send fewer" in document["error"]) == (413, True)
+
+
 def test_sample_messages_become_measurements_and_observations(storage: Storage) -> None:
     status, document = ask(storage, {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": MESSAGES})
     assert status == 200
@@ -81,6 +88,52 @@ def test_sample_messages_become_measurements_and_observations(storage: Storage) 
     assert heart_rate["subject"] == {"reference": "Patient/patId"}
     assert heart_rate["device"] == {"reference": "Device/devId"}
     assert len(results[1]["observations"][0]["component"]) == 2
+
+
+def test_what_is_stored_comes_with_the_messages_it_is_of(storage: Storage) -> None:
+    second = {**MESSAGES[0], "heartRate": 75}
+    asked = {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [MESSAGES[0], MESSAGES[1], second]}
+    _, document = ask(storage, asked)
+    heart_rate, blood_pressure = document["storedObservations"]
+    assert (heart_rate["messages"], blood_pressure["messages"]) == ([0, 2], [1])
+    assert heart_rate["observation"]["valueQuantity"]["value"] == 75
+    assert heart_rate["supersededReadings"] == 1
+    assert [finding["name"] for finding in heart_rate["findings"]] == ["ReadingsMeet"]
+    ids = [result["observations"][0]["id"] for result in document["deviceResults"]]
+    assert ids[0] == ids[2] == heart_rate["observation"]["id"]
+
+
+def test_a_finding_comes_with_its_place_and_its_fix(storage: Storage) -> None:
+    fhir = FHIR.replace('"code": "/min"', '"code": "count/min"')
+    _, document = ask(storage, {"fhirMapping": fhir})
+    [finding] = document["templateResult"]["findings"]
+    assert finding.keys() == {
+        *("name", "message", "level", "stage", "line", "position"),
+        *("mapping", "pointer", "range", "fix", "count", "messageIndex"),
+    }
+    assert finding["pointer"] == "/template/0/template/value/code"
+    marked, fix = finding["range"], finding["fix"]
+    line = fhir.splitlines()[marked["line"] - 1]
+    assert line[marked["position"] : marked["endPosition"]] == '"count/min"'
+    assert (fix["range"], fix["replacement"], fix["value"]) == (marked, '"/min"', "/min")
+
+
+def test_the_lines_of_an_object_are_those_of_an_editor_s_layout(storage: Storage) -> None:
+    fhir = json.loads(FHIR.replace('"code": "/min"', '"code": "count/min"'))
+    _, document = ask(storage, {"fhirMapping": fhir})
+    [finding] = document["templateResult"]["findings"]
+    line = json.dumps(fhir, indent=2).splitlines()[finding["line"] - 1]
+    assert '"count/min"' in line
+
+
+def test_the_mappings_in_force_are_checked_too(storage: Storage, tmp_path: Path) -> None:
+    """Their texts are not at hand: a finding has no range, and no fix for an editor."""
+    fhir = tmp_path / "fhir.json"
+    fhir.write_text(FHIR.replace('"code": "/min"', '"code": "count/min"'))
+    _, document = ask(storage, {}, fhir=str(fhir))
+    [finding] = document["templateResult"]["findings"]
+    assert finding["name"] == "VitalSignUnit"
+    assert (finding["line"], finding["range"], finding["fix"]) == (-1, None, None)
 
 
 def test_every_fault_of_a_mapping_comes_with_its_line(storage: Storage) -> None:
@@ -329,6 +382,14 @@ def test_any_body_of_a_message_gets_an_answer(storage: Storage, body: str) -> No
     assert status == 200
     assert document["deviceResults"][0]["measurements"] == []
     assert document["deviceResults"][0]["findings"]
+
+
+@pytest.mark.parametrize("encoded", ["//79", "", "====", "AAAA"])
+def test_any_bytes_of_a_dead_letter_get_an_answer(storage: Storage, encoded: str) -> None:
+    asked = {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [{"bodyBase64": encoded}]}
+    status, document = ask(storage, asked)
+    assert status == 200
+    assert document["deviceResults"][0]["measurements"] == []
 
 
 @pytest.mark.parametrize("place", ['"typeName": "', '"typeMatch'], ids=["a type", "a name"])

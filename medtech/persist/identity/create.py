@@ -18,6 +18,7 @@ from medtech.persist.identity.lookup import Found, IdentityLookup, encounter_of,
 from medtech.persist.references import Identifier, referred_id
 from medtech.persist.settle import Attempt, Failed, Stored, settle
 from medtech.persist.watch import Watch, WatchKeeper
+from medtech.side_counts import Settled, count
 
 _SERVERS_OWN = frozenset({"meta", "text"})
 """What a server adds to a resource by itself."""
@@ -127,6 +128,8 @@ class Creation:
         for attempt, result in settle(self._client, attempts, before_writes, pause=self._pause):
             if isinstance(result, Failed) and result.server_away:
                 raise result.error
+            if isinstance(result, Stored) and result.resource is not None:
+                count(Settled(attempt.resource_type, str(result.saved_as)))
             found[attempt.identifier] = attempt.known(result)
             if result.unseen:
                 sent.pop(attempt, None)

@@ -4,7 +4,7 @@ A check is a function that yields findings. One that cannot decide yields none. 
 its cause and its fix.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from medtech.validation.checks import (
@@ -26,7 +26,11 @@ from medtech.validation.mapping_pair import MappingPair
 from medtech.validation.stored import StoredObservation
 from medtech.validation.trial import Trial
 
-OF_MAPPINGS: Final[tuple[Callable[[MappingPair], Iterable[Finding]], ...]] = (
+OfMappings = Callable[[MappingPair], Iterable[Finding]]
+OfMessages = Callable[[Trial], Iterable[Finding]]
+OfObservations = Callable[[MappingPair, Sequence[StoredObservation]], Iterable[tuple[StoredObservation, Finding]]]
+
+OF_MAPPINGS: Final[tuple[OfMappings, ...]] = (
     types.without_fhir_template,
     values.not_used,
     types.without_device_template,
@@ -45,7 +49,7 @@ OF_MAPPINGS: Final[tuple[Callable[[MappingPair], Iterable[Finding]], ...]] = (
     vital_signs.codes,
 )
 
-OF_MESSAGES: Final[tuple[Callable[[Trial], Iterable[Finding]], ...]] = (
+OF_MESSAGES: Final[tuple[OfMessages, ...]] = (
     expressions.of_templates,
     expressions.of_fields,
     times.without_offset,
@@ -55,7 +59,7 @@ OF_MESSAGES: Final[tuple[Callable[[Trial], Iterable[Finding]], ...]] = (
     device_ids.not_plausible,
 )
 
-OF_OBSERVATIONS: Final[tuple[Callable[[MappingPair, StoredObservation], Iterable[Finding]], ...]] = (
+OF_OBSERVATIONS: Final[tuple[OfObservations, ...]] = (
     observations.not_r4,
     observations.readings_meet,
     observations.superseded,

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
+from medtech.evaluation_budget import EvaluationBudget
 from medtech.jmespath.chain import Member, chain
 from medtech.jmespath.syntax import parse
-from medtech.jsonpath.path import Path, walk
+from medtech.jsonpath.path import Path
 from medtech.jsonpath.syntax import (
     Combination,
     Comparison,
@@ -24,14 +24,13 @@ from medtech.mapping.content_template import ContentTemplate, Origin
 from medtech.mapping.expression import MATCHED_TOKEN
 from medtech.validation.finding import Finding, Fix, Name, warning
 from medtech.validation.fixes import write_instead
-from medtech.validation.nearest import did_you_mean, nearest
+from medtech.validation.nearest import did_you_mean
 from medtech.validation.trial import Trial
 
 _MOST_LOOKED_AT: Final = 1000
 """Matches, or messages, in which the part is looked for: what none of so many has is not there."""
 
-_MOST_NAMES: Final = 2000
-"""Different property names among which a similar one is looked for."""
+_ROOT_STEPS: Final = 5
 
 
 class _Miss(NamedTuple):
@@ -52,9 +51,11 @@ def of_templates(trial: Trial) -> Iterator[Finding]:
         return
     left_over = any(not each.measurements and not each.failures for each in trial.normalized)
     expected = left_over or len(documents) >= len(trial.device.templates)
+    # Where the expression failed on a message, there is an error already.
+    failed = {each.template for normalized in trial.normalized for each in normalized.failures if each.match < 0}
     roots = documents[:_MOST_LOOKED_AT]
     for template in trial.device.templates:
-        if trial.matches[template.index] or _failed_to_match(trial, template):
+        if trial.matches[template.index] or template.index in failed:
             continue
         for finding in _finding(trial, template.type_match, roots, template):
             if expected or finding.fix is not None:
@@ -86,16 +87,12 @@ def of_fields(trial: Trial) -> Iterator[Finding]:
 
 
 def _finding(trial: Trial, origin: Origin, roots: list[Any], template: ContentTemplate) -> Iterator[Finding]:
-    """At most one finding; none where the budget of the checks does not suffice to find the part."""
-    budget = trial.budget
-    try:
-        look = _miss_of_jmespath if origin.language == "JmesPath" else _miss_of_jsonpath
-        miss = look(origin.expression, roots, budget)
-        if miss is None:
-            return
-        near = None if miss.name is None else nearest(miss.name, _names(roots, budget))
-    except BudgetSpent:
+    """At most one finding."""
+    look = _miss_of_jmespath if origin.language == "JmesPath" else _miss_of_jsonpath
+    miss = look(origin.expression, roots, trial.budget)
+    if miss is None:
         return
+    near = None if miss.name is None else trial.property_names.nearest(miss.name)
     of = "message" if origin.name == "typeMatchExpression" else "match of its template"
     where = "" if miss.part == origin.expression else f": the part {miss.part} has nothing to find"
     yield warning(
@@ -136,7 +133,11 @@ def _miss_of_jsonpath(expression: str, roots: list[Any], budget: EvaluationBudge
 
 def _finds(steps: tuple[Step, ...], roots: Iterable[Any], budget: EvaluationBudget) -> bool:
     path = Path(steps)
-    return any(path.find(root, None, budget) for root in roots)
+    for root in roots:
+        budget.charge(_ROOT_STEPS + path.weight)
+        if path.find(root, None, budget):
+            return True
+    return False
 
 
 def _never_true(step: Filter, before: tuple[Step, ...], roots: list[Any], budget: EvaluationBudget) -> Condition:
@@ -182,27 +183,5 @@ def _miss_of_jmespath(expression: str, roots: list[Any], budget: EvaluationBudge
     return _Miss(expression, None)
 
 
-def _names(roots: Iterable[Any], budget: EvaluationBudget) -> set[str]:
-    """The property names of the messages."""
-    names: set[str] = set()
-    for root in roots:
-        for token in walk(root):
-            budget.charge(1)
-            if isinstance(token, dict):
-                names.update(token)
-        if len(names) > _MOST_NAMES:
-            break
-    return names
-
-
 def _is_costly(normalized: Any) -> bool:
     return any(failure.error.name == "MessageTooCostly" for failure in normalized.failures)
-
-
-def _failed_to_match(trial: Trial, template: ContentTemplate) -> bool:
-    """Whether the expression failed on a message, which has an error then."""
-    return any(
-        failure.template == template.index and failure.match < 0
-        for normalized in trial.normalized
-        for failure in normalized.failures
-    )

@@ -98,17 +98,15 @@ def out_of_range(trial: Trial) -> Iterator[Finding]:
 
 def not_plausible(trial: Trial) -> Iterator[Finding]:
     """Measurements from before there were such devices, or from tomorrow."""
-    for template in trial.device.templates:
-        wrong: list[tuple[int, int]] = [
-            (number, measurement.occurrence_time)
-            for number, normalized in enumerate(trial.normalized)
-            for measurement in normalized.measurements
-            if measurement.template == template.index
-            and not _EARLIEST <= measurement.occurrence_time <= trial.now + ticks.TICKS_PER_DAY
-        ]
-        if not wrong:
-            continue
-        number, time = wrong[0]
+    latest = trial.now + ticks.TICKS_PER_DAY
+    wrong: dict[int, list[tuple[int, int]]] = {}
+    for number, normalized in enumerate(trial.normalized):
+        for measurement in normalized.measurements:
+            if not _EARLIEST <= measurement.occurrence_time <= latest:
+                wrong.setdefault(measurement.template, []).append((number, measurement.occurrence_time))
+    for index in sorted(wrong):
+        template = trial.device.templates[index]
+        number, time = wrong[index][0]
         origin = template.time[0].origin
         fix = None
         if ticks.UNIX_EPOCH <= time < _AFTER_EPOCH:
@@ -127,7 +125,7 @@ def not_plausible(trial: Trial) -> Iterator[Finding]:
             f"what {origin.expression} finds.",
             trial.pair.place_of(origin),
             fix,
-            seen_count=len(wrong),
+            seen_count=len(wrong[index]),
             message_index=number,
         )
 

@@ -1,6 +1,7 @@
 """Units that are no codes of UCUM."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from medtech.mapping.fhir import QuantityValue, SampledDataValue
 from medtech.validation.checks.vital_signs import has_unit_fault
@@ -11,14 +12,21 @@ from medtech.validation.units import is_ucum, probable_unit
 from medtech.validation.vital_signs import UCUM
 from medtech.validation.written_values import CodedValue, coded_values
 
+_MOST_UNITS: Final = 300
+"""Different units. The grammar takes some milliseconds for each, and no device has so many."""
+
 
 def not_ucum(pair: MappingPair) -> Iterator[Finding]:
     """A unit that is said to be of UCUM, or of no system, and is none of its codes."""
+    looked_at: set[str] = set()
     for coded in coded_values(pair):
         found = _unit(coded)
         if found is None or has_unit_fault(coded):
             continue
         name, unit = found
+        looked_at.add(unit)
+        if len(looked_at) > _MOST_UNITS:
+            return
         if is_ucum(unit):
             continue
         probable = probable_unit(unit)

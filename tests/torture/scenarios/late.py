@@ -5,6 +5,7 @@ from tests.torture.oracle import Json
 from tests.torture.scenario import scenario
 from tests.torture.scenarios.networks import CARRY_OUT_ALL, refusal
 from tests.torture.site import Site
+from tests.torture.traffic import patient_identifier
 
 NEWCOMER = "newcomer-1"
 """A device that only the app itself makes."""
@@ -61,7 +62,7 @@ scenario(
 )
 def overwritten_patient(site: Site) -> None:
     """A late create goes over a Patient whom people have edited, and the write that restores it meets a 503."""
-    person = f"patient-of-{NEWCOMER}"
+    person = patient_identifier(NEWCOMER)
     late = site.fhir.late(when=lambda request: creates(request) and person.encode() in request.body)
     site.deliver(site.traffic.messages(MESSAGES_A_ROUND, device=NEWCOMER))
     site.flush()

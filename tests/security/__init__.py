@@ -1,0 +1,1 @@
+"""Attacks on the app, and what docs/security.md says of them."""

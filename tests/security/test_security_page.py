@@ -1,0 +1,57 @@
+"""docs/security.md is held to the code: its tests exist, and its table of what is stored is complete."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.torture.site import TABLES_WITHOUT_HEALTH_DATA
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+THREATS = PAGE.partition("\n## Threats\n")[2].partition("\n## ")[0]
+STORED = PAGE.partition("\n## What is stored")[2].partition("\n## ")[0]
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
+STRIDE = [
+    "Spoofing",
+    "Tampering",
+    "Repudiation",
+    "Information disclosure",
+    "Denial of service",
+    "Elevation of privilege",
+]
+
+
+@pytest.mark.parametrize(("file", "test"), NAMED, ids=[f"{file}::{test}" for file, test in NAMED])
+def test_the_test_that_holds_an_answer_exists(file: str, test: str) -> None:
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    assert test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert test.startswith("test_")
+
+
+def test_every_threat_has_an_answer_and_a_test() -> None:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in THREATS.splitlines() if line[:1] == "|"]
+    rows = rows[2:]
+    assert [threat.strip("*") for threat, answer, _ in rows if not answer] == STRIDE
+    for threat, answer, tests in rows:
+        assert not answer or re.findall(r"`[\w/]+\.py::\w+`", tests), threat
+
+
+def test_every_table_is_told_with_what_is_in_it() -> None:
+    told = dict(re.findall(r"^\| table `(\w+)` \|.*?\| (yes|no) \|", STORED, re.MULTILINE))
+    modules = [path for path in (ROOT / "medtech").rglob("*.py") if re.search(r"^TABLE = ", path.read_text(), re.M)]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
+    assert sorted(told) == sorted(importlib.import_module(name).TABLE for name in names)
+    assert {table for table, health_data in told.items() if health_data == "no"} == set(TABLES_WITHOUT_HEALTH_DATA)
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda page: page.stem)
+def test_no_page_puts_a_key_into_an_address(page: Path) -> None:
+    assert not re.search(r"[?&]code=", page.read_text())
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "infra").glob("*.bicep")), ids=lambda file: file.stem)
+def test_no_deployment_opens_cors(file: Path) -> None:
+    assert "allowedOrigins" not in file.read_text()
