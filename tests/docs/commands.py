@@ -25,7 +25,7 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "jq", "cp", "git", "export", "openssl"}
+OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "echo", "jq", "cp", "git", "export", "openssl"}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
 MAIN_TEMPLATE = "infra/main.bicep"
@@ -83,8 +83,8 @@ def fault(command: Command) -> str:
         words = shlex.split(command.text, comments=True)
     except ValueError as error:
         return f"this is no shell command: {error}"
-    if "|" in words or ">" in words:
-        words = words[: min(words.index(mark) for mark in ("|", ">") if mark in words)]
+    if ends := [words.index(mark) for mark in ("|", ">", "<") if mark in words]:
+        words = words[: min(ends)]
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         if assigned.group(1) not in known_names():
             return f"nothing reads the variable {assigned.group(1)}"
