@@ -110,9 +110,10 @@ def put_through(stage: Callable[[list[Line]], Iterable[Result]], unit: str, *, e
     output, errors = sys.stdout.buffer, sys.stderr.buffer
     failed = False
     try:
-        with progress("reading", unit) as bar:
-            # On one terminal the bar and the output would write over each other.
-            bar.disable = bar.disable or output.isatty()
+        bar = progress("reading", unit)
+        # On one terminal the bar and the output would write over each other.
+        bar.disable = bar.disable or output.isatty()
+        with bar:
             task = bar.add_task("", total=None)
             for found in _then_none(chunks(sys.stdin.buffer)):
                 for result in stage(found):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medtech.command.lines import INTERRUPTED
 from medtech.command.terminal import console, printable, progress
 from medtech.errors import SettingInvalid
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 0.5
 _STYLES = {"error": "bold red", "warning": "yellow"}
-INTERRUPTED = 130
 
 
 class Format(StrEnum):
@@ -126,7 +126,7 @@ class _Run:
         options = _options()
         fixed = 0
         with progress("checking", "messages") as bar:
-            bar.add_task("", total=len(messages.given) or None)
+            bar.add_task("", total=None, completed=len(messages.given))
             if self._fix:
                 pairs, fixed = fixing.fix_all(pairs, lambda each: check.check(each, messages, options))
             report = check.check(pairs, messages, options)

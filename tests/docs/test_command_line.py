@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from medtech.command import lines, validate
+from medtech.command import lines
 from medtech.command.line import app
 from tests.docs import commands, markdown
 from tests.docs.commands import Command
@@ -41,7 +41,7 @@ def test_the_table_has_every_exit_code() -> None:
     table = TEXT.partition("| code | meaning |")[2].partition("\n\n")[0]
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "medtech" / "command").glob("*.py")]
     written = {int(code) for source in sources for code in re.findall(r"typer\.Exit\((\d+)\)", source)}
-    named = {lines.BROKEN_PIPE, lines.INTERRUPTED, validate.INTERRUPTED, typer.BadParameter.exit_code}
+    named = {lines.BROKEN_PIPE, lines.INTERRUPTED, typer.BadParameter.exit_code}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == written | named | {0}
 
 
