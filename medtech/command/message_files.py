@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from medtech.command.mapping_files import json_files, which
 
 _LINES = (".jsonl", ".ndjson")
+SUFFIXES = (".json", *_LINES)
 
 
 class NoMessages(Exception):
@@ -32,7 +33,7 @@ class GivenMessage(NamedTuple):
 def read(path: Path) -> Iterator[GivenMessage]:
     """The messages of a file, or of all files of a folder that are not mappings. Raises NoMessages."""
     if path.is_dir():
-        for file in json_files(path, ".json", *_LINES):
+        for file in json_files(path, *SUFFIXES):
             text = _text(file)
             if which(text) is None:
                 yield from _messages(file, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,14 +100,14 @@ class _Run:
 
     def state(self) -> dict[Path, tuple[int, int]]:
         """When the files that are looked at were last changed, and their sizes."""
+        from medtech.command.mapping_files import json_files
+        from medtech.command.message_files import SUFFIXES
+
         found: dict[Path, tuple[int, int]] = {}
         for path in (*self._paths, *self._messages):
-            for file in path.rglob("*") if path.is_dir() else [path]:
-                try:
+            for file in json_files(path, *SUFFIXES) if path.is_dir() else [path]:
+                with suppress(OSError):
                     stat = file.stat()
-                except OSError:
-                    continue
-                if not file.is_dir():
                     found[file] = stat.st_mtime_ns, stat.st_size
         return found
 
