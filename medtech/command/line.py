@@ -3,12 +3,14 @@
 Each command imports what it needs when it runs, so that `--help` returns at once.
 """
 
+import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from medtech.command import dead_letters, mapping
+from medtech.command import dead_letters, mapping, settings_file
 from medtech.command.convert import convert
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
@@ -28,8 +30,23 @@ app = typer.Typer(no_args_is_help=True, add_completion=_is_installed)
 
 
 @app.callback()
-def main() -> None:
+def main(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            help="App settings for the command, over those of the environment: a local.settings.json, or what "
+            "`az functionapp config appsettings list` prints.",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
     """Device messages to FHIR R4 Observations. docs/command-line.md has examples of every command."""
+    if file is not None:
+        # The settings of an app are its environment: what a command calls reads them there.
+        os.environ.update(settings_file.read(file, "--settings"))
 
 
 app.command()(validate)

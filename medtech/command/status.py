@@ -64,7 +64,7 @@ def _print(health: Health, found: Waiting | None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("what is so, and what to do", overflow="fold")
+    table.add_column("what was found, and what to do", overflow="fold")
     for part in health.parts:
         table.add_row(part.name, Text(part.state, _STYLES[part.state]), Text(printable(part.message)))
     console().print(table)

@@ -25,7 +25,22 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "echo", "jq", "cp", "git", "export", "openssl"}
+OTHER_PROGRAMS = {
+    "az",
+    "azd",
+    "func",
+    "curl",
+    "java",
+    "mvn",
+    "docker",
+    "echo",
+    "jq",
+    "cp",
+    "git",
+    "export",
+    "openssl",
+    "dev/node_modules/.bin/azurite",
+}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
 MAIN_TEMPLATE = "infra/main.bicep"
@@ -130,6 +145,9 @@ def _typer_fault(name: str, arguments: list[str]) -> str:
     command: Any = typer.main.get_command(_APPS[name])
     path = f"python -m {name}"
     while hasattr(command, "commands"):
+        options = {name for each in command.params for name in each.opts if name != "--help"}
+        while len(arguments) > 1 and arguments[0] in options and not command.invoke_without_command:
+            arguments = arguments[2:]  # each of the commands' own options has a value
         if not arguments or arguments[0] in ("--help", "..."):
             return ""
         if arguments[0] not in command.commands:
