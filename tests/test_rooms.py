@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, str] = {
     "metrics": "errors side_counts telemetry ingest flush",
     "application": "errors deadline http_answer side_counts telemetry metrics dotnet settings storage setup mapping "
     "group dead_letter ingest replay persist flush validation health",
-    "command": "errors client_key entra dotnet settings setup dead_letter replay health application",
+    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
+    "transform persist validation health application",
     "__init__": "",
     "__main__": "command",
 }

@@ -33,6 +33,7 @@ OTHER_PROGRAMS = {
     "java",
     "mvn",
     "docker",
+    "echo",
     "jq",
     "cp",
     "git",
@@ -97,8 +98,8 @@ def fault(command: Command) -> str:
         words = shlex.split(command.text, comments=True)
     except ValueError as error:
         return f"this is no shell command: {error}"
-    if "|" in words or ">" in words:
-        words = words[: min(words.index(mark) for mark in ("|", ">") if mark in words)]
+    if ends := [words.index(mark) for mark in ("|", ">", "<") if mark in words]:
+        words = words[: min(ends)]
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         if assigned.group(1) not in known_names():
             return f"nothing reads the variable {assigned.group(1)}"
