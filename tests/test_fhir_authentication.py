@@ -24,6 +24,7 @@ from tests.faults import FaultProxy
 from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
 from tests.oauth2_endpoint import OAuth2Endpoint
 from tests.persist.samples import Server, unique
+from tests.usable_settings import USABLE_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 SECRET = "SECRET+/= 1"
@@ -38,7 +39,7 @@ device = os.environ["DEVICE"]
 message = {"deviceId": device, "patientId": device, "endDate": "2026-03-02T08:00:00Z", "heartRate": 71}
 context = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=""), retry_context=None)
 application.ingest(deliver([Sent(json.dumps(message).encode(), 1)]), context)
-application.flush()
+application.flush(context)
 health = application.look_at_health()
 print({part.name: part.state.value for part in health.parts})
 print("authlib" in sys.modules)
@@ -136,6 +137,7 @@ def server(fhir: str) -> Iterator[Server]:
 def test_a_message_becomes_an_observation(way: Way, place: Place, storage: Storage, server: Server) -> None:
     device = unique("device")
     settings = {
+        **USABLE_SETTINGS,
         **place.certificate.trusted(),
         "BufferStorage": storage._connection_string or "",
         "FHIR_SERVICE_URL": f"{place.fhir.url}/fhir/R4",
