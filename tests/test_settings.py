@@ -7,7 +7,7 @@ import pytest
 from joserfc.jwk import ECKey
 from pydantic import BaseModel, Field, SecretStr
 
-from medtech import application
+from medtech import parts
 from medtech.errors import SettingInvalid
 from medtech.mapping.fhir import FhirOptions
 from medtech.settings import (
@@ -149,7 +149,7 @@ def test_settings_say_how_fhir_templates_are_applied(
 ) -> None:
     for name, value in written.items():
         monkeypatch.setenv(name, value)
-    assert application.fhir_options() == options
+    assert parts.fhir_options() == options
 
 
 def test_the_address_of_the_fhir_server_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
