@@ -108,7 +108,7 @@ def _token_endpoint(place: Place) -> OAuth2Endpoint:
 def _client(endpoint: OAuth2Endpoint) -> dict[str, str]:
     return {
         "FHIR_AUTHENTICATION": "client_credentials",
-        "FHIR_TOKEN_URL": endpoint.url,
+        "FHIR_TOKEN_URL": endpoint.token_url,
         "FHIR_CLIENT_ID": "app",
     }
 

@@ -176,7 +176,7 @@ def token_endpoint(scene: Scene) -> Iterator[OAuth2Endpoint]:
 def by_secret(endpoint: OAuth2Endpoint) -> dict[str, str]:
     return {
         "fhir_authentication": "client_credentials",
-        "fhir_token_url": endpoint.url,
+        "fhir_token_url": endpoint.token_url,
         "fhir_client_id": "app",
         "fhir_client_secret": SECRET,
     }
