@@ -87,6 +87,8 @@ def test_a_fault_is_named_with_what_is_allowed_instead(name: str, value: str, to
         ("https://", "is not an address"),
         ("https://[fhir", "is not an address"),
         ("https://fhir.example.org/r4?code=SECRET", "is not an address"),
+        ("https://fhir.example.org:SECRET/r4", "is not an address"),
+        ("https://user:SECRET@fhir.example.org/r4", "FHIR_USERNAME and FHIR_PASSWORD"),
         (
             "/subscriptions/SECRET/resourceGroups/g/providers/Microsoft.HealthcareApis/workspaces/w/fhirservices/f",
             "fhirServiceResourceId",
