@@ -89,8 +89,8 @@ class _Writer:
             "is_blank": is_blank,
             "too_costly": self._too_costly,
             "new": tuple.__new__,
-            "optional_text": _optional_text,
-            "required_text": _encodable_text,
+            "optional_text": optional_text,
+            "required_text": required_text,
             "time_reading": time_reading,
             "utc_ticks": utc_ticks,
         }
@@ -272,15 +272,15 @@ def _code(source: str) -> CodeType:
     return compile(source, "<device template>", "exec")
 
 
-def _encodable_text(token: Any) -> str | None:
+def required_text(token: Any) -> str | None:
     """The text of a token. Texts that a function makes, and metadata of the hub, may hold half characters."""
     text = text_reading(token)
     return None if text is None else well_formed(text)
 
 
-def _optional_text(token: Any) -> str | None:
+def optional_text(token: Any) -> str | None:
     """The text of an optional part; a token without a text reading counts as absent."""
     try:
-        return _encodable_text(token)
+        return required_text(token)
     except NoReading:
         return None

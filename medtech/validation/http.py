@@ -14,6 +14,7 @@ from typing import Any
 
 import azure.functions as func
 
+from medtech import deadline
 from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.errors import OutOfTime, SettingInvalid
@@ -24,13 +25,14 @@ from medtech.model import Measurement
 from medtech.transform.fhir_json import dump_resource
 from medtech.validation.finding import STAGES, Finding, Fix, Level, Name
 from medtech.validation.mapping_pair import MappingPair
-from medtech.validation.message import BadRequest, read_message
+from medtech.validation.message import BadRequest, BodyPlace, body_place, read_message
 from medtech.validation.stored import StoredObservation
+from medtech.validation.trace.tracer import TemplateTrace, Tracer
 from medtech.validation.validator import DeviceResult, Mappings, check_mappings, of_issue, read_mappings, validate
 from medtech.validation.written_mapping import Range, WrittenMapping
 
-_PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate"}
-_HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate."
+_PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate", "trace"}
+_HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate or trace."
 
 _FASTER = "Send fewer, and look for regular expressions and scans (`..`) in the mapping that take long."
 
@@ -59,7 +61,8 @@ def answer(
         )
     try:
         asked = _read(body)
-        events = [read_message(message, number) for number, message in enumerate(_messages(asked))]
+        messages = _messages(asked)
+        events = [read_message(message, number) for number, message in enumerate(messages)]
         device_text, fhir_text = _mapping_text(asked, "deviceMapping"), _mapping_text(asked, "fhirMapping")
     except BadRequest as refusal:
         return _answer(400, {"error": str(refusal)})
@@ -71,10 +74,15 @@ def answer(
         mappings = read_mappings(device_text, fhir_text, fhir_options)
     try:
         outcome = validate(mappings, events, aggregate=asked.get("aggregate", False), issued=ticks.now())
+        traces = _traces(mappings.device, outcome.results) if asked.get("trace") else None
     except OutOfTime:
         return _answer(413, {"error": f"The time was over before all {len(events)} messages were tried. {_FASTER}"})
     document["templateResult"] = {"findings": [_finding(finding) for finding in outcome.findings]}
-    document["deviceResults"] = [_device_result(result) for result in outcome.results]
+    document["deviceResults"] = [
+        _device_result(result, body_place(messages[result.event.sequence_number])) for result in outcome.results
+    ]
+    for of_message, trace in zip(document["deviceResults"], traces or (), strict=traces is not None):
+        of_message["trace"] = trace
     document["storedObservations"] = [_stored(each) for each in outcome.stored]
     return _answer(200, document)
 
@@ -93,8 +101,11 @@ def _read(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"The request is not a JSON object. {_HOW}")
     if unknown := sorted(asked.keys() - _PROPERTIES):
         raise BadRequest(f"{unknown[0][:60]!a} is not a property of a request. Use {', '.join(sorted(_PROPERTIES))}.")
-    if not isinstance(asked.get("aggregate", False), bool):
-        raise BadRequest("'aggregate' is neither true nor false. Send one of them, or leave it out.")
+    for name in ("aggregate", "trace"):
+        if not isinstance(asked.get(name, False), bool):
+            raise BadRequest(f"'{name}' is neither true nor false. Send one of them, or leave it out.")
+    if asked.get("aggregate") and asked.get("trace"):
+        raise BadRequest("'trace' is of each message, and 'aggregate' folds them. Send one of the two.")
     return asked
 
 
@@ -175,7 +186,19 @@ def _state(state: MappingState) -> dict[str, Any]:
     }
 
 
-def _device_result(result: DeviceResult) -> dict[str, Any]:
+def _traces(device: DeviceMapping | None, results: Sequence[DeviceResult]) -> list[list[TemplateTrace] | None]:
+    """The trace of each message; raises OutOfTime. Without a device mapping there are no messages."""
+    if device is None:
+        return []
+    tracer = Tracer(device)
+    traces: list[list[TemplateTrace] | None] = []
+    for result in results:
+        deadline.ask("every message was traced")
+        traces.append(tracer.trace(result.event, result.measurements))
+    return traces
+
+
+def _device_result(result: DeviceResult, body: BodyPlace | None) -> dict[str, Any]:
     event = result.event
     return {
         "deviceMessage": {
@@ -183,6 +206,8 @@ def _device_result(result: DeviceResult) -> dict[str, Any]:
             "Properties": event.properties,
             "SystemProperties": event.system_properties,
         },
+        "bodyAt": None if body is None else body.pointer,
+        "bodyIsText": body is not None and body.is_text,
         "measurements": [_measurement(measurement) for measurement in result.measurements],
         "observations": result.observations,
         "findings": [_finding(finding) for finding in result.findings],

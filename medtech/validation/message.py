@@ -15,7 +15,8 @@ documentation of message routing to storage, and of its schema in Event Grid.
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from enum import Enum, auto
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -44,6 +45,26 @@ class BadRequest(Exception):
     """A request that cannot be answered; its text says how to fix it."""
 
 
+class _Form(Enum):
+    """A form of the table above."""
+
+    BODY = auto()
+    EVENT = auto()
+    ROUTED_EVENT = auto()
+    GRID_EVENT = auto()
+    LETTER = auto()
+
+
+class BodyPlace(NamedTuple):
+    """Where in a message as it was sent its body begins, as a JSON pointer.
+
+    `is_text`: a text stands there, which holds the JSON of the body.
+    """
+
+    pointer: str
+    is_text: bool
+
+
 def read_message(message: Any, number: int) -> DeviceEvent:
     """The event of the message with this number; its enqueued time is now unless the message says it.
 
@@ -53,26 +74,24 @@ def read_message(message: Any, number: int) -> DeviceEvent:
     body: bytes
     properties: Any = None
     system: Any = None
-    if not isinstance(message, dict):
-        body = _as_sent(message)
-    elif "Body" in message:
-        properties, system = message.get("Properties"), message.get("SystemProperties")
-        enqueued = message.get("EnqueuedTimeUtc")
-        if enqueued is None:
+    match _form(message):
+        case _Form.EVENT:
+            properties, system = message.get("Properties"), message.get("SystemProperties")
             body = _as_received(message["Body"])
-        else:
+        case _Form.ROUTED_EVENT:
+            properties, system = message.get("Properties"), _renamed(message.get("SystemProperties"))
+            enqueued = message["EnqueuedTimeUtc"]
             body = _from_routing(message["Body"])
-            system = _renamed(system)
-    elif _TELEMETRY in (message.get("eventType"), message.get("type")) and isinstance(message.get("data"), dict):
-        telemetry = message["data"]
-        properties, system = telemetry.get("properties"), telemetry.get("systemProperties")
-        enqueued = system.get("iothub-enqueuedtime") if isinstance(system, dict) else None
-        body = _from_routing(telemetry.get("body"))
-    elif isinstance(message.get("bodyBase64"), str):
-        properties, system = message.get("properties"), message.get("systemProperties")
-        body = _decoded(message["bodyBase64"]) or b""
-    else:
-        body = _as_sent(message)
+        case _Form.GRID_EVENT:
+            telemetry = message["data"]
+            properties, system = telemetry.get("properties"), telemetry.get("systemProperties")
+            enqueued = system.get("iothub-enqueuedtime") if isinstance(system, dict) else None
+            body = _from_routing(telemetry.get("body"))
+        case _Form.LETTER:
+            properties, system = message.get("properties"), message.get("systemProperties")
+            body = _decoded(message["bodyBase64"]) or b""
+        case _Form.BODY:
+            body = _as_sent(message)
     # Later messages of a request are later in the hub: of two readings of one time the last one stands.
     moment = json_date(enqueued) if isinstance(enqueued, str) else None
     return DeviceEvent(
@@ -84,6 +103,36 @@ def read_message(message: Any, number: int) -> DeviceEvent:
         "0",
         number,
     )
+
+
+def body_place(message: Any) -> BodyPlace | None:
+    """Where the body of a message is; None if it is in Base64, or absent."""
+    match _form(message):
+        case _Form.EVENT:
+            return BodyPlace("/Body", isinstance(message["Body"], str))
+        case _Form.ROUTED_EVENT:
+            return _routed_place("/Body", message["Body"])
+        case _Form.GRID_EVENT:
+            return _routed_place("/data/body", message["data"]["body"]) if "body" in message["data"] else None
+        case _Form.LETTER:
+            return None
+        case _Form.BODY:
+            return BodyPlace("", False)
+
+
+def _form(message: Any) -> _Form:
+    if not isinstance(message, dict):
+        return _Form.BODY
+    if "Body" in message:
+        return _Form.EVENT if message.get("EnqueuedTimeUtc") is None else _Form.ROUTED_EVENT
+    if _TELEMETRY in (message.get("eventType"), message.get("type")) and isinstance(message.get("data"), dict):
+        return _Form.GRID_EVENT
+    return _Form.LETTER if isinstance(message.get("bodyBase64"), str) else _Form.BODY
+
+
+def _routed_place(pointer: str, body: Any) -> BodyPlace | None:
+    is_text = isinstance(body, str)
+    return None if is_text and _decoded(body) is not None else BodyPlace(pointer, is_text)
 
 
 def _as_sent(body: Any) -> bytes:

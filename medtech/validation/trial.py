@@ -21,8 +21,7 @@ FAILURE: Final = object()
 
 
 _STEPS: Final = 10_000_000
-"""At most 3 s for all checks of all messages; 1,000 messages of ordinary mappings take 2 to 6 % of
-it."""
+"""At most 3 s for all checks of all messages; 1,000 messages of ordinary mappings take 2 to 6 % of it."""
 _MOST_NAMES: Final = 1000
 _DOCUMENT_STEPS: Final = 50
 _TOKEN_STEPS: Final = 5
@@ -61,7 +60,7 @@ class Trial:
     @cached_property
     def documents(self) -> list[dict[str, Any] | None]:
         """The document of each message; None where the body is not JSON."""
-        return [_document(event) for event in self.events]
+        return [document_of(event) for event in self.events]
 
     @cached_property
     def matches(self) -> dict[int, list[Match]]:
@@ -114,7 +113,8 @@ class Trial:
         return token
 
 
-def _document(event: DeviceEvent) -> dict[str, Any] | None:
+def document_of(event: DeviceEvent) -> dict[str, Any] | None:
+    """What a message is to the templates; None if its body is not JSON."""
     try:
         body = parse_body(event.body)
     except NotJson:

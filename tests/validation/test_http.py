@@ -23,6 +23,7 @@ from medtech.storage.connection import Storage, Timeouts
 from medtech.validation.http import answer
 from tests.azurite import free_ports, nobody
 from tests.faults import FaultProxy
+from tests.validation.trace.documents import at
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 DEVICE = (MAPPINGS / "deviceMapping.json").read_text()
@@ -345,6 +346,30 @@ def test_a_mapping_that_is_held_back_is_shown_and_warned_about(storage: Storage,
     assert document["deviceResults"][0]["measurements"]
 
 
+def test_messages_are_traced_on_request(storage: Storage) -> None:
+    asked = {"deviceMapping": DEVICE, "fhirMapping": FHIR, "deviceMessages": [*MESSAGES, {"Body": "{'other': 1}"}]}
+    _, untraced = ask(storage, asked)
+    assert all("trace" not in result for result in untraced["deviceResults"])
+    status, document = ask(storage, {**asked, "trace": True})
+    assert status == 200
+    *results, unmatched = document["deviceResults"]
+    assert (unmatched["trace"], unmatched["bodyAt"], unmatched["bodyIsText"]) == ([], "/Body", True)
+    for result, sent in zip(results, MESSAGES, strict=True):
+        assert [each["typeName"] for each in result["trace"]] == [each["type"] for each in result["measurements"]]
+        for traced in result["trace"]:
+            (match,) = traced["matches"]
+            assert at({"Body": at(sent, result["bodyAt"])}, match["pointer"])
+            texts = [found["result"] for found in match["expressions"]]
+            assert set(texts) >= {
+                value["value"] for value in result["measurements"][match["measurement"]]["properties"]
+            }
+
+
+def test_a_mapping_that_does_not_load_leaves_nothing_to_trace(storage: Storage) -> None:
+    status, document = ask(storage, {"deviceMapping": BROKEN, "deviceMessages": MESSAGES, "trace": True})
+    assert (status, document["deviceResults"]) == (200, [])
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
@@ -368,6 +393,8 @@ def test_a_mapping_that_is_held_back_is_shown_and_warned_about(storage: Storage,
         ({"deviceMessages": [{"Body": 1, "Properties": nested(250)}]}, 400, "'Properties' holds"),
         ({"\ud800": 1}, 400, "'\\ud800' is not a property"),
         ({"aggregate": "yes"}, 400, "aggregate"),
+        ({"trace": 1}, 400, "'trace' is neither true nor false"),
+        ({"trace": True, "aggregate": True}, 400, "Send one of the two"),
     ],
 )
 def test_a_bad_request_is_answered_with_what_is_wrong(storage: Storage, body: Any, status: int, words: str) -> None:
@@ -464,6 +491,8 @@ _PLACES = st.sampled_from(
         b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[{"Body":%s}]}',
         b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[{"Body":1,"Properties":%s}]}',
         b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[%s],"aggregate":true}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[%s],"trace":true}',
+        b'{"deviceMapping":' + DEVICE.encode() + b',"deviceMessages":[{"deviceId":"d","steps":%s}],"trace":true}',
     ]
 )
 

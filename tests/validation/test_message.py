@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from medtech.dotnet import ticks
-from medtech.validation.message import BadRequest, read_message
+from medtech.validation.message import BadRequest, BodyPlace, body_place, read_message
+from tests.validation.trace.documents import at
 
 BODY = {"deviceId": "d1", "heartRate": 71}
 TEXT = json.dumps(BODY)
@@ -62,6 +63,33 @@ TELEMETRY = "Microsoft.Devices.DeviceTelemetry"
 )
 def test_every_form_has_the_same_body(message: Any) -> None:
     assert json.loads(read_message(message, 0).body) == BODY
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        (BODY, BodyPlace("", is_text=False)),
+        (TEXT, BodyPlace("", is_text=False)),
+        (None, BodyPlace("", is_text=False)),
+        ([BODY], BodyPlace("", is_text=False)),
+        ({"Body": BODY}, BodyPlace("/Body", is_text=False)),
+        ({"Body": TEXT}, BodyPlace("/Body", is_text=True)),
+        ({"Body": None}, BodyPlace("/Body", is_text=False)),
+        ({"bodyBase64": BASE64, "properties": {}}, None),
+        (routed_to_storage(BODY), BodyPlace("/Body", is_text=False)),
+        (routed_to_storage(TEXT), BodyPlace("/Body", is_text=True)),
+        (routed_to_storage(BASE64), None),
+        (routed_to_event_grid(BODY, eventType=TELEMETRY), BodyPlace("/data/body", is_text=False)),
+        (routed_to_event_grid(BASE64, type=TELEMETRY), None),
+        ({"eventType": TELEMETRY, "data": {}}, None),
+    ],
+)
+def test_where_the_body_of_each_form_is(message: Any, place: BodyPlace | None) -> None:
+    assert body_place(message) == place
+    if place is not None:
+        body = read_message(message, 0).body
+        sent = at(message, place.pointer)
+        assert body == sent.encode() if place.is_text else json.loads(body) == sent
 
 
 @pytest.mark.parametrize(
