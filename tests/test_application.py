@@ -18,6 +18,7 @@ from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+from medtech.telemetry import pipe
 
 CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 """Of an invocation."""
@@ -104,3 +105,19 @@ def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest
     logged = "".join(traceback.format_exception(raised.value))
     assert "KeyError at test_application.py" in logged
     assert "4711" not in logged
+
+
+@pytest.mark.parametrize(("replay", "name"), [(Fails, "SettingInvalid"), ([].pop, "UnexpectedFault")])
+def test_what_ends_an_invocation_counts_as_one_error(
+    monkeypatch: pytest.MonkeyPatch, replay: Callable[[], Any], name: str
+) -> None:
+    records: list[Any] = []
+    monkeypatch.setattr(pipe, "put", records.append)
+    monkeypatch.setattr(parts, "replayer", replay)
+    monkeypatch.setattr(parts, "flusher", lambda: SimpleNamespace(run=Tally))
+    monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: 0))
+    monkeypatch.setattr(parts, "recorder", lambda: SimpleNamespace(flush=lambda run: run()))
+    with pytest.raises((SettingInvalid, UnexpectedFault)):
+        application.flush(CONTEXT)
+    readings = [reading for record in records if isinstance(record, list) for reading in record]
+    assert [(each.instrument.name, each.dimensions["name"]) for each in readings] == [("TotalErrors", name)]
