@@ -44,7 +44,7 @@ def make_environment():
         run([uv, "venv", "--quiet", "--python", "3.13", VENV])
     else:
         stop("Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which provides it.")
-    say("Installing the pinned packages …")
+    say("Installing the pinned packages (a minute or two, once) …")
     installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     run([*installer, "--quiet", "--require-hashes", "-r", REQUIREMENTS])
     stamp.write_text(digest)
@@ -56,7 +56,7 @@ def install_npm_parts():
     digest = digest_of(NPM_LOCK)
     if read(stamp) == digest:
         return
-    say("Installing the local servers from npm …")
+    say("Installing the local servers from npm (a minute, once) …")
     quiet = ["--no-fund", "--no-audit", "--no-update-notifier", "--loglevel=error"]
     run([shutil.which("npm"), "ci", *quiet], cwd=NPM_FOLDER)
     stamp.write_text(digest)

@@ -89,7 +89,8 @@ def of_expiry(letters: int) -> list[Reading]:
 
 def of_side_counts(counts: Mapping[SideCount, int]) -> list[Reading]:
     readings: list[Reading] = []
-    for what, count in counts.items():
+    # A copy, which is made in one go: a thread that was given up may still count.
+    for what, count in dict(counts).items():
         match what:
             case Throttled(server):
                 readings.append(instruments.THROTTLED.of(count, server=server))

@@ -29,7 +29,7 @@ class ResolutionType(StrEnum):
 
 
 class FhirAuthentication(StrEnum):
-    """By what the FHIR server knows the app (`FHIR_AUTHENTICATION`)."""
+    """How the app signs in to the FHIR server (`FHIR_AUTHENTICATION`)."""
 
     ENTRA = "entra"
     NONE = "none"
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     fhir_authentication: Annotated[
         FhirAuthentication,
         Field(
-            description="By what the FHIR server knows the app: `entra`, a token of the app's identity; `none`; "
+            description="How the app signs in to the FHIR server: `entra`, a token of the app's identity; `none`; "
             "`basic`, a user name and password; `client_credentials`, a token of an OAuth 2 token endpoint. See "
             "[FHIR servers](fhir-servers.md)."
         ),
@@ -267,7 +267,18 @@ class Settings(BaseSettings):
         choices = cls.model_fields[info.field_name or ""].annotation
         if not isinstance(choices, type) or not issubclass(choices, StrEnum):
             return value
-        return next((choice for choice in choices if str(value).lower() == choice.lower()), value)
+        return next((choice for choice in choices if str(value).strip().lower() == choice.lower()), value)
+
+    @field_validator(*_AUTHENTICATION_OF, mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        """So people take a setting back where they cannot remove it."""
+        return "" if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("fhir_audience")
+    @classmethod
+    def _without_blanks(cls, value: str) -> str:
+        return value.strip()
 
     @field_validator("fhir_service_url")
     @classmethod

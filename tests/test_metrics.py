@@ -1,5 +1,7 @@
 """What an invocation did, as readings."""
 
+import itertools
+import threading
 from collections import Counter
 from statistics import fmean
 
@@ -93,6 +95,28 @@ def test_what_happens_far_below() -> None:
         ("Throttled", "storage"): 3,
         ("FhirResourceSaved", "Device", "Updated"): 1,
     }
+
+
+def test_a_thread_that_still_counts_fails_nobody() -> None:
+    counts: Counter[SideCount] = Counter()
+    ended = threading.Event()
+
+    def count() -> None:
+        for number in itertools.count():
+            counts[Settled(str(number % 1000), "Created")] += 1
+            if number % 1000 == 0:
+                counts.clear()
+            if ended.is_set():
+                return
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(2000):
+            metrics.of_side_counts(counts)
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_expired_letters() -> None:

@@ -46,7 +46,8 @@ MAY_IMPORT: dict[str, str] = {
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
     "flush validation health parts",
-    "command": "errors client_key entra dotnet settings setup dead_letter replay health parts application",
+    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
+    "transform persist validation health parts application",
     "__init__": "",
     "__main__": "command",
 }

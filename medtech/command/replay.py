@@ -164,4 +164,9 @@ def _described(result: DryRun) -> list[str]:
             f"{count:>9,}  would fail again: {error} ({stage})"
             for (error, stage), count in sample.failed_again.most_common()
         ]
+        if sample.failed_again:
+            lines.append(
+                "A mapping that was changed after the last message came is in force from the next one on, or "
+                "from the beginning of a replay."
+            )
     return [*lines, "Nothing was stored."]

@@ -130,6 +130,17 @@ def test_a_dry_run_makes_no_job(ward: Ward) -> None:
     assert list(ward.jobs.all()) == []
 
 
+def test_a_dry_run_under_a_mapping_that_still_fails_says_when_another_comes_into_force(ward: Ward) -> None:
+    ward.mapping = BROKEN
+    ward.ingest([ward.event(message(identity().device, series=60))], BROKEN)
+    said = call("--dry-run").stdout.splitlines()
+    assert said[2] == "Of the first 1 messages, the mapping in force puts 0 through."
+    assert said[4] == (
+        "A mapping that was changed after the last message came is in force from the next one on, or from the "
+        "beginning of a replay."
+    )
+
+
 def test_a_unit_is_relabelled_if_asked_for(ward: Ward) -> None:
     with ticking(ward):
         call("--relabel-unit")

@@ -99,6 +99,21 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> 
     assert "is not a file of settings" in result.stderr.replace("\n", " ").replace("│", "").replace("  ", " ")
 
 
+def test_any_command_takes_its_settings_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"WINDOW_SECONDS": "60"}
+    monkeypatch.setattr("os.environ", environment)
+    file = tmp_path / "local.settings.json"
+    file.write_text(json.dumps({"Values": {"WINDOW_SECONDS": "120", "BUFFER_SHARDS": 2}}))
+    result = CliRunner().invoke(app, ["--settings", str(file), "settings", "--json"])
+    document = json.loads(result.output)
+    assert row(document, "WINDOW_SECONDS") == ("120", "environment")
+    assert row(document, "BUFFER_SHARDS") == ("2", "environment")
+    file.write_text("{}")
+    assert "is not a file of settings" in " ".join(
+        CliRunner().invoke(app, ["--settings", str(file), "status"]).stderr.replace("│", "").split()
+    )
+
+
 def test_people_get_a_table_and_the_faults_below_it() -> None:
     command = [sys.executable, "-m", "medtech", "settings"]
     environment = {"WINDOW_SECONDS": SECRET, "FHIR_SERVICE_URI": "https://f.example"}

@@ -5,9 +5,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
 
 from medtech.dotnet import ticks
+from medtech.dotnet.json_reader import parse_located
+from medtech.mapping.json_schema import device_schema, fhir_schema
+from medtech.validation.finding import Level
 from medtech.validation.validator import read_mappings, validate
+from medtech.validation.written_mapping import plain
 from tests.conformance.suites import pipeline
 from tests.conformance.vectors import read
 
@@ -65,6 +70,29 @@ def test_what_is_worth_a_look_in_the_published_mappings() -> None:
         },
         "single-device-message-into-multiple-resources": {"VitalSignUnit": 5, "VitalSignCategory": 3},
     }
+
+
+@pytest.mark.parametrize(
+    ("sample", "warned"),
+    [
+        ("basic", {"UnitNotUcum", "VitalSignCategory", "VitalSignValue"}),
+        ("sandbox", {"UnitNotUcum", "VitalSignCategory", "VitalSignValue"}),
+        ("healthkitOnFhir", {"VitalSignCategory", "VitalSignValue"}),
+        ("conversions-using-functions", {"PeriodWithoutEffect"}),
+        ("single-device-message-into-multiple-resources", {"VitalSignCategory"}),
+    ],
+)
+def test_a_published_pair_loads_and_is_warned_of_as_the_page_on_mappings_says(sample: str, warned: set[str]) -> None:
+    findings = read_mappings(*((SAMPLES / sample / name).read_text(encoding="utf-8") for name in MAPPINGS)).findings
+    assert {finding.level for finding in findings} == {Level.WARNING}
+    assert warned <= {finding.name for finding in findings}
+
+
+@pytest.mark.parametrize("sample", sorted(path.name for path in SAMPLES.glob("*") if path.is_dir()))
+def test_the_schemas_refuse_no_published_mapping(sample: str) -> None:
+    for name, schema in zip(MAPPINGS, (device_schema(), fhir_schema()), strict=True):
+        mapping = plain(parse_located((SAMPLES / sample / name).read_text(encoding="utf-8")))
+        assert list(Draft7Validator(schema).iter_errors(mapping)) == []
 
 
 MAPPINGS = ("deviceMapping.json", "fhirDestinationMapping.json")

@@ -25,7 +25,22 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "jq", "cp", "git", "export", "openssl"}
+OTHER_PROGRAMS = {
+    "az",
+    "azd",
+    "func",
+    "curl",
+    "java",
+    "mvn",
+    "docker",
+    "echo",
+    "jq",
+    "cp",
+    "git",
+    "export",
+    "openssl",
+    "dev/node_modules/.bin/azurite",
+}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
 MAIN_TEMPLATE = "infra/main.bicep"
@@ -83,8 +98,8 @@ def fault(command: Command) -> str:
         words = shlex.split(command.text, comments=True)
     except ValueError as error:
         return f"this is no shell command: {error}"
-    if "|" in words or ">" in words:
-        words = words[: min(words.index(mark) for mark in ("|", ">") if mark in words)]
+    if ends := [words.index(mark) for mark in ("|", ">", "<") if mark in words]:
+        words = words[: min(ends)]
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         if assigned.group(1) not in known_names():
             return f"nothing reads the variable {assigned.group(1)}"
@@ -130,6 +145,9 @@ def _typer_fault(name: str, arguments: list[str]) -> str:
     command: Any = typer.main.get_command(_APPS[name])
     path = f"python -m {name}"
     while hasattr(command, "commands"):
+        options = {name for each in command.params for name in each.opts if name != "--help"}
+        while len(arguments) > 1 and arguments[0] in options and not command.invoke_without_command:
+            arguments = arguments[2:]  # each of the commands' own options has a value
         if not arguments or arguments[0] in ("--help", "..."):
             return ""
         if arguments[0] not in command.commands:
