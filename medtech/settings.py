@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from medtech.address import in_the_clear
+from medtech.address import fault_in_base, in_the_clear
 from medtech.errors import SettingInvalid
 
 
@@ -287,12 +287,8 @@ class Settings(BaseSettings):
         address = value.strip().rstrip("/")
         if address.startswith("/subscriptions/"):
             raise ValueError("is a resource id, as the MedTech service's fhirServiceResourceId, and not an address")
-        try:
-            parts = urlsplit(address)
-        except ValueError:
-            raise ValueError("is not an address") from None
-        if address and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
-            raise ValueError("is not an address")
+        if address and (fault := fault_in_base(address)):
+            raise ValueError(fault)
         return address
 
     @field_validator(*_AUTHENTICATION_OF)

@@ -28,6 +28,7 @@ from tests.azurite import free_ports
 from tests.certificate import Certificate, make_certificate
 from tests.faults import FaultProxy
 from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
+from tests.usable_settings import USABLE_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 STORAGE_AUDIENCE = "https://storage.azure.com"
@@ -131,6 +132,7 @@ def test_storage_mapping_blobs_and_fhir_are_opened_by_one_identity(
     chosen, asked = IDENTITIES[name]
     identity_endpoint.assigned = [asked]
     settings = {
+        **USABLE_SETTINGS,
         **identity_endpoint.environment(),
         **certificate.trusted(),
         **account.settings,

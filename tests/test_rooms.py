@@ -41,11 +41,13 @@ MAY_IMPORT: dict[str, str] = {
     "persist",
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
-    "metrics": "errors side_counts telemetry ingest flush",
-    "application": "errors deadline http_answer side_counts telemetry metrics dotnet settings storage setup mapping "
-    "group dead_letter ingest replay persist flush validation health",
+    "metrics": "errors side_counts telemetry dotnet ingest flush",
+    "parts": "settings storage setup mapping group dead_letter ingest replay persist flush health",
+    "invocation": "errors side_counts telemetry metrics",
+    "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
+    "flush validation health parts",
     "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
-    "transform persist validation health application",
+    "transform persist validation health parts application",
     "__init__": "",
     "__main__": "command",
 }

@@ -48,16 +48,16 @@ def convert(
 
     Example: python -m medtech convert --mapping mappings/fhirDestinationMapping.json < measurements.jsonl
     """
-    from medtech import application
+    from medtech import parts
     from medtech.mapping.fhir import load_fhir_mapping
 
     try:
-        options, system = application.fhir_options(), application.settings().default_device_identifier_system
+        options, system = parts.fhir_options(), parts.settings().default_device_identifier_system
     except MedTechError as error:
         typer.echo(error.message, err=True)
         raise typer.Exit(1) from None
     read = partial(load_fhir_mapping, options=options)
-    loaded = load(mapping, read, lambda: application.fhir_mapping().stored(), "FHIR")
+    loaded = load(mapping, read, lambda: parts.fhir_mapping().stored(), "FHIR")
     lines.put_through(Batches(loaded, batch, system).results, "measurements", errors_in_output=errors)
 
 

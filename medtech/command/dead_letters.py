@@ -189,9 +189,9 @@ def delete(
 
 
 def _opened() -> DeadLetters:
-    from medtech import application
+    from medtech import parts
 
-    return application.dead_letters()
+    return parts.dead_letters()
 
 
 @contextmanager

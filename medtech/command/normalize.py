@@ -37,10 +37,10 @@ def normalize(
 
     Example: python -m medtech normalize --mapping mappings/deviceMapping.json < messages.jsonl
     """
-    from medtech import application
+    from medtech import parts
     from medtech.mapping.device import load_device_mapping
 
-    loaded = load(mapping, load_device_mapping, lambda: application.device_mapping().stored(), "device")
+    loaded = load(mapping, load_device_mapping, lambda: parts.device_mapping().stored(), "device")
     lines.put_through(stage(loaded), "messages", errors_in_output=errors)
 
 

@@ -44,11 +44,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print the resul
 
 def _waiting() -> Waiting | None:
     """What waits; None where storage cannot be seen, which is a part that is down."""
-    from medtech import application
+    from medtech import parts
     from medtech.command.waiting import look
 
     try:
-        seen = application.onlooker()
+        seen = parts.onlooker()
         return look(seen.storage, seen.settings, ticks.now())
     except MedTechError:
         return None

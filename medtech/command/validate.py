@@ -193,10 +193,10 @@ class _Run:
 
 
 def _options() -> FhirOptions:
-    from medtech import application
+    from medtech import parts
 
     try:
-        return application.fhir_options()
+        return parts.fhir_options()
     except SettingInvalid as error:
         typer.echo(error.message, err=True)
         raise typer.Exit(2) from None

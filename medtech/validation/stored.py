@@ -19,8 +19,7 @@ IDENTITY = ResourceIdentity(device="devId", patient="patId", encounter=None)
 class StoredObservation:
     """An Observation that messages (their numbers, in order) make together; `device_id` is the measurements'.
 
-    If aggregated, it has one finding, which `aggregated_count`
-    Observations had.
+    If aggregated, it has one finding, which `aggregated_count` Observations had.
     """
 
     observation: dict[str, Any]

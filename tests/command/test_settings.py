@@ -58,7 +58,7 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
     assert row(document, "AzureWebJobsStorage")[0] == "(set, not shown)"
     assert row(document, "EventHubConnection__clientSecret")[0] == "(set, not shown)"
     assert row(document, "DEVICE_MAPPING")[0] == "https://acct.blob.core.windows.net/m/d.json?…"
-    assert row(document, "FHIR_SERVICE_URL")[0] == "https://fhir.example/r4"
+    assert row(document, "FHIR_SERVICE_URL")[0] == "(unusable)"
 
 
 def test_faults_and_hints_are_told_without_the_values(environment: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from medtech import application
+from medtech import application, parts
 from medtech.command import waiting
 from medtech.command.line import app
 from medtech.dead_letter import letter as letters
@@ -93,7 +93,7 @@ def test_status_prints_it_below_the_parts(storage: Storage, monkeypatch: pytest.
     Seen.storage = storage  # type: ignore[attr-defined]
     health = Health((Part("hub", State.OK, "Well."),), NOW)
     monkeypatch.setattr(application, "look_at_health", lambda: health)
-    monkeypatch.setattr(application, "onlooker", lambda: Seen)
+    monkeypatch.setattr(parts, "onlooker", lambda: Seen)
     result = CliRunner().invoke(app, ["status"], catch_exceptions=False)
     assert result.exit_code == 0
     assert "partition 10: last read" in result.stdout

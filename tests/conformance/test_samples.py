@@ -11,7 +11,7 @@ from medtech.dotnet import ticks
 from medtech.dotnet.json_reader import parse_located
 from medtech.mapping.json_schema import device_schema, fhir_schema
 from medtech.validation.finding import Level
-from medtech.validation.validator import read_mappings, try_messages, validate
+from medtech.validation.validator import read_mappings, validate
 from medtech.validation.written_mapping import plain
 from tests.conformance.suites import pipeline
 from tests.conformance.vectors import read
@@ -34,7 +34,7 @@ def test_three_readings_of_an_hour_are_three_observations() -> None:
     texts = ((folder / name).read_text(encoding="utf-8") for name in MAPPINGS)
     [vector] = [vector for vector in read("pipeline", SAMPLES) if vector["name"] == folder.name]
     events = [pipeline.event_of(event, number) for number, event in enumerate(vector["events"])]
-    results = try_messages(read_mappings(*texts), events, aggregate=False, issued=0)
+    results = validate(read_mappings(*texts), events, aggregate=False, issued=0).results
     assert [len(result.observations) for result in results] == [1, 3]
     observations = results[1].observations
     assert len({observation["id"] for observation in observations}) == 3
