@@ -199,10 +199,17 @@ def makefile() -> str:
 
 @cache
 def setting_names() -> set[str]:
-    """App settings by the tables of docs/settings.md, which are compared with the code, and those of the host."""
-    tables = [table for table in markdown.read(ROOT / "docs" / "settings.md").tables if table.head[0] == "setting"]
-    of_the_app = {name for table in tables for row in table.rows for name in re.findall(r"`(\w+)`", row[0])}
-    return of_the_app | {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
+    """App settings by the tables of docs/settings.md, which are compared with the code, and of docs/telemetry.md; those
+    of the host and of OpenTelemetry's SDK."""
+    pages = [markdown.read(ROOT / "docs" / name) for name in ("settings.md", "telemetry.md")]
+    tables = [table for page in pages for table in page.tables if table.head[0] == "setting"]
+    of_the_app = {name for table in tables for row in table.rows for name in re.findall(r"`(\w+)", row[0])}
+    return of_the_app | _of_the_sdk() | {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
+
+
+@cache
+def _of_the_sdk() -> set[str]:
+    return {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {"OTEL_LOGS_EXPORTER"}
 
 
 @cache
@@ -217,8 +224,7 @@ def known_names() -> set[str]:
     found = {each["text"] or each["key"] for text in read for each in name.finditer(text)}
     workflows = "".join(file.read_text(encoding="utf-8") for file in (ROOT / ".github" / "workflows").glob("*.yml"))
     found |= set(re.findall(r"\bvars\.(\w+)", workflows)) | set(re.findall(r"\$\((\w+)\)", makefile()))
-    of_the_sdk = {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {"OTEL_LOGS_EXPORTER"}
-    return setting_names() | found | of_the_sdk
+    return setting_names() | found | _of_the_sdk()
 
 
 @cache

@@ -120,7 +120,7 @@ def validated(storage: Storage, request: func.HttpRequest, max_bytes: int = 1 <<
     )
 
 
-@pytest.mark.parametrize("text", [each[1] for each in EXAMPLES], ids=[each[0] for each in EXAMPLES])
+@pytest.mark.parametrize("text", [asked for asked, _ in EXAMPLES.values()], ids=EXAMPLES)
 def test_validate_asks_and_answers_as_described(storage: Storage, text: str) -> None:
     asked = json.loads(text)
     check(_request_schema("validate"), asked)
