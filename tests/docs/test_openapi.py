@@ -27,6 +27,7 @@ from medtech.replay.today import Places
 from medtech.storage.connection import Storage
 from medtech.validation import http as validation_http
 from tests.command.test_waiting import NOW, fill
+from tests.test_function_app import functions
 from tests.validation.test_page import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -40,15 +41,13 @@ OPERATIONS = {
 
 def routes() -> dict[str, tuple[str, str, str]]:
     """Path, method and kind of key of each HTTP function, as Functions reads them."""
-    import function_app
-
     found: dict[str, tuple[str, str, str]] = {}
-    for function in function_app.app.get_functions():
+    for name, function in functions().items():
         trigger = json.loads(function.get_function_json())["bindings"][0]
         if trigger["type"] == "httpTrigger":
             [method] = trigger["methods"]
             level = trigger["authLevel"].lower()
-            found[function.get_function_name()] = (f"/api/{trigger['route']}", method.lower(), level)
+            found[name] = (f"/api/{trigger['route']}", method.lower(), level)
     return found
 
 
