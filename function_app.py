@@ -15,7 +15,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     arg_name="events",
     connection="EventHubConnection",
     event_hub_name="%EVENT_HUB_NAME%",
-    consumer_group=os.environ.get("EVENT_HUB_CONSUMER_GROUP", "$Default"),
+    consumer_group=os.environ.get("EVENT_HUB_CONSUMER_GROUP") or "$Default",
     cardinality=func.Cardinality.MANY,
     # As text the host would decode bodies, and spoil what is not UTF-8.
     data_type=func.DataType.BINARY,
@@ -34,7 +34,7 @@ def normalize(events: List[func.EventHubEvent], context: func.Context) -> None: 
 
 
 @app.function_name("flush")
-@app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE", "*/30 * * * * *"))
+@app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE") or "*/30 * * * * *")
 def flush(timer: func.TimerRequest, context: func.Context) -> None:
     """Replay jobs, to measurements in the buffer; windows that are due, to Observations in the FHIR server."""
     application.flush(context)

@@ -55,7 +55,7 @@ def make_environment():
         run([uv, "venv", "--quiet", "--python", "3.13", VENV])
     else:
         stop("Python 3.13 was not found on PATH or under pyenv: install it, or install uv, which provides it.")
-    say("Installing the pinned packages …")
+    say("Installing the pinned packages (a minute or two, once) …")
     installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
     run([*installer, "--quiet", "--require-hashes", "-r", REQUIREMENTS])
     stamp.write_text(digest)
@@ -67,7 +67,7 @@ def install_npm_parts(folder, what, *options):
     installed = digest_of(folder / "package-lock.json") + "".join(options)
     if read(stamp) == installed:
         return
-    say(f"Installing {what} from npm …")
+    say(f"Installing {what} from npm (a minute, once) …")
     quiet = ["--no-fund", "--no-audit", "--no-update-notifier", "--loglevel=error"]
     run([shutil.which("npm"), "ci", *options, *quiet], cwd=folder)
     stamp.write_text(installed)

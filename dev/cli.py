@@ -27,12 +27,13 @@ def _port_option(of: str) -> typer.models.OptionInfo:
 
 
 class LocalOptions(NamedTuple):
-    """What the commands of a local run are given. `export` is the file to write the FHIR resources to; events expire
-    after `retention_hours`, or never."""
+    """What the commands of a local run are given. `export` is the file to write the FHIR resources to, `picture`
+    that for a picture of the result; events expire after `retention_hours`, or never."""
 
     data: Path
     ports: Ports
     export: Path | None
+    picture: Path | None
     retention_hours: float | None
 
 
@@ -64,11 +65,12 @@ def local_command(play: Callable[[LocalOptions], bool]) -> Callable[[LocalOption
                 help="Write the Patients, Devices and Observations to this file (NDJSON) after the demo traffic."
             ),
         ] = None,
+        picture: Annotated[Path | None, typer.Option(help="Draw what the demo shows into this file (SVG).")] = None,
         retention: Retention = None,
     ) -> None:
         ports = Ports(host_port, fhir_port, blob_port, queue_port, table_port, amqp_port, rest_port)
         try:
-            complete = play(LocalOptions(data, ports, export, retention))
+            complete = play(LocalOptions(data, ports, export, picture, retention))
         except LocalRunFailed as error:
             raise _failure(str(error)) from error
         raise typer.Exit(0 if complete else 1)
@@ -185,6 +187,7 @@ def _local_run(options: LocalOptions, settings: Mapping[str, str], *, fresh: boo
         settings,
         fresh=fresh,
         export_path=options.export,
+        picture_path=options.picture,
         retention_hours=options.retention_hours,
     )
 

@@ -5,13 +5,14 @@ Observation is read as any client would read it: a Quantity at the second it sta
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import httpx
 
+from dev.processes import ROOT
 from dev.resources import search
 from dev.stack import LocalStack
 from medtech.command import traffic
@@ -19,6 +20,9 @@ from medtech.command.destination import LocalHost, send_at_once
 from medtech.command.traffic import Reading
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
+from medtech.errors import MappingInvalid
+from medtech.mapping.device import load_device_mapping
+from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
 
 MESSAGES_A_MINUTE = 6
@@ -105,6 +109,28 @@ def put_people_and_devices(fhir_url: str) -> None:
         raise RuntimeError(f"The FHIR server refused {len(refused)} of the demo's resources: {refused[0]}.")
 
 
+def why_not(environment: Mapping[str, str]) -> str | None:
+    """Why the device mapping does not make the demo's readings of its messages; None if it does, or lies in a blob.
+
+    Without this, whoever has put a mapping of their own in place would wait for readings that never come.
+    """
+    address = environment.get("DEVICE_MAPPING", "mappings/deviceMapping.json")
+    if address.startswith(("https://", "http://")):
+        return None
+    try:
+        mapping = load_device_mapping((ROOT / address).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        return f"{address} is not text in UTF-8."
+    except MappingInvalid as invalid:
+        return f"{address} does not load. {invalid.message}"
+    for message in _messages(ticks.now()):
+        event = DeviceEvent(message.body, {}, {}, message.time, hub="", partition="", sequence_number=0)
+        types = {measurement.type for measurement in mapping.normalize(event).measurements}
+        if any(reading.type not in types for reading in message.readings):
+            return f"{address} is not the start mapping: it does not take the demo's messages."
+    return None
+
+
 def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
     """Sends the traffic and waits until all of it is in the FHIR server, or nothing more arrives.
 
@@ -113,7 +139,7 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
     letters = DeadLetters(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string}))
     letters_before = _count(letters)
     start = ticks.now() - DURATION_SECONDS * ticks.TICKS_PER_SECOND
-    messages = list(traffic.messages(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED))
+    messages = list(_messages(start))
     with LocalHost(stack.host_url) as destination:
         send_at_once(messages, destination, lambda _: None)
     sent = {_as_stored(reading) for message in messages for reading in message.readings}
@@ -132,6 +158,10 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
         if settled or time.monotonic() > deadline:
             return Outcome(len(messages), len(sent), written, missing, dead_letters)
         time.sleep(0.5)
+
+
+def _messages(start: int) -> Iterable[traffic.Message]:
+    return traffic.messages(DEVICES, MESSAGES_A_MINUTE, DURATION_SECONDS, start, SEED)
 
 
 def observations(fhir_url: str) -> list[Written]:

@@ -11,13 +11,13 @@ import gzip
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from dev.loopback import LoopbackServer, QuietHandler
 
 _REQUESTS = {
     "/v1/metrics": ExportMetricsServiceRequest,
@@ -63,47 +63,27 @@ class SeenLine(NamedTuple):
     span_id: str
 
 
-class OtlpReceiver:
-    """Listens on a free port of 127.0.0.1 while it is open; `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT.
-
-    It keeps the last `most` requests, all of them if that is None.
-    """
+class OtlpReceiver(LoopbackServer):
+    """Keeps the last `most` requests, all of them if that is None; `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     def __init__(self, most: int | None = None) -> None:
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(receiver._take(self.path, body, self.headers.get("Content-Encoding", "")))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
         self.bodies: deque[bytes] = deque(maxlen=most)
         self._requests: deque[Any] = deque(maxlen=most)
         self._received = 0
         self._status = 200
         self._hanging = threading.Event()
-        self._released = threading.Event()
         self._lock = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        # Looked at often, so that closing does not take half a second.
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
+        self.endpoint = self.url
 
     def answer(self, status: int) -> None:
         """Answers every request so from now on; what comes is kept all the same."""
@@ -124,7 +104,7 @@ class OtlpReceiver:
             self._received += 1
             self._lock.notify_all()
         if self._hanging.is_set():
-            self._released.wait()
+            self.closing.wait()
         return self._status
 
     def wait_for(self, requests: int, seconds: float) -> None:

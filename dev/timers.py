@@ -19,7 +19,7 @@ from dev.worker_process import InvocationResult
 
 
 class Timer:
-    """One timer function. Raises FunctionInvalid if its schedule is not a six-field NCRONTAB expression."""
+    """One timer function. Raises FunctionInvalid if its schedule is not an NCRONTAB expression."""
 
     def __init__(self, function: Function, invoke: Callable[[Any], Coroutine[Any, Any, InvocationResult]]) -> None:
         assert isinstance(function.trigger, TimerTrigger)
@@ -32,14 +32,16 @@ class Timer:
         except (CroniterError, ValueError):
             raise FunctionInvalid(
                 f"Function {function.name}: '{self._trigger.schedule}' is not an NCRONTAB schedule "
-                "(six fields: second minute hour day month weekday)."
+                "(second minute hour day month weekday)."
             ) from None
 
     def next_after(self, time: datetime) -> datetime:
         """The first tick after a time. Day and weekday must both match (`day_or`), unlike in cron."""
-        if len(self._trigger.schedule.split()) != 6:
+        fields = self._trigger.schedule.split()
+        if len(fields) not in (5, 6):
             raise ValueError(self._trigger.schedule)
-        ticks = croniter(self._trigger.schedule, time, ret_type=datetime, second_at_beginning=True, day_or=False)
+        schedule = " ".join(fields if len(fields) == 6 else ["0", *fields])
+        ticks = croniter(schedule, time, ret_type=datetime, second_at_beginning=True, day_or=False)
         tick: datetime = ticks.get_next()
         return tick
 

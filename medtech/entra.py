@@ -71,7 +71,7 @@ class AppIdentity:
         `connection` has the settings of its storage connection, by the part of their names after `__` in small letters.
         """
         named = connection or {}
-        client_id = environment.get("AZURE_CLIENT_ID") or named.get("clientid") or None
+        client_id = environment.get("AZURE_CLIENT_ID", "").strip() or named.get("clientid") or None
         resource_id = None if client_id else named.get("managedidentityresourceid") or None
         in_azure = "IDENTITY_ENDPOINT" in environment and not any(environment.get(key) for key in _SERVICE_PRINCIPAL)
         managed = named.get("credential", "").lower() == "managedidentity"

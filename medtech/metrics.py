@@ -2,37 +2,54 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from medtech.dotnet import ticks
 from medtech.errors import ErrorKind, MedTechError
-from medtech.flush.tally import Tally
-from medtech.ingest.batch import BatchCounts
 from medtech.side_counts import Settled, SideCount, Throttled
 from medtech.telemetry import instruments
 from medtech.telemetry.instruments import Instrument, Reading
 
+if TYPE_CHECKING:
+    # An instance that only ingests never loads the FHIR client, which the flush needs.
+    from medtech.flush.tally import Tally
+    from medtech.ingest.batch import BatchCounts
+
 PER_READING = 25
 """How many events or measurements one reading of a latency stands for at most."""
 
-_UNEXPECTED = ErrorKind("UnexpectedFault", "Unknown", "GeneralError", "Error")
+
+class BatchTimes(NamedTuple):
+    """How long the events of a batch took from the hub to the buffer, and how old the last one was when it was read."""
+
+    latencies_ms: Counter[int]
+    lag_seconds: float
+
+    @classmethod
+    def of(cls, enqueued: Sequence[int], read_at: int, stored_at: int) -> Self:
+        """All in ticks; of one event at least, in their order."""
+        # Clocks differ: an event may be enqueued "later" than it is stored.
+        latencies_ms = Counter(max(0, stored_at - each) // ticks.TICKS_PER_MILLISECOND for each in enqueued)
+        return cls(latencies_ms, max(0, read_at - enqueued[-1]) / ticks.TICKS_PER_SECOND)
 
 
-def of_batch(counts: BatchCounts, partition: str, latencies_ms: Counter[int], lag_seconds: float) -> list[Reading]:
-    """A batch that was stored. `latencies_ms` has each event's time from the hub to the buffer."""
+def of_batch(counts: "BatchCounts", partition: str, times: BatchTimes) -> list[Reading]:
+    """A batch that was stored."""
     return [
         instruments.DEVICE_EVENT.of(counts.events, partition=partition),
         instruments.NORMALIZED_EVENT.of(counts.normalized_events),
         instruments.DROPPED_EVENT.of(counts.dropped),
         instruments.MEASUREMENT.of(counts.measurements),
-        instruments.HUB_LAG.of(lag_seconds, partition=partition),
-        *_latencies(instruments.DEVICE_EVENT_PROCESSING_LATENCY, latencies_ms),
+        instruments.HUB_LAG.of(times.lag_seconds, partition=partition),
+        *_latencies(instruments.DEVICE_EVENT_PROCESSING_LATENCY, times.latencies_ms),
         *_errors(counts.errors),
         *_letters(counts.letters_by_error),
     ]
 
 
-def of_flush(tally: Tally, overdue_seconds: float | None) -> list[Reading]:
+def of_flush(tally: "Tally", overdue_seconds: float | None) -> list[Reading]:
     """A flush that ended. `overdue_seconds` is of the oldest window that is left, None if nobody could look.
 
     What held it up counts as an error once for each kind, as it is logged: a hundred Observations that wait for one
@@ -56,13 +73,14 @@ def of_flush(tally: Tally, overdue_seconds: float | None) -> list[Reading]:
     return readings
 
 
-def of_failure(error: Exception) -> list[Reading]:
-    """What ended a batch or a flush: storage that is away, a setting, a fault of the app."""
-    return _errors(Counter([error.kind if isinstance(error, MedTechError) else _UNEXPECTED]))
+def of_failure(error: MedTechError) -> list[Reading]:
+    """What ended an invocation: storage that is away, a setting, a fault of the app."""
+    return _errors(Counter([error.kind]))
 
 
-def of_failed_flush(error: Exception) -> list[Reading]:
-    return [instruments.FLUSH.of(1, outcome="failed"), *of_failure(error)]
+def of_failed_flush() -> list[Reading]:
+    """A flush that did nothing. Its error is that of the invocation."""
+    return [instruments.FLUSH.of(1, outcome="failed")]
 
 
 def of_expiry(letters: int) -> list[Reading]:
@@ -71,7 +89,8 @@ def of_expiry(letters: int) -> list[Reading]:
 
 def of_side_counts(counts: Mapping[SideCount, int]) -> list[Reading]:
     readings: list[Reading] = []
-    for what, count in counts.items():
+    # A copy, which is made in one go: a thread that was given up may still count.
+    for what, count in dict(counts).items():
         match what:
             case Throttled(server):
                 readings.append(instruments.THROTTLED.of(count, server=server))

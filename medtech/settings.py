@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from medtech.address import in_the_clear
+from medtech.address import fault_in_base, in_the_clear
 from medtech.errors import SettingInvalid
 
 
@@ -29,7 +29,7 @@ class ResolutionType(StrEnum):
 
 
 class FhirAuthentication(StrEnum):
-    """By what the FHIR server knows the app (`FHIR_AUTHENTICATION`)."""
+    """How the app signs in to the FHIR server (`FHIR_AUTHENTICATION`)."""
 
     ENTRA = "entra"
     NONE = "none"
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     fhir_authentication: Annotated[
         FhirAuthentication,
         Field(
-            description="By what the FHIR server knows the app: `entra`, a token of the app's identity; `none`; "
+            description="How the app signs in to the FHIR server: `entra`, a token of the app's identity; `none`; "
             "`basic`, a user name and password; `client_credentials`, a token of an OAuth 2 token endpoint. See "
             "[FHIR servers](fhir-servers.md)."
         ),
@@ -267,7 +267,18 @@ class Settings(BaseSettings):
         choices = cls.model_fields[info.field_name or ""].annotation
         if not isinstance(choices, type) or not issubclass(choices, StrEnum):
             return value
-        return next((choice for choice in choices if str(value).lower() == choice.lower()), value)
+        return next((choice for choice in choices if str(value).strip().lower() == choice.lower()), value)
+
+    @field_validator(*_AUTHENTICATION_OF, mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: Any) -> Any:
+        """So people take a setting back where they cannot remove it."""
+        return "" if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("fhir_audience")
+    @classmethod
+    def _without_blanks(cls, value: str) -> str:
+        return value.strip()
 
     @field_validator("fhir_service_url")
     @classmethod
@@ -276,12 +287,8 @@ class Settings(BaseSettings):
         address = value.strip().rstrip("/")
         if address.startswith("/subscriptions/"):
             raise ValueError("is a resource id, as the MedTech service's fhirServiceResourceId, and not an address")
-        try:
-            parts = urlsplit(address)
-        except ValueError:
-            raise ValueError("is not an address") from None
-        if address and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
-            raise ValueError("is not an address")
+        if address and (fault := fault_in_base(address)):
+            raise ValueError(fault)
         return address
 
     @field_validator(*_AUTHENTICATION_OF)

@@ -9,7 +9,7 @@ and the storage packages cannot be given it otherwise. Outside of `collected` no
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
@@ -46,6 +46,18 @@ def collected() -> Iterator[Counter[SideCount]]:
         yield counts
     finally:
         _current.reset(token)
+
+
+def counting(function: Callable[[], None]) -> Callable[[], None]:
+    """The function for a thread of its own, in which it counts where the caller does; nothing else of the caller's
+    context goes with it, such as its deadline."""
+    counts = _current.get()
+
+    def run() -> None:
+        _current.set(counts)
+        function()
+
+    return run
 
 
 def count(what: SideCount) -> None:

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
+
+from dev.loopback import LoopbackServer, QuietHandler
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 NOT_FORWARDED = HOP_BY_HOP | {"accept-encoding"}
@@ -112,7 +112,7 @@ class Rule:
             return True
 
 
-class FaultProxy:
+class FaultProxy(LoopbackServer):
     """Forwards to `target` (`http://host:port`) except where a rule says otherwise; with `tls`, by https."""
 
     def __init__(self, target: str, tls: SSLContext | None = None) -> None:
@@ -122,29 +122,7 @@ class FaultProxy:
         self.requests: list[ProxiedRequest] = []
         self.addresses: set[str] = set()
         self._late: list[threading.Thread] = []
-        self._closed = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._scheme = "https" if tls else "http"
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler(), tls)
 
     def clear(self) -> None:
         """Forget the rules and the requests seen so far."""
@@ -311,10 +289,10 @@ class FaultProxy:
         rule = next((rule for rule in list(self._rules) if rule.takes(request)), None)
         return rule.act(request, lambda: self._forward(request)) if rule else self._forward(request)
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[QuietHandler]:
         proxy = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
@@ -356,15 +334,12 @@ class FaultProxy:
                     self.wfile.write(body)
                     return
                 for n in range(len(body)):
-                    if proxy._closed.wait(seconds_a_byte):
+                    if proxy.closing.wait(seconds_a_byte):
                         self.close_connection = True
                         return
                     self.wfile.write(body[n : n + 1])
                     self.wfile.flush()
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_MERGE = do_OPTIONS = do_any  # noqa: N815
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing is printed: pytest shows what fails."""
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_MERGE = do_OPTIONS = do_any
 
         return Handler

@@ -7,18 +7,16 @@ are assigned to the app, in the form of Microsoft Entra ID, signed by nobody.
 
 import base64
 import json
-import threading
 import time
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
+
+from dev.loopback import LoopbackServer, QuietHandler
 
 SYSTEM_ASSIGNED: dict[str, str] = {}
 
 
-class IdentityEndpoint:
+class IdentityEndpoint(LoopbackServer):
     """`assigned` are the identities of the app, as requests name them; `asked` is who was asked for, in order."""
 
     def __init__(self) -> None:
@@ -27,27 +25,11 @@ class IdentityEndpoint:
         self.resources: set[str] = set()
         self.failing: tuple[int, str] | None = None
         self.silent = False
-        self._closed = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__(self._handler())
 
     def environment(self) -> dict[str, str]:
         """What the platform sets in the app's process."""
-        address = f"http://127.0.0.1:{self._server.server_port}/msi/token"
-        return {"IDENTITY_ENDPOINT": address, "IDENTITY_HEADER": "header-of-the-platform"}
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return {"IDENTITY_ENDPOINT": f"{self.url}/msi/token", "IDENTITY_HEADER": "header-of-the-platform"}
 
     def _answer(self, query: dict[str, str], header: str | None) -> tuple[int, str]:
         resource, version = query.pop("resource"), query.pop("api-version")
@@ -56,7 +38,7 @@ class IdentityEndpoint:
         self.asked.append(query)
         self.resources.add(resource)
         if self.silent:
-            self._closed.wait()
+            self.closing.wait()
         if self.failing:
             return self.failing
         if query not in self.assigned:
@@ -72,10 +54,10 @@ class IdentityEndpoint:
             }
         )
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[QuietHandler]:
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 query = dict(parse_qsl(urlsplit(self.path).query))
                 status, body = endpoint._answer(query, self.headers.get("X-IDENTITY-HEADER"))
@@ -84,9 +66,6 @@ class IdentityEndpoint:
                 self.end_headers()
                 with suppress(OSError):  # who asked has given up, which is what a test of silence is about
                     self.wfile.write(body.encode())
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing is printed: pytest shows what fails."""
 
         return Handler
 

@@ -5,19 +5,18 @@ Asymmetric"). Assertions are verified by PyJWT, so that what Authlib and joserfc
 """
 
 import json
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
+
+from dev.loopback import LoopbackServer, QuietHandler
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -34,7 +33,7 @@ class Refused(Exception):
     """Holds the error code of RFC 6749, 5.2."""
 
 
-class OAuth2Endpoint:
+class OAuth2Endpoint(LoopbackServer):
     """`secrets` and `keys` (JWKs) are the registered clients, `scopes` what they may ask for.
 
     `asked` holds the form of every request, `issued` the tokens. `answers` are given in place of its own, in order;
@@ -53,34 +52,16 @@ class OAuth2Endpoint:
         self.answers: list[TokenAnswer] = []
         self.silent = False
         self._seen: set[str] = set()
-        self._closed = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._scheme = "https" if tls else "http"
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__(self._handler(), tls)
 
     @property
-    def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/token"
+    def token_url(self) -> str:
+        return f"{self.url}/token"
 
     def accepts(self, authorization: str | None) -> bool:
         """Whether a FHIR server that trusts this endpoint lets a request in."""
         kind, _, token = (authorization or "").partition(" ")
         return kind == "Bearer" and token in self.issued and token not in self.revoked
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._closed.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def _answer(self, path: str, headers: Mapping[str, str], body: bytes) -> TokenAnswer:
         form = {name: values[-1] for name, values in parse_qs(body.decode(), strict_parsing=True).items()}
@@ -129,7 +110,7 @@ class OAuth2Endpoint:
             assertion,
             jwt.PyJWK(registered).key,
             algorithms=[header["alg"]],
-            audience=self.url,
+            audience=self.token_url,
             issuer=client,
             options={"require": ["iss", "sub", "aud", "exp", "jti"]},
         )
@@ -137,15 +118,15 @@ class OAuth2Endpoint:
             raise Refused("invalid_client")
         self._seen.add(claims["jti"])
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[QuietHandler]:
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 answer = endpoint._answer(self.path, self.headers, body)
                 if endpoint.silent:
-                    endpoint._closed.wait()
+                    endpoint.closing.wait()
                 with suppress(OSError):  # who asked has given up, which is what a test of silence is about
                     self.send_response_only(answer.status)
                     for name, value in {"Content-Type": "application/json", **answer.headers}.items():
@@ -156,10 +137,7 @@ class OAuth2Endpoint:
                         return
                     for n in range(len(answer.body)):
                         self.wfile.write(answer.body[n : n + 1])
-                        if endpoint._closed.wait(answer.seconds_a_byte):
+                        if endpoint.closing.wait(answer.seconds_a_byte):
                             return
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing is printed: pytest shows what fails."""
 
         return Handler

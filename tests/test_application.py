@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import azure.functions as func
 import pytest
 
-from medtech import application
+from medtech import application, parts
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.store import DeadLetters
@@ -18,6 +18,7 @@ from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
+from medtech.telemetry import pipe
 
 CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 """Of an invocation."""
@@ -25,7 +26,7 @@ CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 
 @pytest.fixture(autouse=True)
 def usable_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "check_settings", lambda: None)
+    monkeypatch.setattr(parts, "check_settings", lambda: None)
 
 
 class Fails:
@@ -48,8 +49,8 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     old = ticks.now() - 2 * ticks.TICKS_PER_DAY
     event = DeviceEvent(b"{", {}, {}, old, "0a1b2c3d", "0", 1)
     dead_letters.store([letters.of_event(event, [failure_of_event(NotSupported("No JSON."))])], old)
-    monkeypatch.setattr(application, "flusher", flusher)
-    monkeypatch.setattr(application, "expiry", lambda: Expiry(dead_letters, days))
+    monkeypatch.setattr(parts, "flusher", flusher)
+    monkeypatch.setattr(parts, "expiry", lambda: Expiry(dead_letters, days))
     with pytest.raises(SettingInvalid, match=reported):
         application.flush(CONTEXT)
     assert len(list(dead_letters.select())) == (0 if days else 1)
@@ -61,7 +62,7 @@ def test_a_mapping_cannot_be_tried_under_unusable_settings_and_the_answer_says_s
     def unusable() -> NoReturn:
         raise SettingInvalid("WINDOW_SECONDS is empty.")
 
-    monkeypatch.setattr(application, "settings", unusable)
+    monkeypatch.setattr(parts, "settings", unusable)
     answer = application.validate(func.HttpRequest("POST", "/api/validate", body=b"{}"))
     assert (answer.status_code, answer.get_body()) == (503, b'{"error":"WINDOW_SECONDS is empty."}')
 
@@ -80,9 +81,9 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
             done.append(self._name)
             return Tally()
 
-    monkeypatch.setattr(application, "replayer", _cannot_be_made if stage == "made" else Fails)
-    monkeypatch.setattr(application, "flusher", lambda: Part("flush"))
-    monkeypatch.setattr(application, "expiry", lambda: Part("expiry"))
+    monkeypatch.setattr(parts, "replayer", _cannot_be_made if stage == "made" else Fails)
+    monkeypatch.setattr(parts, "flusher", lambda: Part("flush"))
+    monkeypatch.setattr(parts, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
         application.flush(CONTEXT)
     assert done == ["flush", "expiry"]
@@ -95,12 +96,28 @@ def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest
     def fails(*_: object) -> None:
         raise KeyError("patient 4711")
 
-    monkeypatch.setattr(application, "replayer", fails)
-    monkeypatch.setattr(application, "flusher", fails)
-    monkeypatch.setattr(application, "expiry", fails)
+    monkeypatch.setattr(parts, "replayer", fails)
+    monkeypatch.setattr(parts, "flusher", fails)
+    monkeypatch.setattr(parts, "expiry", fails)
     monkeypatch.setattr("medtech.ingest.events.read_events", fails)
     with pytest.raises(UnexpectedFault) as raised:
         application.flush(CONTEXT) if trigger == "flush" else application.ingest([], CONTEXT)
     logged = "".join(traceback.format_exception(raised.value))
     assert "KeyError at test_application.py" in logged
     assert "4711" not in logged
+
+
+@pytest.mark.parametrize(("replay", "name"), [(Fails, "SettingInvalid"), ([].pop, "UnexpectedFault")])
+def test_what_ends_an_invocation_counts_as_one_error(
+    monkeypatch: pytest.MonkeyPatch, replay: Callable[[], Any], name: str
+) -> None:
+    records: list[Any] = []
+    monkeypatch.setattr(pipe, "put", records.append)
+    monkeypatch.setattr(parts, "replayer", replay)
+    monkeypatch.setattr(parts, "flusher", lambda: SimpleNamespace(run=Tally))
+    monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: 0))
+    monkeypatch.setattr(parts, "recorder", lambda: SimpleNamespace(flush=lambda run: run()))
+    with pytest.raises((SettingInvalid, UnexpectedFault)):
+        application.flush(CONTEXT)
+    readings = [reading for record in records if isinstance(record, list) for reading in record]
+    assert [(each.instrument.name, each.dimensions["name"]) for each in readings] == [("TotalErrors", name)]

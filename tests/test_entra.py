@@ -28,6 +28,7 @@ from tests.azurite import free_ports
 from tests.certificate import Certificate, make_certificate
 from tests.faults import FaultProxy
 from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
+from tests.usable_settings import USABLE_SETTINGS
 
 ROOT = Path(__file__).parents[1]
 STORAGE_AUDIENCE = "https://storage.azure.com"
@@ -131,10 +132,14 @@ def test_storage_mapping_blobs_and_fhir_are_opened_by_one_identity(
     chosen, asked = IDENTITIES[name]
     identity_endpoint.assigned = [asked]
     settings = {
+        **USABLE_SETTINGS,
         **identity_endpoint.environment(),
         **certificate.trusted(),
         **account.settings,
         **chosen,
+        "AzureWebJobsStorage__accountName": "the-hosts-own",
+        "EventHubConnection__fullyQualifiedNamespace": "localhost",
+        "EVENT_HUB_NAME": "devicedata",
         "DEVICE_MAPPING": account.mapping,
         "FHIR_SERVICE_URL": f"{fhir_over_tls.url}/fhir/R4",
         "FHIR_AUDIENCE": "https://workspace-service.fhir.azurehealthcareapis.com",

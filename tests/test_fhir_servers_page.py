@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +12,10 @@ from joserfc.jwk import ECKey
 from medtech.client_key import ClientKey
 from medtech.persist.client import FhirClient
 from medtech.settings import FhirAuthentication, Settings
+from tests.docs.markdown import ROOT, read
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "fhir-servers.md").read_text()
-EXAMPLES = [dict(json.loads(f"{{{block}}}")) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+PAGE = read(ROOT / "docs" / "fhir-servers.md")
+EXAMPLES = [dict(json.loads(f"{{{block}}}")) for block in PAGE.code("json")]
 
 
 def test_every_way_of_authentication_has_an_example() -> None:
@@ -39,7 +38,7 @@ def test_settings_are_those_of_the_app(example: dict[str, str], monkeypatch: pyt
 
 
 def test_its_commands_make_a_key_that_the_app_signs_with(tmp_path: Path) -> None:
-    [commands] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    [commands] = [block for block in PAGE.code("sh") if "medtech jwks" in block]
     made = subprocess.run(
         ["sh", "-ec", commands.replace(".venv/bin/python", sys.executable)],
         cwd=tmp_path,

@@ -42,10 +42,13 @@ MAY_IMPORT: dict[str, str] = {
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "debugger": "mapping",
-    "metrics": "errors side_counts telemetry ingest flush",
-    "application": "errors deadline http_answer side_counts telemetry metrics dotnet settings storage setup mapping "
-    "group dead_letter ingest replay persist flush validation health debugger",
-    "command": "errors client_key entra dotnet settings setup dead_letter replay health application",
+    "metrics": "errors side_counts telemetry dotnet ingest flush",
+    "parts": "settings storage setup mapping group dead_letter ingest replay persist flush health",
+    "invocation": "errors side_counts telemetry metrics",
+    "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
+    "flush validation health debugger parts",
+    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
+    "transform persist validation health parts application",
     "__init__": "",
     "__main__": "command",
 }

@@ -7,7 +7,7 @@ import pytest
 from joserfc.jwk import ECKey
 from pydantic import BaseModel, Field, SecretStr
 
-from medtech import application
+from medtech import parts
 from medtech.errors import SettingInvalid
 from medtech.mapping.fhir import FhirOptions
 from medtech.settings import (
@@ -87,6 +87,8 @@ def test_a_fault_is_named_with_what_is_allowed_instead(name: str, value: str, to
         ("https://", "is not an address"),
         ("https://[fhir", "is not an address"),
         ("https://fhir.example.org/r4?code=SECRET", "is not an address"),
+        ("https://fhir.example.org:SECRET/r4", "is not an address"),
+        ("https://user:SECRET@fhir.example.org/r4", "FHIR_USERNAME and FHIR_PASSWORD"),
         (
             "/subscriptions/SECRET/resourceGroups/g/providers/Microsoft.HealthcareApis/workspaces/w/fhirservices/f",
             "fhirServiceResourceId",
@@ -149,7 +151,7 @@ def test_settings_say_how_fhir_templates_are_applied(
 ) -> None:
     for name, value in written.items():
         monkeypatch.setenv(name, value)
-    assert application.fhir_options() == options
+    assert parts.fhir_options() == options
 
 
 def test_the_address_of_the_fhir_server_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,10 @@ function object(values, zone) {
 
 /** rhea leaves a 64-bit integer that a JavaScript number cannot hold as its bytes. */
 function integer(value, unsigned = false) {
-  if (!Buffer.isBuffer(value)) return BigInt(value);
+  if (!Buffer.isBuffer(value)) {
+    if (!Number.isInteger(value)) throw new Malformed('A time of the message is not given as a number.');
+    return BigInt(value);
+  }
   return unsigned ? value.readBigUInt64BE() : value.readBigInt64BE();
 }
 

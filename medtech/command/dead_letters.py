@@ -39,7 +39,8 @@ class _ListByDefault(TyperGroup):
     """A group whose first command is `list` if none is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] != "--help"):
+        # A shell that completes the name of a command has none to parse yet.
+        if not ctx.resilient_parsing and (not args or (args[0].startswith("-") and args[0] != "--help")):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
@@ -188,9 +189,9 @@ def delete(
 
 
 def _opened() -> DeadLetters:
-    from medtech import application
+    from medtech import parts
 
-    return application.dead_letters()
+    return parts.dead_letters()
 
 
 @contextmanager

@@ -48,9 +48,9 @@ def accept(
 
 
 def _accept(kind: str) -> dict[str, str | bool | None]:
-    from medtech import application
+    from medtech import parts
 
-    store = application.device_mapping() if kind == "device" else application.fhir_mapping()
+    store = parts.device_mapping() if kind == "device" else parts.fhir_mapping()
     accepted = store.accept()
     return {"kind": kind, "accepted": True, "inForce": accepted.text, "before": accepted.before}
 

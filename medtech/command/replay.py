@@ -59,9 +59,9 @@ def replay(
 
 
 def _job(chosen: Selection, relabel_unit: bool, job_id: str | None) -> Job:
-    from medtech import application
+    from medtech import parts
 
-    jobs = application.replay_jobs()
+    jobs = parts.replay_jobs()
     if job_id is None:
         return jobs.create(chosen, ticks.now(), relabel_unit=relabel_unit)
     job = jobs.get(job_id)
@@ -93,10 +93,10 @@ def _follow(job: Job, as_json: bool) -> None:
 
 def _wait(job: Job) -> Job:
     """The job when it is done."""
-    from medtech import application
+    from medtech import parts
     from medtech.replay.job import State
 
-    jobs = application.replay_jobs()
+    jobs = parts.replay_jobs()
     told, moved, seen = "", time.monotonic(), job.progress
     with progress("replaying", "letters") as bar:
         task = bar.add_task("", total=None)
@@ -164,4 +164,9 @@ def _described(result: DryRun) -> list[str]:
             f"{count:>9,}  would fail again: {error} ({stage})"
             for (error, stage), count in sample.failed_again.most_common()
         ]
+        if sample.failed_again:
+            lines.append(
+                "A mapping that was changed after the last message came is in force from the next one on, or "
+                "from the beginning of a replay."
+            )
     return [*lines, "Nothing was stored."]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
+from medtech.command import settings_file
 from medtech.command.terminal import console, printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def settings(
     """
     from medtech.setup.check import faults, is_reference, missing_mappings, misspelt
 
-    given = os.environ if file is None else _read(file)
+    given = os.environ if file is None else settings_file.read(file, "--file")
     # A list of an app's settings has references where the app itself gets the secrets.
     unseen = {name.partition("__")[0] for name, value in given.items() if file is not None and is_reference(value)}
     found = [*faults(given), *missing_mappings(given)]
@@ -71,20 +72,6 @@ def settings(
         _print(rows, found, hints)
     if found:
         raise typer.Exit(1)
-
-
-def _read(file: Path) -> dict[str, str]:
-    try:
-        document: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-        if isinstance(document, list):
-            return {str(each["name"]): str(each["value"]) for each in document}
-        return {str(name): str(value) for name, value in document["Values"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise typer.BadParameter(
-            f"{file} is not a file of settings. Give a local.settings.json, or what `az functionapp config appsettings "
-            "list --output json` prints.",
-            param_hint="--file",
-        ) from None
 
 
 def _in_force(given: Mapping[str, str], faulty: set[str], source: str) -> Iterator[InForce]:

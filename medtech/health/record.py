@@ -11,15 +11,17 @@ A record is best effort: what it cannot store is not worth a batch or a flush. T
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
-from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
 from medtech.storage.table import Entity
+
+if TYPE_CHECKING:
+    from medtech.flush.tally import Tally
 
 TABLE = "health"
 
@@ -100,8 +102,11 @@ class Recorder:
             }
         )
 
-    def flush(self, run: Callable[[], Tally]) -> None:
+    def flush(self, run: "Callable[[], Tally]") -> None:
         """Runs a flush and records it. Raises what `run` raises."""
+        # Imported late: ingest has a recorder too, and no use for the FHIR client.
+        from medtech.flush.tally import Tally
+
         began = self._clock()
         try:
             tally = run()
@@ -112,7 +117,7 @@ class Recorder:
         hindrances = [error.message for error in (*tally.outages, *tally.held_up_by)]
         self._flushed(began, tally, failed=False, held_up_by=hindrances[0] if hindrances else "")
 
-    def _flushed(self, began: int, tally: Tally, *, failed: bool, held_up_by: str) -> None:
+    def _flushed(self, began: int, tally: "Tally", *, failed: bool, held_up_by: str) -> None:
         row: Entity = {
             "PartitionKey": _FLUSH,
             "RowKey": _LAST,

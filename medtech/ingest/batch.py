@@ -6,6 +6,7 @@ away: the hub delivers the batch again, and the same keys are written again. Wha
 `attempts`.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
@@ -27,6 +28,8 @@ from medtech.ingest.slices import Slice, normalize_slice
 from medtech.model import DeviceEvent, Measurement, NormalizationFailure
 from medtech.normalize.batch import Normalizer, failure_of_event
 from medtech.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class BatchCounts(NamedTuple):
@@ -56,6 +59,20 @@ class BatchCounts(NamedTuple):
             stored_bytes=self.stored_bytes + other.stored_bytes,
             errors=self.errors + other.errors,
             letters_by_error=self.letters_by_error + other.letters_by_error,
+        )
+
+    def log(self, partition: str, seconds: float) -> None:
+        """One line of what was done in `seconds`."""
+        _log.info(
+            "partition %s: %d events to %d measurements in %d rows, %d dropped, %d dead letters, %.2f s%s",
+            partition,
+            self.events,
+            self.measurements,
+            self.rows,
+            self.dropped,
+            self.letters,
+            seconds,
+            "".join(f"; {kind.name} ({kind.stage}): {count}" for kind, count in sorted(self.errors.items())),
         )
 
 

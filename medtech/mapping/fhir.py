@@ -29,7 +29,12 @@ from medtech.mapping.schema import (
     text_of,
 )
 
-_TEMPLATE_KIND = "CodeValueFhir"
+TEMPLATE_KIND = "CodeValueFhir"
+
+TEMPLATE_PROPERTIES = ("typeName", "periodInterval", "codes", "category", "value", "components")
+CODE_PROPERTIES = ("code", "system", "display")
+CONCEPT_PROPERTIES = ("text", "codes")
+COMPONENT_PROPERTIES = ("codes", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Interval(IntEnum):
     DAILY = 1440
 
 
-_INTERVALS = MappingProxyType(
+INTERVALS = MappingProxyType(
     {
         "CorrelationId": Interval.CORRELATION_ID,
         "Single": Interval.SINGLE,
@@ -188,8 +193,8 @@ def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Pa
 
 
 def _template_section(container: Container, issues: Issues) -> Section | None:
-    if not container.matches(_TEMPLATE_KIND):
-        container.section.fault("templateType", f"'templateType' is not {_TEMPLATE_KIND}. Write {_TEMPLATE_KIND}.")
+    if not container.matches(TEMPLATE_KIND):
+        container.section.fault("templateType", f"'templateType' is not {TEMPLATE_KIND}. Write {TEMPLATE_KIND}.")
         return None
     if container.template is None or not isinstance(container.template.value, dict):
         container.section.fault("template", "'template' is not an object. Write the template's properties, {...}.")
@@ -199,10 +204,10 @@ def _template_section(container: Container, issues: Issues) -> Section | None:
 
 def _template(section: Section, type_name: str | None, options: FhirOptions) -> CodeValueTemplate | None:
     """The template as far as it can be read; None when something required is missing, which is an issue then."""
-    section.refuse_others("typeName", "periodInterval", "codes", "category", "value", "components")
+    section.refuse_others(*TEMPLATE_PROPERTIES)
     written = Interval.SINGLE
     if section.find("periodInterval") is not None:
-        written = Interval(section.enumeration("periodInterval", _INTERVALS) or Interval.SINGLE)
+        written = Interval(section.enumeration("periodInterval", INTERVALS) or Interval.SINGLE)
     codes = _required_codes(section)
     category = tuple(_concept(concept) for concept in _sections(section, "category"))
     node = section.find("value")
@@ -241,7 +246,7 @@ def _sections(section: Section, name: str) -> list[Section]:
 
 
 def _code(section: Section) -> Code:
-    section.refuse_others("code", "system", "display")
+    section.refuse_others(*CODE_PROPERTIES)
     return _code_of_value(section)
 
 
@@ -256,13 +261,13 @@ def _written(section: Section, name: str) -> str | None:
 
 
 def _concept(section: Section) -> Concept:
-    section.refuse_others("text", "codes")
+    section.refuse_others(*CONCEPT_PROPERTIES)
     return Concept(_written(section, "text"), tuple(_code(code) for code in _sections(section, "codes")))
 
 
 def _component(section: Section) -> Component | None:
     """None also for a value that is never written: there is no component then."""
-    section.refuse_others("codes", "value")
+    section.refuse_others(*COMPONENT_PROPERTIES)
     codes = tuple(_code(code) for code in _sections(section, "codes"))
     node = section.find("value")
     if node is None:
@@ -308,7 +313,7 @@ def _value(node: Node, issues: Issues, otherwise: str = "or leave it out") -> Va
 
 _OF_NUMBERS = frozenset("0123456789+-.eE \t\n\v\f\r")
 
-_VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
+VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
 
 
 def _value_kind(node: Node, section: Section) -> str | None:
@@ -317,10 +322,10 @@ def _value_kind(node: Node, section: Section) -> str | None:
     assert isinstance(properties, dict)
     found = properties.get("ValueType") or properties.get("valueType")
     kind = None if found is None else text_of(found)
-    if kind is not None and kind.lower() in (name.lower() for name in _VALUE_TYPES):
+    if kind is not None and kind.lower() in (name.lower() for name in VALUE_TYPES):
         return kind.lower()
     state = "is absent, or not spelled so" if found is None else f"is {describe(found)}"
-    section.issues.add(found or node, f"'valueType' {state}. Write one of: {', '.join(_VALUE_TYPES)}.")
+    section.issues.add(found or node, f"'valueType' {state}. Write one of: {', '.join(VALUE_TYPES)}.")
     return None
 
 

@@ -20,7 +20,7 @@ from medtech.dotnet.text import is_blank
 from medtech.dotnet.tokens import text_reading
 from medtech.errors import MappingIssue
 
-_SUFFIX = "template"
+SUFFIX = "template"
 
 Template = TypeVar("Template")
 
@@ -313,7 +313,7 @@ def _is_one_template(collection: Section, kind: CollectionKind) -> bool:
 
 def same_kind(name: str | None, kind: str) -> bool:
     """Whether `name` is the template type `kind`, in any case, with or without the suffix Template."""
-    return name is not None and name.lower() in (kind.lower(), kind.lower() + _SUFFIX)
+    return name is not None and name.lower() in (kind.lower(), kind.lower() + SUFFIX)
 
 
 def text_of(node: Node) -> str | None:
@@ -356,7 +356,7 @@ def describe(node: Node) -> str:
 
 
 def _without_suffix(name: str) -> str:
-    return name[: -len(_SUFFIX)] if name.lower().endswith(_SUFFIX) else name
+    return name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
 
 
 def _is_integer(text: str) -> bool:

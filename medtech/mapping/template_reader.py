@@ -17,14 +17,14 @@ from medtech.mapping.expression import INVALID, MATCHED_TOKEN, SeveralTokens
 from medtech.mapping.matching import Scan, Search, finder_of
 from medtech.mapping.schema import Container, Issues, Section, describe, shortened
 
-_LANGUAGES = {"JsonPath": 0, "JmesPath": 1}
-_JSONPATH, _JMESPATH = _LANGUAGES.values()
+LANGUAGES = {"JsonPath": 0, "JmesPath": 1}
+_JSONPATH, _JMESPATH = LANGUAGES.values()
 
 _Compiled = TypeVar("_Compiled")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """A kind of device template. If it fixes the paths of device id and time, it ignores the properties for them."""
 
     name: str
@@ -45,17 +45,17 @@ _COMMON = (
     "values",
 )
 
-_KINDS = (
-    _Kind("CalculatedContent", (*_COMMON, _DEVICE_ID, _TIME, "defaultExpressionLanguage"), on_document=True),
-    _Kind("JsonPathContent", (*_COMMON, _DEVICE_ID, _TIME)),
-    _Kind(
+KINDS = (
+    Kind("CalculatedContent", (*_COMMON, _DEVICE_ID, _TIME, "defaultExpressionLanguage"), on_document=True),
+    Kind("JsonPathContent", (*_COMMON, _DEVICE_ID, _TIME)),
+    Kind(
         "IotJsonPathContent",
         _COMMON,
         ignored=(_DEVICE_ID, _TIME, "alternateTimestampExpression"),
         device_id="$.SystemProperties.iothub-connection-device-id",
         times=("$.Properties.iothub-creation-time-utc", "$.SystemProperties.iothub-enqueuedtime"),
     ),
-    _Kind(
+    Kind(
         "IotCentralJsonPathContent",
         _COMMON,
         ignored=(_DEVICE_ID, _TIME),
@@ -64,12 +64,14 @@ _KINDS = (
     ),
 )
 
+VALUE_PROPERTIES = ("valueName", "valueExpression", "required")
+
 
 def read_template(container: Container, issues: Issues) -> tuple[ContentTemplate, Scan | Search] | None:
     """The template and what finds its matches; None if something is wrong, which is an issue then."""
-    kind = next((kind for kind in _KINDS if container.matches(kind.name)), None)
+    kind = next((kind for kind in KINDS if container.matches(kind.name)), None)
     if kind is None:
-        names = ", ".join(kind.name for kind in _KINDS)
+        names = ", ".join(kind.name for kind in KINDS)
         container.section.fault("template", f"There is no template type '{container.kind}'. Write one of: {names}.")
         return None
     if container.template is None or not isinstance(container.template.value, dict):
@@ -92,7 +94,7 @@ class _Written:
 class _TemplateReader:
     """Reads as much as possible of one template, so that all its faults become issues."""
 
-    def __init__(self, kind: _Kind, index: int, section: Section) -> None:
+    def __init__(self, kind: Kind, index: int, section: Section) -> None:
         self._kind = kind
         self._index = index
         self._section = section
@@ -102,7 +104,7 @@ class _TemplateReader:
         kind, section = self._kind, self._section
         section.refuse_others(*kind.properties, ignored=kind.ignored)
         if kind.on_document and section.find("defaultExpressionLanguage") is not None:
-            self._language = section.enumeration("defaultExpressionLanguage", _LANGUAGES) or _JSONPATH
+            self._language = section.enumeration("defaultExpressionLanguage", LANGUAGES) or _JSONPATH
         type_name = section.required_text("typeName")
         matched = self._type_match()
         device_id = self._required_or_fixed(_DEVICE_ID, kind.device_id)
@@ -158,7 +160,7 @@ class _TemplateReader:
             return ()  # Json.NET reads "" as null here
         fields: list[Field] = []
         for section in self._section.sections("values") or ():
-            section.refuse_others("valueName", "valueExpression", "required")
+            section.refuse_others(*VALUE_PROPERTIES)
             name = section.required_text("valueName")
             written = self._written(section, "valueExpression", required=True)
             required = section.boolean("required")
@@ -193,7 +195,7 @@ class _TemplateReader:
         language = section.find("language")
         chosen: int | None = self._language
         if language is not None and language.value is not None and language.value != "":
-            chosen = section.enumeration("language", _LANGUAGES)
+            chosen = section.enumeration("language", LANGUAGES)
         value = section.find("value")
         return None if text is None or chosen is None or value is None else _Written(text, chosen, value)
 
@@ -237,7 +239,7 @@ def _origin(name: str, written: _Written) -> Origin:
 
 
 def _language_name(language: int) -> str:
-    return next(name for name, number in _LANGUAGES.items() if number == language)
+    return next(name for name, number in LANGUAGES.items() if number == language)
 
 
 def _document_lookup(names: tuple[str, ...]) -> PropertyLookup:

@@ -22,7 +22,7 @@ import httpx
 import orjson
 
 from medtech import __version__, deadline
-from medtech.address import in_the_clear
+from medtech.address import fault_in_base, in_the_clear
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, SettingInvalid
 from medtech.filling import filled
 from medtech.persist.answers import (
@@ -645,18 +645,14 @@ def _origin(url: httpx.URL) -> str:
 
 
 def _checked(base_url: str) -> httpx.URL:
+    address = base_url.strip().rstrip("/")
+    fault = fault_in_base(address)
     try:
-        url = httpx.URL(base_url.strip().rstrip("/"))
+        url = httpx.URL(address)
     except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise SettingInvalid("FHIR_SERVICE_URL is not an address. Set it to the base of a FHIR R4 server, https://….")
-    if url.userinfo:
-        # It would be sent in place of the credentials, and the address is told in health and in logs.
-        raise SettingInvalid(
-            "FHIR_SERVICE_URL holds a user. Set FHIR_AUTHENTICATION to basic, FHIR_USERNAME and FHIR_PASSWORD, and the "
-            "address without them."
-        )
+        fault = fault or "is not an address"
+    if fault:
+        raise SettingInvalid(f"FHIR_SERVICE_URL {fault}. It is the base of a FHIR R4 server, https://….")
     return url
 
 

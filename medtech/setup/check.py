@@ -34,7 +34,13 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 _CONSUMER_GROUP = re.compile(r"\$Default|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,48}[A-Za-z0-9])?", re.IGNORECASE)
 """Rules of names: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules"""
 
-_HOST_NAME = re.compile(r"localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_HOST_NAME = r"(?:localhost|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+\.?)"
+_NAMESPACE = re.compile(rf"{_HOST_NAME}|[a-z]+://{_HOST_NAME}(?::\d+)?/?", re.IGNORECASE)
+"""Of an address the client of Event Hubs takes the host name."""
+
+_INDIRECT = re.compile("%[^%]+%")
+"""The Functions host puts an app setting in its place, in names and schedules. What that makes is not judged here."""
+
 _CLIENT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _REFERENCE = re.compile(r"@Microsoft\.(?:KeyVault|AppConfiguration)\(", re.IGNORECASE)
@@ -110,8 +116,11 @@ def _squeezed(name: str) -> str:
 
 
 def _is_read(name: str, nearest: str) -> bool:
-    # The host reads the hub's connection in any case, pydantic the app's own settings.
-    in_any_case = nearest.lower() in Settings.model_fields or nearest in HUB_CONNECTION.names
+    # The host reads hub and connections in any case, pydantic the app's own settings, `Storage` a connection's parts.
+    connection, _, part = nearest.partition("__")
+    if part and connection in (HOST_STORAGE.name, BUFFER_STORAGE.name):
+        return name.startswith(connection) and name.lower() == nearest.lower()
+    in_any_case = nearest.lower() in Settings.model_fields or nearest in (HUB.name, *HUB_CONNECTION.names)
     return name == nearest or (in_any_case and name.lower() == nearest.lower())
 
 
@@ -134,30 +143,29 @@ def _server_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
 
 def _platform_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     yield from _hub_connection_faults(environment)
-    hub = environment.get(HUB.name)
+    hub = _in_any_case(environment).get(HUB.name.lower())
     if not hub:
         yield _missing(HUB.name, HUB.allowed, environment)
-    elif not _HUB_NAME.fullmatch(hub):
+    elif not (_HUB_NAME.fullmatch(hub) or _INDIRECT.search(hub) or _connection_parts(environment).get("entitypath")):
         yield _fault(HUB.name, "is not the name of a hub", HUB.allowed)
     group = environment.get(CONSUMER_GROUP.name)
-    if group is not None and not _CONSUMER_GROUP.fullmatch(group):
+    if group and not (_CONSUMER_GROUP.fullmatch(group) or _INDIRECT.search(group)):
         yield _fault(CONSUMER_GROUP.name, "is not the name of a consumer group", CONSUMER_GROUP.allowed)
     yield from _storage_faults(environment)
     client_id = environment.get(CLIENT_ID.name)
-    if client_id and not _CLIENT_ID.fullmatch(client_id):
+    if client_id and not _CLIENT_ID.fullmatch(client_id.strip()):
         yield _fault(CLIENT_ID.name, "is not a client id", CLIENT_ID.allowed)
     schedule = environment.get(SCHEDULE.name)
-    if schedule is not None and (fault := fault_in(schedule)):
+    if schedule and (fault := fault_in(schedule)):
         yield _fault(SCHEDULE.name, fault, SCHEDULE.allowed)
 
 
 def _hub_connection_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     name = HUB_CONNECTION.name
-    given = {key.lower(): value for key, value in environment.items()}
-    text = given.get(name.lower())
+    given = _in_any_case(environment)
+    parts = _connection_parts(environment)
     namespace = given.get(f"{name}__fullyQualifiedNamespace".lower())
-    if text:
-        parts = {key.strip().lower(): value for key, _, value in (part.partition("=") for part in text.split(";"))}
+    if parts:
         if "hostname" in parts:
             yield _fault(
                 name,
@@ -167,7 +175,7 @@ def _hub_connection_faults(environment: Mapping[str, str]) -> Iterator[SettingFa
         elif not parts.get("endpoint") or not (parts.get("sharedaccesskey") or parts.get("sharedaccesssignature")):
             yield _fault(name, "is not a connection string of Event Hubs", HUB_CONNECTION.allowed)
     elif namespace is not None:
-        if not _HOST_NAME.fullmatch(namespace):
+        if not _NAMESPACE.fullmatch(namespace):
             yield _fault(
                 f"{name}__fullyQualifiedNamespace",
                 "(the MedTech service's fullyQualifiedEventHubNamespace) is not the host name of a namespace",
@@ -178,16 +186,36 @@ def _hub_connection_faults(environment: Mapping[str, str]) -> Iterator[SettingFa
         yield _missing(name, HUB_CONNECTION.allowed, environment)
 
 
+def _connection_parts(environment: Mapping[str, str]) -> dict[str, str]:
+    """Of the hub's connection string, by their names in small letters; none without one."""
+    text = _in_any_case(environment).get(HUB_CONNECTION.name.lower(), "").strip()
+    pairs = (part.partition("=") for part in text.split(";") if text)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
 def _storage_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
-    for setting in (HOST_STORAGE, BUFFER_STORAGE):
-        if not any(environment.get(name) for name in setting.names):
-            if setting is HOST_STORAGE:
-                yield _missing(setting.name, BUFFER_STORAGE.allowed, environment)
-            continue
-        try:
-            Storage(setting.name, environment).check()
-        except SettingInvalid as error:
-            yield SettingFault(setting.name, error.message)
+    """The host alone opens its storage if the app has one of its own, and takes there what the app could not use, such
+    as an account without tables: then only whether it is set is judged."""
+    host = HOST_STORAGE.name.lower()
+    is_hosts = any(key.partition("__")[0].endswith(host) and value for key, value in _in_any_case(environment).items())
+    if not is_hosts:
+        yield _missing(HOST_STORAGE.name, BUFFER_STORAGE.allowed, environment)
+    try:
+        storage = Storage(environment=environment)
+    except SettingInvalid:
+        if is_hosts:
+            fault = f"is set by a name that only the host reads: spell it so, or set {BUFFER_STORAGE.name}"
+            yield _fault(HOST_STORAGE.name, fault, BUFFER_STORAGE.allowed)
+        return
+    try:
+        storage.check()
+    except SettingInvalid as error:
+        yield SettingFault(storage.name, error.message)
+
+
+def _in_any_case(environment: Mapping[str, str]) -> dict[str, str]:
+    """By names in small letters, as the Functions host, for which they do not differ by case."""
+    return {name.lower(): value for name, value in environment.items()}
 
 
 def _missing(name: str, takes: str, environment: Mapping[str, str]) -> SettingFault:

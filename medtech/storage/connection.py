@@ -86,7 +86,7 @@ class Storage:
             if key.startswith(f"{name}__")
         }
         self.identity = AppIdentity.of(environment, self._settings)
-        self._connection_string = environment.get(name, "")
+        self._connection_string = environment.get(name, "").strip()
         self._timeouts = timeouts
         self._table_options = {**timeouts.options(), "retry_backoff_factor": 0.5, "retry_backoff_max": 5}
         self._blob_options = {
@@ -215,4 +215,5 @@ def _is_connection_string(text: str) -> bool:
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:
-    return bool(environment.get(name)) or any(key.startswith(f"{name}__") for key in environment)
+    """A blank value is none: so people take a setting back where they cannot remove it."""
+    return any(text.strip() and (key == name or key.startswith(f"{name}__")) for key, text in environment.items())

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from medtech.errors import OutOfTime, StorageUnavailable
+from medtech.side_counts import counting
 from medtech.storage.connection import Storage, Timeouts
 from medtech.storage.faults import reaching
 
@@ -83,7 +84,7 @@ class Lease:
         self._renew_seconds = renew_seconds
         self._held_until = _end(asked_at)
         self._released = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name=f"lease-{name}", daemon=True)
+        self._renewer = threading.Thread(target=counting(self._renew), name=f"lease-{name}", daemon=True)
         self._renewer.start()
 
     @property

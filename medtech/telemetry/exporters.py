@@ -91,17 +91,14 @@ class Exporters:
             logging.getLogger(logger).setLevel(level)
         resource = app_resource(environment)
         azure_monitor = _azure_monitor_options(environment) if _names_azure_monitor(destinations) else {}
-        self._readers = [
-            PeriodicExportingMetricReader(exporter)
-            for exporter in _made(destinations.metrics, partial(_metric_exporter, azure_monitor=azure_monitor))
-        ]
+        self._readers = list(_made(destinations.metrics, partial(_metric_reader, azure_monitor=azure_monitor)))
         self._ids = _GivenIds()
         self._tracer_provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
-        for span_exporter in _made(destinations.traces, partial(_span_exporter, azure_monitor=azure_monitor)):
-            self._tracer_provider.add_span_processor(BatchSpanProcessor(span_exporter))
+        for span_processor in _made(destinations.traces, partial(_span_processor, azure_monitor=azure_monitor)):
+            self._tracer_provider.add_span_processor(span_processor)
         self._logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-        for log_exporter in _made(destinations.logs, partial(_log_exporter, azure_monitor=azure_monitor)):
-            self._logger_provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter))
+        for log_processor in _made(destinations.logs, partial(_log_processor, azure_monitor=azure_monitor)):
+            self._logger_provider.add_log_record_processor(log_processor)
         # Instruments are made in small letters, since names do not differ by case; a view says how it is exported.
         views = [View(instrument_name=each.name, name=each.name) for each in INSTRUMENTS]
         self._meter_provider = MeterProvider(self._readers, resource=resource, shutdown_on_exit=False, views=views)
@@ -249,8 +246,22 @@ def _made(names: tuple[str, ...], make: Callable[[str], Made]) -> Iterator[Made]
                 "Telemetry is not exported to %s (%s). Check %s, and restart the app; no data is concerned.",
                 name,
                 type(error).__name__,
-                "APPLICATIONINSIGHTS_CONNECTION_STRING" if name == AZURE_MONITOR else "the settings OTEL_…",
+                "APPLICATIONINSIGHTS_CONNECTION_STRING and the settings OTEL_…"
+                if name == AZURE_MONITOR
+                else "the settings OTEL_…",
             )
+
+
+def _metric_reader(name: str, azure_monitor: Mapping[str, Any]) -> PeriodicExportingMetricReader:
+    return PeriodicExportingMetricReader(_metric_exporter(name, azure_monitor))
+
+
+def _span_processor(name: str, azure_monitor: Mapping[str, Any]) -> BatchSpanProcessor:
+    return BatchSpanProcessor(_span_exporter(name, azure_monitor))
+
+
+def _log_processor(name: str, azure_monitor: Mapping[str, Any]) -> BatchLogRecordProcessor:
+    return BatchLogRecordProcessor(_log_exporter(name, azure_monitor))
 
 
 def _metric_exporter(name: str, azure_monitor: Mapping[str, Any]) -> MetricExporter:

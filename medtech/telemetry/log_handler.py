@@ -14,6 +14,9 @@ from medtech.telemetry.span import Place, current
 
 LOGGER = "medtech"
 
+LONGEST_LINE = 32_768
+"""Characters. Azure Monitor cuts there too; and a line waits in the pipe's memory."""
+
 
 class LogLine(NamedTuple):
     """A record of the pipe. `place` is that of the span in which it was logged; `time_ns` since the Unix epoch."""
@@ -39,6 +42,8 @@ class LogHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as everywhere in logging, a bad record must not fail the function
             self.handleError(record)
             return
+        # A lone surrogate, which JSON allows in a device's id, would take away all lines that are sent with this one.
+        text = text[:LONGEST_LINE].encode("utf-8", "replace").decode()
         span = current()
         place = span.place if span is not None else None
         self._put(LogLine(int(record.created * 1e9), record.levelno, record.name, text, place))

@@ -3,10 +3,10 @@
     ingest, flush ── put ──▶ queue ──▶ thread `telemetry` ──▶ OpenTelemetry's SDK ──▶ its own threads, which send
 
 What happens is put down as plain values (readings, or a function that makes them of what was counted; starts and ends
-of spans; log lines). The SDK and its exporters take
-a fifth of a second to import and set up, which a new instance would otherwise spend before its first batch: the thread
-does it after the first invocation, and finds what was put down until then in the queue. From then on the SDK's locks
-and its few microseconds a reading are the thread's too.
+of spans; log lines). The SDK and its exporters take a fifth of a second to import and set up, which a new instance
+would otherwise spend before its first batch: the thread does it after the first invocation, or within a long one, and
+finds what was put down until then in the queue. From then on the SDK's locks and its few microseconds a reading are the
+thread's too.
 
 A destination that is away or hangs holds up the SDK's threads, which drop what they cannot keep. Should this queue be
 full, what comes is dropped, counted and told in the log; the data itself is never concerned.
@@ -18,7 +18,7 @@ import atexit
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Full, Queue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol
@@ -26,8 +26,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from medtech.telemetry.destinations import Destinations
 
-QUEUE_RECORDS = 10_000
-"""Of which a batch makes three: minutes of a busy instance, and at most some 10 MB."""
+QUEUE_RECORDS = 3_000
+"""Seconds of the busiest instance, while the thread takes some 50,000 a second. At most some 35 MB, were all of them
+batches of 500 events, each with a latency of its own."""
+
+START_RECORDS = 100
+"""So many that the first invocation is a long one, such as a flush of all that an outage left: it has the exporters set
+up while it runs, since the queue would not hold what it makes."""
 
 CLOSE_SECONDS = 2.0
 """What sending the rest may take when the process ends. The host kills a worker that takes more than 5 s to end, and it
@@ -51,6 +56,7 @@ class Pipe:
         self._destinations = destinations
         self._queue: Queue[object] = Queue(QUEUE_RECORDS)
         self._dropped = 0
+        self._told: set[tuple[type, type]] = set()
         self._thread: Thread | None = None
         self._starting = Lock()
 
@@ -61,22 +67,26 @@ class Pipe:
         except Full:
             # Not exact when threads meet here, which is good enough for a number that only says "many".
             self._dropped += 1
+        if self._thread is None and self._queue.qsize() >= START_RECORDS:
+            self.start()
 
     def start(self) -> None:
-        """Starts the thread that exports, if it does not run yet."""
+        """Starts the thread that exports, if it does not run yet. Never raises; the next call tries again."""
         with self._starting:
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="telemetry", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="telemetry", daemon=True)
+                # The system has no more threads, or the process is about to end: no reason for an invocation to fail.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def close(self, seconds: float) -> None:
         """Exports what is in the queue and in the SDK, and waits for that at most so long."""
         self.start()
-        try:
-            self._queue.put(_End(), timeout=seconds)
-        except Full:
+        if self._thread is None:
             return
-        if self._thread is not None:
+        with suppress(Full):
+            self._queue.put(_End(), timeout=seconds)
             self._thread.join(seconds)
 
     def _run(self) -> None:
@@ -85,7 +95,7 @@ class Pipe:
             try:
                 taker.take(record)
             except Exception as error:  # noqa: BLE001 - whatever it is, what comes after it is still exported
-                _log.error("Telemetry was not exported (%s). Report it; no data is concerned.", type(error).__name__)
+                self._tell_fault(type(record), type(error))
             # Once it has caught up: the line takes a place in the queue.
             if self._queue.empty():
                 self._tell_dropped()
@@ -99,8 +109,17 @@ class Pipe:
 
             return Exporters(self._destinations, os.environ)
         except Exception as error:  # noqa: BLE001 - the app works without
-            _log.error("No telemetry is exported (%s). Report it; no data is concerned.", type(error).__name__)
+            _log.error(
+                "No telemetry is exported (%s). Check the settings OTEL_…, and restart the app; no data is concerned.",
+                type(error).__name__,
+            )
             return _Nowhere()
+
+    def _tell_fault(self, record: type, error: type) -> None:
+        """Once for each kind: if it is log lines that cannot be exported, this one comes back here too."""
+        if (record, error) not in self._told:
+            self._told.add((record, error))
+            _log.error("Telemetry was not exported (%s). Report it; no data is concerned.", error.__name__)
 
     def _tell_dropped(self) -> None:
         if self._dropped:

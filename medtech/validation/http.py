@@ -21,15 +21,14 @@ from medtech.errors import OutOfTime, SettingInvalid
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import FhirMapping, FhirOptions
 from medtech.mapping.in_force import MappingState, MappingStore
-from medtech.model import Measurement
 from medtech.transform.fhir_json import dump_resource
-from medtech.validation.finding import STAGES, Finding, Fix, Level, Name
+from medtech.validation.document import of_finding, of_measurement, of_stored
+from medtech.validation.finding import STAGES, Finding, Level, Name
 from medtech.validation.mapping_pair import MappingPair
 from medtech.validation.message import BadRequest, BodyPlace, body_place, read_message
-from medtech.validation.stored import StoredObservation
 from medtech.validation.trace.tracer import TemplateTrace, Tracer
 from medtech.validation.validator import DeviceResult, Mappings, check_mappings, of_issue, read_mappings, validate
-from medtech.validation.written_mapping import Range, WrittenMapping
+from medtech.validation.written_mapping import WrittenMapping
 
 _PROPERTIES = {"deviceMapping", "fhirMapping", "deviceMessages", "aggregate", "trace"}
 _HOW = "Send an object with deviceMapping, fhirMapping, deviceMessages and, if wanted, aggregate or trace."
@@ -77,13 +76,13 @@ def answer(
         traces = _traces(mappings.device, outcome.results) if asked.get("trace") else None
     except OutOfTime:
         return _answer(413, {"error": f"The time was over before all {len(events)} messages were tried. {_FASTER}"})
-    document["templateResult"] = {"findings": [_finding(finding) for finding in outcome.findings]}
+    document["templateResult"] = {"findings": [of_finding(finding) for finding in outcome.findings]}
     document["deviceResults"] = [
         _device_result(result, body_place(messages[result.event.sequence_number])) for result in outcome.results
     ]
     for of_message, trace in zip(document["deviceResults"], traces or (), strict=traces is not None):
         of_message["trace"] = trace
-    document["storedObservations"] = [_stored(each) for each in outcome.stored]
+    document["storedObservations"] = [of_stored(each) for each in outcome.stored]
     return _answer(200, document)
 
 
@@ -208,71 +207,10 @@ def _device_result(result: DeviceResult, body: BodyPlace | None) -> dict[str, An
         },
         "bodyAt": None if body is None else body.pointer,
         "bodyIsText": body is not None and body.is_text,
-        "measurements": [_measurement(measurement) for measurement in result.measurements],
+        "measurements": [of_measurement(measurement) for measurement in result.measurements],
         "observations": result.observations,
-        "findings": [_finding(finding) for finding in result.findings],
+        "findings": [of_finding(finding) for finding in result.findings],
         "aggregatedCount": result.aggregated_count,
-    }
-
-
-def _measurement(measurement: Measurement) -> dict[str, Any]:
-    return {
-        "type": measurement.type,
-        "occurrenceTimeUtc": ticks.format_iso(measurement.occurrence_time),
-        "deviceId": measurement.device_id,
-        "patientId": measurement.patient_id,
-        "encounterId": measurement.encounter_id,
-        "correlationId": measurement.correlation_id,
-        "properties": [{"name": name, "value": value} for name, value in measurement.properties],
-    }
-
-
-def _stored(stored: StoredObservation) -> dict[str, Any]:
-    return {
-        "observation": stored.observation,
-        "deviceId": stored.device_id,
-        "messages": stored.messages,
-        "supersededReadings": stored.draft.superseded,
-        "findings": [_finding(finding) for finding in stored.findings],
-        "aggregatedCount": stored.aggregated_count,
-    }
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "name": finding.name,
-        "message": finding.message,
-        "level": finding.level,
-        "stage": finding.stage,
-        "line": finding.line,
-        "position": finding.position,
-        "mapping": finding.mapping,
-        "pointer": finding.pointer,
-        "range": _range(finding.range),
-        "fix": None if finding.fix is None else _fix(finding.fix),
-        "count": finding.seen_count,
-        "messageIndex": finding.message_index,
-    }
-
-
-def _fix(fix: Fix) -> dict[str, Any]:
-    return {
-        "title": fix.title,
-        "pointer": fix.pointer,
-        "value": json.loads(fix.value),
-        "range": _range(fix.range),
-        "replacement": fix.replacement,
-    }
-
-
-def _range(found: Range | None) -> dict[str, int] | None:
-    if found is None:
-        return None
-    return {
-        "line": found.line,
-        "position": found.position,
-        "endLine": found.end_line,
-        "endPosition": found.end_position,
     }
 
 

@@ -1,13 +1,13 @@
 """What the pipeline would store of several messages: the same groups, the same Observations, the same folding."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from medtech.errors import MedTechError
 from medtech.group.groups import group_measurements
 from medtech.mapping.fhir import FhirMapping
-from medtech.model import Measurement, ResourceIdentity
+from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.observation import ObservationDraft, convert, create, fold, meetings
 from medtech.validation.finding import Finding
 
@@ -19,8 +19,7 @@ IDENTITY = ResourceIdentity(device="devId", patient="patId", encounter=None)
 class StoredObservation:
     """An Observation that messages (their numbers, in order) make together; `device_id` is the measurements'.
 
-    If aggregated, it has one finding, which `aggregated_count`
-    Observations had.
+    If aggregated, it has one finding, which `aggregated_count` Observations had.
     """
 
     observation: dict[str, Any]
@@ -43,18 +42,33 @@ class Stored(NamedTuple):
     losses: list[Loss]
 
 
-def store(measurements: Iterable[Measurement], mapping: FhirMapping, issued: int) -> Stored:
+class Numbered:
+    """Made-up identities: the first device is `devId`, others are `devId-2` and so on."""
+
+    def __init__(self) -> None:
+        self._identities: dict[str, ResourceIdentity] = {}
+
+    def __call__(self, group: MeasurementGroup) -> ResourceIdentity:
+        number = len(self._identities) + 1
+        numbered = IDENTITY if number == 1 else IDENTITY._replace(device=f"{IDENTITY.device}-{number}")
+        return self._identities.setdefault(group.device_id, numbered)
+
+
+def store(
+    measurements: Iterable[Measurement],
+    mapping: FhirMapping,
+    issued: int,
+    identify: Callable[[MeasurementGroup], ResourceIdentity] | None = None,
+) -> Stored:
     """What is stored of measurements that one flush has; `issued` in ticks.
 
-    The first device is `devId`, others are `devId-2` and so on: readings of two devices never meet.
+    `identify` must tell devices apart, whose readings would meet otherwise; it is Numbered unless another is given.
     """
-    identities: dict[str, ResourceIdentity] = {}
+    identify = identify or Numbered()
     losses: list[Loss] = []
     drafts: list[tuple[ResourceIdentity, ObservationDraft]] = []
     for group in group_measurements(measurements):
-        number = len(identities) + 1
-        numbered = IDENTITY if number == 1 else IDENTITY._replace(device=f"{IDENTITY.device}-{number}")
-        identity = identities.setdefault(group.device_id, numbered)
+        identity = identify(group)
         conversion = convert(mapping, group)
         drafts += ((identity, draft) for draft in conversion.drafts)
         losses += (Loss(failure.error, failure.measurement) for failure in conversion.failures)

@@ -21,8 +21,7 @@ FAILURE: Final = object()
 
 
 _STEPS: Final = 10_000_000
-"""At most 3 s for all checks of all messages; 1,000 messages of ordinary mappings take 2 to 6 % of
-it."""
+"""At most 3 s for all checks of all messages; 1,000 messages of ordinary mappings take 2 to 6 % of it."""
 _MOST_NAMES: Final = 1000
 _DOCUMENT_STEPS: Final = 50
 _TOKEN_STEPS: Final = 5

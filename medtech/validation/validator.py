@@ -140,13 +140,6 @@ def validate(mappings: Mappings, events: Sequence[DeviceEvent], *, aggregate: bo
     return Outcome(findings, results, stored)
 
 
-def try_messages(
-    mappings: Mappings, events: Iterable[DeviceEvent], *, aggregate: bool, issued: int
-) -> list[DeviceResult]:
-    """What each message becomes by itself, as in `validate`. Raises OutOfTime."""
-    return validate(mappings, list(events), aggregate=aggregate, issued=issued).results
-
-
 def _result(event: DeviceEvent, normalized: Normalized, fhir: FhirMapping | None, issued: int) -> DeviceResult:
     measurements, failures = normalized
     result = DeviceResult(event, measurements, findings=[of_error(failure.error) for failure in failures])

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from medtech import application
+from medtech import parts
 from medtech.command.line import app
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.letter import Letter
@@ -53,7 +53,7 @@ _ROW = letters.of_row("00|20220312", "e|x", "0a1b2c3d", _NOON, b"\x00\xff", Buff
 @pytest.fixture
 def dead_letters(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> DeadLetters:
     dead_letters = DeadLetters(storage)
-    monkeypatch.setattr(application, "dead_letters", lambda: dead_letters)
+    monkeypatch.setattr(parts, "dead_letters", lambda: dead_letters)
     return dead_letters
 
 
@@ -133,7 +133,7 @@ class TestList:
         assert option in _run(option, value, code=2).stderr
 
     def test_storage_that_is_away_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(application, "dead_letters", lambda: DeadLetters(nobody()))
+        monkeypatch.setattr(parts, "dead_letters", lambda: DeadLetters(nobody()))
         result = _run(code=1)
         assert (result.stdout, result.stderr.count("\n")) == ("", 1)
         assert "cannot be reached" in result.stderr
@@ -289,7 +289,7 @@ class TestDelete:
         self, dead_letters: DeadLetters, wire: Wire, storage: Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A replay takes it after it was listed for deletion."""
-        monkeypatch.setattr(application, "dead_letters", lambda: DeadLetters(wire.storage))
+        monkeypatch.setattr(parts, "dead_letters", lambda: DeadLetters(wire.storage))
         wire.tables.before_forwarding(
             lambda request: _hold(storage, _no_device(1)), when=lambda request: request.path.endswith("/$batch")
         )
@@ -303,7 +303,7 @@ def test_storage_that_goes_away_on_the_way_is_told(
     dead_letters: DeadLetters, wire: Wire, monkeypatch: pytest.MonkeyPatch, command: str, told: str
 ) -> None:
     dead_letters.store([_no_device(1, random.Random(1).randbytes(1_500_000)), _no_device(2)], _NOON)
-    monkeypatch.setattr(application, "dead_letters", lambda: DeadLetters(wire.storage))
+    monkeypatch.setattr(parts, "dead_letters", lambda: DeadLetters(wire.storage))
     away = "/$batch" if command == "delete" else "001')"
     wire.tables.answer(503, when=lambda request: away in unquote(request.path), times=None)
     result = _run(command, *(("--all", "--yes") if command == "delete" else ("--show-body",)), code=1)

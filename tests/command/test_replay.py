@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from medtech import application
+from medtech import parts
 from medtech.command import replay as command
 from medtech.command.line import app
 from medtech.mapping.device import DeviceMapping
@@ -25,11 +25,11 @@ from tests.replay.samples import BROKEN, GOOD, Ward, message
 @pytest.fixture
 def ward(run: Run, monkeypatch: pytest.MonkeyPatch) -> Ward:  # noqa: F811 - the fixture
     ward = Ward(run)
-    monkeypatch.setattr(application, "storage", lambda: ward.run.storage)
-    monkeypatch.setattr(application, "dead_letters", lambda: ward.run.dead_letters)
-    monkeypatch.setattr(application, "replay_jobs", lambda: ward.jobs)
-    monkeypatch.setattr(application, "settings", Settings)
-    monkeypatch.setattr(application, "device_mapping", lambda: _Stored(ward))
+    monkeypatch.setattr(parts, "storage", lambda: ward.run.storage)
+    monkeypatch.setattr(parts, "dead_letters", lambda: ward.run.dead_letters)
+    monkeypatch.setattr(parts, "replay_jobs", lambda: ward.jobs)
+    monkeypatch.setattr(parts, "settings", Settings)
+    monkeypatch.setattr(parts, "device_mapping", lambda: _Stored(ward))
     monkeypatch.setattr(command, "POLL_SECONDS", 0.05)
     return ward
 
@@ -130,6 +130,17 @@ def test_a_dry_run_makes_no_job(ward: Ward) -> None:
     assert list(ward.jobs.all()) == []
 
 
+def test_a_dry_run_under_a_mapping_that_still_fails_says_when_another_comes_into_force(ward: Ward) -> None:
+    ward.mapping = BROKEN
+    ward.ingest([ward.event(message(identity().device, series=60))], BROKEN)
+    said = call("--dry-run").stdout.splitlines()
+    assert said[2] == "Of the first 1 messages, the mapping in force puts 0 through."
+    assert said[4] == (
+        "A mapping that was changed after the last message came is in force from the next one on, or from the "
+        "beginning of a replay."
+    )
+
+
 def test_a_unit_is_relabelled_if_asked_for(ward: Ward) -> None:
     with ticking(ward):
         call("--relabel-unit")
@@ -146,5 +157,5 @@ def test_a_filter_that_cannot_be_meant_ends_it(ward: Ward) -> None:
 
 
 def test_storage_that_is_away_ends_it(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "replay_jobs", lambda: Jobs(nobody()))
+    monkeypatch.setattr(parts, "replay_jobs", lambda: Jobs(nobody()))
     assert "Storage (table `jobs`) cannot be reached" in call(code=1).stderr

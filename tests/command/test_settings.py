@@ -58,7 +58,7 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
     assert row(document, "AzureWebJobsStorage")[0] == "(set, not shown)"
     assert row(document, "EventHubConnection__clientSecret")[0] == "(set, not shown)"
     assert row(document, "DEVICE_MAPPING")[0] == "https://acct.blob.core.windows.net/m/d.json?…"
-    assert row(document, "FHIR_SERVICE_URL")[0] == "https://fhir.example/r4"
+    assert row(document, "FHIR_SERVICE_URL")[0] == "(unusable)"
 
 
 def test_faults_and_hints_are_told_without_the_values(environment: pytest.MonkeyPatch) -> None:
@@ -97,6 +97,21 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str) -> 
     result = CliRunner().invoke(app, ["settings", "--file", str(file)])
     assert result.exit_code == 2
     assert "is not a file of settings" in result.stderr.replace("\n", " ").replace("│", "").replace("  ", " ")
+
+
+def test_any_command_takes_its_settings_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"WINDOW_SECONDS": "60"}
+    monkeypatch.setattr("os.environ", environment)
+    file = tmp_path / "local.settings.json"
+    file.write_text(json.dumps({"Values": {"WINDOW_SECONDS": "120", "BUFFER_SHARDS": 2}}))
+    result = CliRunner().invoke(app, ["--settings", str(file), "settings", "--json"])
+    document = json.loads(result.output)
+    assert row(document, "WINDOW_SECONDS") == ("120", "environment")
+    assert row(document, "BUFFER_SHARDS") == ("2", "environment")
+    file.write_text("{}")
+    assert "is not a file of settings" in " ".join(
+        CliRunner().invoke(app, ["--settings", str(file), "status"]).stderr.replace("│", "").split()
+    )
 
 
 def test_people_get_a_table_and_the_faults_below_it() -> None:

@@ -5,9 +5,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
 
 from medtech.dotnet import ticks
-from medtech.validation.validator import read_mappings, try_messages, validate
+from medtech.dotnet.json_reader import parse_located
+from medtech.mapping.json_schema import device_schema, fhir_schema
+from medtech.validation.finding import Level
+from medtech.validation.validator import read_mappings, validate
+from medtech.validation.written_mapping import plain
 from tests.conformance.suites import pipeline
 from tests.conformance.vectors import read
 
@@ -29,7 +34,7 @@ def test_three_readings_of_an_hour_are_three_observations() -> None:
     texts = ((folder / name).read_text(encoding="utf-8") for name in MAPPINGS)
     [vector] = [vector for vector in read("pipeline", SAMPLES) if vector["name"] == folder.name]
     events = [pipeline.event_of(event, number) for number, event in enumerate(vector["events"])]
-    results = try_messages(read_mappings(*texts), events, aggregate=False, issued=0)
+    results = validate(read_mappings(*texts), events, aggregate=False, issued=0).results
     assert [len(result.observations) for result in results] == [1, 3]
     observations = results[1].observations
     assert len({observation["id"] for observation in observations}) == 3
@@ -65,6 +70,29 @@ def test_what_is_worth_a_look_in_the_published_mappings() -> None:
         },
         "single-device-message-into-multiple-resources": {"VitalSignUnit": 5, "VitalSignCategory": 3},
     }
+
+
+@pytest.mark.parametrize(
+    ("sample", "warned"),
+    [
+        ("basic", {"UnitNotUcum", "VitalSignCategory", "VitalSignValue"}),
+        ("sandbox", {"UnitNotUcum", "VitalSignCategory", "VitalSignValue"}),
+        ("healthkitOnFhir", {"VitalSignCategory", "VitalSignValue"}),
+        ("conversions-using-functions", {"PeriodWithoutEffect"}),
+        ("single-device-message-into-multiple-resources", {"VitalSignCategory"}),
+    ],
+)
+def test_a_published_pair_loads_and_is_warned_of_as_the_page_on_mappings_says(sample: str, warned: set[str]) -> None:
+    findings = read_mappings(*((SAMPLES / sample / name).read_text(encoding="utf-8") for name in MAPPINGS)).findings
+    assert {finding.level for finding in findings} == {Level.WARNING}
+    assert warned <= {finding.name for finding in findings}
+
+
+@pytest.mark.parametrize("sample", sorted(path.name for path in SAMPLES.glob("*") if path.is_dir()))
+def test_the_schemas_refuse_no_published_mapping(sample: str) -> None:
+    for name, schema in zip(MAPPINGS, (device_schema(), fhir_schema()), strict=True):
+        mapping = plain(parse_located((SAMPLES / sample / name).read_text(encoding="utf-8")))
+        assert list(Draft7Validator(schema).iter_errors(mapping)) == []
 
 
 MAPPINGS = ("deviceMapping.json", "fhirDestinationMapping.json")

@@ -6,7 +6,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from medtech import application
+from medtech import application, parts
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.http import answer, answer_letter
 from medtech.dead_letter.letter import Letter
@@ -168,7 +168,7 @@ def test_ids_of_several_messages_are_got_by_the_continuation(dead_letters: DeadL
 def test_the_function_answers_from_the_storage_of_the_settings(
     dead_letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(application, "dead_letters", lambda: dead_letters)
+    monkeypatch.setattr(parts, "dead_letters", lambda: dead_letters)
     response = application.list_dead_letters(_request(error="NotSupported"))
     assert (response.status_code, json.loads(response.get_body())["letters"]) == (200, 3)
     assert response.mimetype == "application/json"
@@ -179,7 +179,7 @@ def test_without_a_storage_setting_the_answer_says_so(monkeypatch: pytest.Monkey
     def unset() -> DeadLetters:
         raise SettingInvalid("No storage is set.")
 
-    monkeypatch.setattr(application, "dead_letters", unset)
+    monkeypatch.setattr(parts, "dead_letters", unset)
     response = application.list_dead_letters(_request())
     assert (response.status_code, json.loads(response.get_body())) == (503, {"error": "No storage is set."})
 

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pytest
 
-from dev.demo import DEVICES, QUICK_SETTINGS, TYPE_SYSTEM, observations, play, put_people_and_devices
+from dev.demo import DEVICES, QUICK_SETTINGS, TYPE_SYSTEM, observations, play, put_people_and_devices, why_not
 from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.dotnet import ticks
@@ -27,7 +28,8 @@ def demo(*options: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
     exported = tmp_path / "demo.ndjson"
-    ended = demo("--data", str(tmp_path / "data"), "--export", str(exported))
+    picture = tmp_path / "demo.svg"
+    ended = demo("--data", str(tmp_path / "data"), "--export", str(exported), "--picture", str(picture))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     counts = LAST_LINE.fullmatch(ended.stdout.splitlines()[-1])
     assert counts is not None
@@ -35,6 +37,15 @@ def test_every_reading_of_the_demo_arrives(tmp_path: Path) -> None:
     assert readings > 120
     assert 0 < observations < readings  # the steps of an hour share an Observation
     assert len(exported.read_text().splitlines()) == 2 * DEVICES + observations
+    assert_is_a_picture_of(ended.stdout.splitlines()[-1], picture)
+
+
+def assert_is_a_picture_of(last_line: str, picture: Path) -> None:
+    """An image of its own: a page that shows it asks no other site for a font or a style."""
+    drawn = "".join(ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
+    assert last_line in drawn
+    assert "device-03" in drawn
+    assert "url(http" not in picture.read_text(encoding="utf-8")
 
 
 def test_a_reading_that_does_not_arrive_is_missing(tmp_path: Path) -> None:
@@ -98,6 +109,40 @@ def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(serv
     with_period, with_date_time = observations(server.url)
     assert with_period == with_date_time
     assert (with_period.start, with_period.end, len(with_period.readings)) == (moment, moment, 1)
+
+
+def test_a_mapping_of_ones_own_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    mapping = tmp_path / "mine.json"
+    mapping.write_text('{"templateType": "CollectionContent", "template": []}')
+    assert why_not({"DEVICE_MAPPING": str(mapping)}) == (
+        f"{mapping} is not the start mapping: it does not take the demo's messages."
+    )
+    mapping.write_text("{")
+    assert f"{mapping} does not load. " in str(why_not({"DEVICE_MAPPING": str(mapping)}))
+    mapping.write_text("{}", encoding="utf-16")
+    assert why_not({"DEVICE_MAPPING": str(mapping)}) == f"{mapping} is not text in UTF-8."
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("none.json", "DEVICE_MAPPING names a file that is not there."),
+        ("mappings/fhirDestinationMapping.json", "mappings/fhirDestinationMapping.json does not load."),
+    ],
+)
+def test_a_demo_that_cannot_be_played_ends_at_once(
+    address: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVICE_MAPPING", address)
+    ended = demo("--data", str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_start_mapping_takes_the_demo() -> None:
+    assert why_not({}) is None
+    assert why_not({"DEVICE_MAPPING": "https://account.blob.core.windows.net/mappings/device.json"}) is None
 
 
 def test_a_used_port_is_one_clear_sentence(tmp_path: Path) -> None:

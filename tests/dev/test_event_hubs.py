@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from medtech.command import traffic
 from medtech.command.line import app
 from tests.dev.conftest import SampleHost
 from tests.dev.waiting import wait_until
+from tests.docs.markdown import read
 
 HUB = "devicedata"
 OTHER_KEY = "b3BlbnMgbm90aGluZyBhdCBhbGw="
@@ -404,10 +404,10 @@ def test_simulate_says_what_to_check_when_the_hub_refuses(hubs: Namespace, monke
 
 
 def example(language: str) -> str:
-    """The one block of a language in the section of docs/develop.md about sending."""
-    section = (ROOT / "docs" / "develop.md").read_text().split("## Send from a device or an SDK")[1].split("\n## ")[0]
-    [block] = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    return str(block)
+    """The block of a language in the section of docs/develop.md about sending that names the hub by the environment."""
+    blocks = read(ROOT / "docs" / "develop.md").code(language, "send-from-a-device-or-an-sdk")
+    [block] = [each for each in blocks if "EVENT_HUB_" in each]
+    return block
 
 
 @pytest.mark.parametrize("command", [[sys.executable, "-c", example("python")], ["sh", "-c", example("sh")]])

@@ -25,7 +25,22 @@ from tests.infra.bicep import template
 PROMPT = "$ "
 
 PYTHONS = {"python", ".venv/bin/python", "python3"}
-OTHER_PROGRAMS = {"az", "azd", "func", "curl", "java", "mvn", "docker", "jq", "cp", "git", "export", "openssl"}
+OTHER_PROGRAMS = {
+    "az",
+    "azd",
+    "func",
+    "curl",
+    "java",
+    "mvn",
+    "docker",
+    "echo",
+    "jq",
+    "cp",
+    "git",
+    "export",
+    "openssl",
+    "dev/node_modules/.bin/azurite",
+}
 """Of these only the form is checked, and what is named in `_WORDS`."""
 
 MAIN_TEMPLATE = "infra/main.bicep"
@@ -83,8 +98,8 @@ def fault(command: Command) -> str:
         words = shlex.split(command.text, comments=True)
     except ValueError as error:
         return f"this is no shell command: {error}"
-    if "|" in words or ">" in words:
-        words = words[: min(words.index(mark) for mark in ("|", ">") if mark in words)]
+    if ends := [words.index(mark) for mark in ("|", ">", "<") if mark in words]:
+        words = words[: min(ends)]
     while words and (assigned := _ASSIGNMENT.fullmatch(words[0])):
         if assigned.group(1) not in known_names():
             return f"nothing reads the variable {assigned.group(1)}"
@@ -130,6 +145,9 @@ def _typer_fault(name: str, arguments: list[str]) -> str:
     command: Any = typer.main.get_command(_APPS[name])
     path = f"python -m {name}"
     while hasattr(command, "commands"):
+        options = {name for each in command.params for name in each.opts if name != "--help"}
+        while len(arguments) > 1 and arguments[0] in options and not command.invoke_without_command:
+            arguments = arguments[2:]  # each of the commands' own options has a value
         if not arguments or arguments[0] in ("--help", "..."):
             return ""
         if arguments[0] not in command.commands:
@@ -181,10 +199,17 @@ def makefile() -> str:
 
 @cache
 def setting_names() -> set[str]:
-    """App settings by the tables of docs/settings.md, which are compared with the code, and those of the host."""
-    tables = [table for table in markdown.read(ROOT / "docs" / "settings.md").tables if table.head[0] == "setting"]
-    of_the_app = {name for table in tables for row in table.rows for name in re.findall(r"`(\w+)`", row[0])}
-    return of_the_app | {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
+    """App settings by the tables of docs/settings.md, which are compared with the code, and of docs/telemetry.md; those
+    of the host and of OpenTelemetry's SDK."""
+    pages = [markdown.read(ROOT / "docs" / name) for name in ("settings.md", "telemetry.md")]
+    tables = [table for page in pages for table in page.tables if table.head[0] == "setting"]
+    of_the_app = {name for table in tables for row in table.rows for name in re.findall(r"`(\w+)", row[0])}
+    return of_the_app | _of_the_sdk() | {"AzureWebJobsStorage", "AzureFunctionsJobHost"}
+
+
+@cache
+def _of_the_sdk() -> set[str]:
+    return {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {"OTEL_LOGS_EXPORTER"}
 
 
 @cache
@@ -199,8 +224,7 @@ def known_names() -> set[str]:
     found = {each["text"] or each["key"] for text in read for each in name.finditer(text)}
     workflows = "".join(file.read_text(encoding="utf-8") for file in (ROOT / ".github" / "workflows").glob("*.yml"))
     found |= set(re.findall(r"\bvars\.(\w+)", workflows)) | set(re.findall(r"\$\((\w+)\)", makefile()))
-    of_the_sdk = {name for name in vars(environment_variables) if name.startswith("OTEL_")} | {"OTEL_LOGS_EXPORTER"}
-    return setting_names() | found | of_the_sdk
+    return setting_names() | found | _of_the_sdk()
 
 
 @cache

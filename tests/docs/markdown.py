@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -82,6 +83,16 @@ class Page:
     @property
     def anchors(self) -> set[str]:
         return {heading.anchor for heading in self.headings}
+
+    def subsections(self, section: str) -> list[Heading]:
+        """The headings within the section of this anchor."""
+        [start] = [number for number, heading in enumerate(self.headings) if heading.anchor == section]
+        level = self.headings[start].level
+        return list(takewhile(lambda heading: heading.level > level, self.headings[start + 1 :]))
+
+    def code(self, language: str, section: str | None = None) -> list[str]:
+        """The texts of the fenced blocks of a language; those of one section, given by its anchor."""
+        return [each.text for each in self.blocks if each.language == language and section in (None, each.section)]
 
     def table(self, first_column: str) -> Table:
         """The one table whose first column is headed so. Raises LookupError if there is none, or another."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medtech.mapping.device import read_device_templates
 from medtech.mapping.fhir import read_fhir_templates
@@ -15,7 +16,7 @@ from tests.docs.commands import Command
 from tests.docs.markdown import ROOT, Block, Page
 from tests.infra.kql import Query
 
-CHECKED = {"sh", "console", "json", "python", "kusto"}
+CHECKED = {"sh", "console", "json", "python", "kusto", "yaml"}
 NOT_CHECKED = {"text"}
 """Drawings, excerpts of logs, forms of answers."""
 
@@ -39,6 +40,11 @@ def _of(*languages: str) -> pytest.MarkDecorator:
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page.name}:{block.line}" for page, block in BLOCKS])
 def test_a_block_names_its_language(page: Page, block: Block) -> None:
     assert block.language in CHECKED | NOT_CHECKED
+
+
+@_of("yaml")
+def test_yaml_is_a_mapping(page: Page, block: Block) -> None:
+    assert isinstance(yaml.safe_load(block.text), dict)
 
 
 @_of("sh", "console")

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from medtech import application
+from medtech import parts
 from medtech.command.line import app
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
@@ -55,7 +55,7 @@ def _letters(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     of_devices = [letters.of_measurement(_measurement("1", 5200 + number), HUB, not_there) for number in range(36)]
     dead_letters.store([*of_devices, letters.of_measurement(_measurement("0", 311), HUB, refused)], FAILED)
-    monkeypatch.setattr(application, "dead_letters", lambda: dead_letters)
+    monkeypatch.setattr(parts, "dead_letters", lambda: dead_letters)
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -59,7 +59,7 @@ def test_a_flush_that_may_not_write_shows_in_health(wires: Wires, device: str) -
     ward.flush()
     found = parts(ward.stack.call("GET", PATH))
     assert (found["fhirServer"]["state"], found["lastFlush"]["state"]) == ("ok", "warning")
-    assert "FHIR Data Writer" in found["lastFlush"]["message"]
+    assert "FHIR_AUTHENTICATION" in found["lastFlush"]["message"]
     wires.fhir.clear()
     ward.flush()
     assert ward.waiting(device) == []

@@ -106,7 +106,7 @@ class TestTokenEndpoint:
         with before(fhir) as (proxy, url):
             proxy.guard(endpoint.accepts)
             run = make_run(url)
-            ask = TokenEndpoint(endpoint.url, "app", secret=SecretStr("SECRET")).ask
+            ask = TokenEndpoint(endpoint.token_url, "app", secret=SecretStr("SECRET")).ask
             run.client.credentials = ClientCredentials(ask, clock)
             run.store([measured(of, 0), measured(of, 1)])
             endpoint.answers.append(answer)

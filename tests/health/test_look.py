@@ -176,7 +176,7 @@ def token_endpoint(scene: Scene) -> Iterator[OAuth2Endpoint]:
 def by_secret(endpoint: OAuth2Endpoint) -> dict[str, str]:
     return {
         "fhir_authentication": "client_credentials",
-        "fhir_token_url": endpoint.url,
+        "fhir_token_url": endpoint.token_url,
         "fhir_client_id": "app",
         "fhir_client_secret": SECRET,
     }
@@ -328,8 +328,8 @@ def test_no_flush_for_long_is_down(scene: Scene) -> None:
 def test_an_answer_holds_neither_secrets_nor_readings(scene: Scene, azurite: str) -> None:
     scene.run_app()
     scene.buffer(NOW - 3600 * SECOND)
-    scene.url = scene.url.replace("http://", "http://name:SECRET@")
-    said = json.dumps(of_health(scene.look()))
+    password = {"fhir_authentication": "basic", "fhir_username": "app", "fhir_password": "SECRET"}
+    said = json.dumps(of_health(scene.look(**password)))
     key = dict(part.split("=", 1) for part in azurite.split(";") if part)["AccountKey"]
     for secret in (key, "SECRET", "d1", "p1", FHIR.read_text()[:40]):
         assert secret not in said

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import ROOT, Choice, Expression, template
+from tests.docs.markdown import ROOT, read
+from tests.infra.bicep import Choice, Expression, template
 from tests.infra.kql import METRICS, Query
 from tests.infra.test_resource_types import TYPES, faults
 
@@ -14,6 +15,7 @@ TEMPLATE = template("alerts.bicep")
 LOG_RULES: list[dict[str, Any]] = TEMPLATE.variables["logRules"]
 HUB_RULES: list[dict[str, Any]] = TEMPLATE.variables["hubRules"]
 RULES = LOG_RULES + HUB_RULES
+SECTIONS = read(ROOT / "docs" / "operate.md").subsections("alerts")
 
 ON_LOGS = [pytest.param(rule, id=rule["name"]) for rule in LOG_RULES]
 ON_HUB = [pytest.param(rule, id=rule["name"]) for rule in HUB_RULES]
@@ -206,9 +208,7 @@ def test_the_lag_is_measured_against_half_of_the_retention() -> None:
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["name"]) for rule in RULES])
 def test_its_description_leads_to_what_to_do(rule: dict[str, Any]) -> None:
-    section = (ROOT / "docs" / "operate.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
-    slugs = {heading.lower().replace(" ", "-") for heading in re.findall(r"^### (.+)$", section, re.MULTILINE)}
-    assert rule["name"] in slugs
+    assert rule["name"] in {heading.anchor for heading in SECTIONS}
     assert rule["title"].lower().replace(" ", "-") == rule["name"]
     for resource in ("onTelemetry", "onHub"):
         description = TEMPLATE.resources[resource].body["properties"]["description"]
@@ -216,8 +216,7 @@ def test_its_description_leads_to_what_to_do(rule: dict[str, Any]) -> None:
 
 
 def test_no_section_is_of_a_rule_that_is_gone() -> None:
-    section = (ROOT / "docs" / "operate.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^### (.+)$", section, re.MULTILINE)) == {rule["title"] for rule in RULES}
+    assert {heading.text for heading in SECTIONS} == {rule["title"] for rule in RULES}
 
 
 def test_thresholds_of_main_are_those_of_the_rules() -> None:

@@ -147,7 +147,7 @@ def test_the_editor_of_the_debugger_page_is_in_the_package() -> None:
 def test_the_package_is_small() -> None:
     """Its upload and unpacking are part of a cold start; with `.venv` in it it was 245 MB in 9,865 files."""
     sizes = [(ROOT / path).stat().st_size for path in published(ROOT)]
-    assert 50 < len(sizes) < 250
+    assert 50 < len(sizes) < 300
     assert sum(sizes) < 2_000_000
 
 

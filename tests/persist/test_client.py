@@ -219,7 +219,7 @@ class TestRefusedTokens:
 
     @pytest.fixture
     def client(self, endpoint: OAuth2Endpoint, proxied: str) -> Iterator[FhirClient]:
-        chosen = CLIENT | {"fhir_token_url": endpoint.url}
+        chosen = CLIENT | {"fhir_token_url": endpoint.token_url}
         with FhirClient.of(Settings(fhir_service_url=proxied, **chosen)) as client:
             yield client
 

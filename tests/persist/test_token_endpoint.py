@@ -37,12 +37,12 @@ def server() -> Iterator[OAuth2Endpoint]:
 
 
 def by_secret(server: OAuth2Endpoint, secret: str = "SECRET+/=", scope: str = SCOPE) -> TokenEndpoint:
-    return TokenEndpoint(server.url, "app", scope, secret=SecretStr(secret))
+    return TokenEndpoint(server.token_url, "app", scope, secret=SecretStr(secret))
 
 
 def by_key(server: OAuth2Endpoint, algorithm: str, *, registered: bool = True) -> TokenEndpoint:
     server.keys["app"] = [KEYS[algorithm if registered else "ES384"].public_jwk()]
-    return TokenEndpoint(server.url, "app", SCOPE, key=KEYS[algorithm])
+    return TokenEndpoint(server.token_url, "app", SCOPE, key=KEYS[algorithm])
 
 
 def test_a_secret_is_shown_as_user_and_password_and_never_in_the_form(server: OAuth2Endpoint) -> None:
@@ -66,7 +66,7 @@ def test_a_key_signs_an_assertion_as_smart_backend_services_wants_it(server: OAu
     header = jwt.get_unverified_header(form["client_assertion"])
     assert header == {"typ": "JWT", "alg": algorithm, "kid": KEYS[algorithm].key_id}
     claims = jwt.decode(form["client_assertion"], options={"verify_signature": False})
-    assert (claims["iss"], claims["sub"], claims["aud"]) == ("app", "app", server.url)
+    assert (claims["iss"], claims["sub"], claims["aud"]) == ("app", "app", server.token_url)
     assert claims["iat"] < before < claims["exp"] <= time.time() + 300
     assert claims["exp"] - claims["iat"] <= 300
 
@@ -84,8 +84,8 @@ def test_the_endpoint_refuses_what_a_test_would_otherwise_not_notice(server: OAu
     used = {name: server.asked[0][name] for name in ("client_assertion_type", "client_assertion")}
     other = ECKey.generate_key("P-384", parameters={"kid": KEYS["ES384"].key_id})
     with pytest.raises(FhirAccessDenied, match="invalid_client"):
-        TokenEndpoint(server.url, "app", key=ClientKey.read(json.dumps(other.as_dict(private=True)))).ask()
-    again = httpx.post(server.url, data={"grant_type": "client_credentials", **used})
+        TokenEndpoint(server.token_url, "app", key=ClientKey.read(json.dumps(other.as_dict(private=True)))).ask()
+    again = httpx.post(server.token_url, data={"grant_type": "client_credentials", **used})
     assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
 
 
@@ -139,7 +139,7 @@ class TestRefusals:
         assert_tells_no_secret(caught.value)
 
     def test_a_redirect_is_not_followed(self, server: OAuth2Endpoint) -> None:
-        server.answers.append(TokenAnswer(307, b"", {"Location": server.url}))
+        server.answers.append(TokenAnswer(307, b"", {"Location": server.token_url}))
         with pytest.raises(FhirAccessDenied, match="redirect"):
             by_secret(server).ask()
         assert len(server.asked) == 1

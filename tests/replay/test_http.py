@@ -7,7 +7,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from medtech import application
+from medtech import parts
 from medtech.replay.job import Jobs
 from tests.azurite import nobody
 from tests.flush.samples import known
@@ -20,10 +20,10 @@ ADDRESS = "https://app.azurewebsites.net/api/replay"
 
 @pytest.fixture
 def app(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> Ward:
-    monkeypatch.setattr(application, "storage", lambda: ward.run.storage)
-    monkeypatch.setattr(application, "dead_letters", lambda: ward.run.dead_letters)
-    monkeypatch.setattr(application, "replay_jobs", lambda: ward.jobs)
-    monkeypatch.setattr(application, "settings", lambda: ward.run.settings)
+    monkeypatch.setattr(parts, "storage", lambda: ward.run.storage)
+    monkeypatch.setattr(parts, "dead_letters", lambda: ward.run.dead_letters)
+    monkeypatch.setattr(parts, "replay_jobs", lambda: ward.jobs)
+    monkeypatch.setattr(parts, "settings", lambda: ward.run.settings)
     return ward
 
 
@@ -99,7 +99,7 @@ def test_a_dry_run_tells_what_would_be_done_and_stores_nothing(
     text = tmp_path / "device.json"
     text.write_text(json.dumps(mapping_document(*TYPES, spot="$.matchedToken.absent")))
     store = MappingStore("device", str(text), load_device_mapping, app.run.storage)
-    monkeypatch.setattr(application, "device_mapping", lambda: store)
+    monkeypatch.setattr(parts, "device_mapping", lambda: store)
     app.ingest([app.event(message(identity().device, series=60)) for _ in range(3)], BROKEN)
     app.ingest([app.event(message(identity().device, spot=1))], None)
     before = app.letters()
@@ -122,6 +122,6 @@ def test_an_unknown_job_is_404(app: Ward) -> None:
 
 
 def test_storage_that_is_away_is_503(app: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "replay_jobs", lambda: Jobs(nobody()))
+    monkeypatch.setattr(parts, "replay_jobs", lambda: Jobs(nobody()))
     assert post({})[0] == 503
     assert get("20220312000000-01234567")[0] == 503

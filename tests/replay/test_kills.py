@@ -138,7 +138,7 @@ def test_a_message_that_kills_the_worker_is_left_and_its_neighbours_go_through(w
 
 REPLAY = """
 import sys, time
-from medtech import application
+from medtech import parts
 from medtech.replay import work
 from medtech.storage.table import Table
 work.CHUNK_LETTERS = int(sys.argv[1])
@@ -148,7 +148,7 @@ def slow(self, operations):
     time.sleep(0.3)
     return transact(self, operations)
 Table.transact = slow
-application.replayer().run()
+parts.replayer().run()
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from medtech import application
+from medtech import application, parts
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import DeadLetters
@@ -42,9 +42,9 @@ def app(wire: Wire, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Wire:
     events = [DeviceEvent(b"{", {}, {}, now, "0a1b2c3d", "3", number) for number in range(LETTERS)]
     dead_letters.store([letters.of_event(each, [failure_of_event(NotSupported("No JSON."))]) for each in events], now)
     Jobs(storage).create(Selection(), now, relabel_unit=False)
-    monkeypatch.setattr(application, "storage", lambda: wire.storage)
-    monkeypatch.setattr(application, "dead_letters", lambda: DeadLetters(wire.storage))
-    monkeypatch.setattr(application, "replay_jobs", lambda: Jobs(wire.storage))
+    monkeypatch.setattr(parts, "storage", lambda: wire.storage)
+    monkeypatch.setattr(parts, "dead_letters", lambda: DeadLetters(wire.storage))
+    monkeypatch.setattr(parts, "replay_jobs", lambda: Jobs(wire.storage))
     wire.tables.clear()
     return wire
 
@@ -181,8 +181,9 @@ def test_a_fault_is_an_answer_that_quotes_nothing(
     def fails(*_: object) -> None:
         raise ValueError("patient 4711")
 
-    for part in ("settings", "look_at_health", "dead_letters", "replay_jobs"):
-        monkeypatch.setattr(application, part, fails)
+    monkeypatch.setattr(application, "look_at_health", fails)
+    for part in ("settings", "dead_letters", "replay_jobs"):
+        monkeypatch.setattr(parts, part, fails)
     answer = ask(name, route_params={"job": "20261121000000-01234567"})
     told = json.loads(answer.get_body())["error"]
     assert (answer.status_code, answer.mimetype) == (500, "application/json")

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.markdown import ROOT, read
 from tests.torture.site import TABLES_WITHOUT_HEALTH_DATA
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "security.md").read_text()
-THREATS = PAGE.partition("\n## Threats\n")[2].partition("\n## ")[0]
-STORED = PAGE.partition("\n## What is stored")[2].partition("\n## ")[0]
-NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
+PAGE = read(ROOT / "docs" / "security.md")
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE.path.read_text())))
 STRIDE = [
     "Spoofing",
     "Tampering",
@@ -32,15 +30,16 @@ def test_the_test_that_holds_an_answer_exists(file: str, test: str) -> None:
 
 
 def test_every_threat_has_an_answer_and_a_test() -> None:
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in THREATS.splitlines() if line[:1] == "|"]
-    rows = rows[2:]
+    rows = PAGE.table("threat").rows
     assert [threat.strip("*") for threat, answer, _ in rows if not answer] == STRIDE
     for threat, answer, tests in rows:
         assert not answer or re.findall(r"`[\w/]+\.py::\w+`", tests), threat
 
 
 def test_every_table_is_told_with_what_is_in_it() -> None:
-    told = dict(re.findall(r"^\| table `(\w+)` \|.*?\| (yes|no) \|", STORED, re.MULTILINE))
+    rows = PAGE.table("where").rows
+    told = {found.group(1): row[2] for row in rows if (found := re.fullmatch(r"table `(\w+)`", row[0]))}
+    assert set(told.values()) <= {"yes", "no"}
     modules = [path for path in (ROOT / "medtech").rglob("*.py") if re.search(r"^TABLE = ", path.read_text(), re.M)]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules]
     assert sorted(told) == sorted(importlib.import_module(name).TABLE for name in names)

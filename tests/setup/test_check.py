@@ -39,11 +39,78 @@ def without(*names: str) -> dict[str, str]:
         {"FLUSH_SCHEDULE": "0 */5 * * * *"},
         {"AZURE_CLIENT_ID": "11111111-2222-3333-4444-55555555555A"},
         {"window_seconds": "60"},
+        *(
+            {"FLUSH_SCHEDULE": text}
+            for text in ("", "*/5 * * * *", "00:00:30", "1.00:00:00", "%OFTEN%", "0 */%MINUTES% * * * *", "0 0 0 1 J *")
+        ),
+        {"EVENT_HUB_CONSUMER_GROUP": ""},
+        {"EVENT_HUB_CONSUMER_GROUP": "%GROUP%"},
+        {"EVENT_HUB_NAME": "%HUB%"},
+        {
+            "EventHubConnection": f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey={KEY};"
+            "EntityPath=hub",
+            "EVENT_HUB_NAME": "(that of the connection string)",
+        },
+        {
+            "EventHubConnection": "Endpoint=sb://localhost;SharedAccessKeyName=n;SharedAccessKey=k;"
+            "UseDevelopmentEmulator=true;"
+        },
+        {"EventHubConnection": " endpoint = sb://ns.servicebus.windows.net/; sharedaccesssignature = s "},
+        {"EventHubConnection": " "},
+        *(
+            {"EventHubConnection__fullyQualifiedNamespace": text}
+            for text in (
+                "sb://ns.servicebus.windows.net/",
+                "https://ns.servicebus.windows.net:443/",
+                "ns.servicebus.chinacloudapi.cn",
+                "ns.servicebus.usgovcloudapi.net",
+                "ns.privatelink.servicebus.windows.net",
+                "hub_1.clinic.internal.",
+            )
+        ),
+        {"AzureWebJobsStorage": f" AccountName=acct;AccountKey={KEY};EndpointSuffix=core.usgovcloudapi.net\n"},
+        {"AzureWebJobsStorage": "AccountName=acct;SharedAccessSignature=s"},
+        {"BufferStorage__accountName": ""},
+        {"BufferStorage": " "},
+        {"AZURE_CLIENT_ID": " 11111111-2222-3333-4444-55555555555a\n"},
+        {"AZURE_CLIENT_ID": ""},
+        {"FHIR_AUDIENCE": "", "FHIR_AUTHENTICATION": "none"},
+        {"FHIR_AUDIENCE": " ", "FHIR_AUTHENTICATION": " None "},
+        {"FHIR_USERNAME": "", "FHIR_PASSWORD": "", "FHIR_CLIENT_KEY": " ", "FHIR_SCOPE": " "},
+        {"FHIR_SERVICE_URL": " https://f.example/r4/ "},
+        {"FHIR_SERVICE_URL": "https://10.0.0.4:8443/fhir"},
+        *({"KEEP_UNMATCHED": text} for text in ("True", "1", "FALSE", "no")),
     ],
 )
 def test_an_app_that_can_run(further: dict[str, str]) -> None:
     environment = USABLE | further
     assert (faults(environment), missing_mappings(environment), misspelt(environment)) == ([], [], [])
+
+
+def test_the_names_of_hub_and_connections_are_read_in_any_case() -> None:
+    environment = without("EVENT_HUB_NAME", "EventHubConnection__fullyQualifiedNamespace", "AzureWebJobsStorage") | {
+        "event_hub_name": "devicedata",
+        "EVENTHUBCONNECTION__FULLYQUALIFIEDNAMESPACE": "ns.servicebus.windows.net",
+        "AzureWebJobsStorage__ACCOUNTNAME": "acct",
+    }
+    assert (faults(environment), misspelt(environment)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {
+            "AzureWebJobsStorage__blobServiceUri": "https://b.example",
+            "AzureWebJobsStorage__queueServiceUri": "https://q",
+        },
+        {"azurewebjobsstorage__ACCOUNTNAME": "acct"},
+        {"AzureWebJobsStorage": "BlobEndpoint=https://b.example/;SharedAccessSignature=s"},
+        {"CUSTOMCONNSTR_AzureWebJobsStorage": "x"},
+    ],
+)
+def test_storage_that_only_the_host_opens_needs_no_tables(host: dict[str, str]) -> None:
+    environment = without("AzureWebJobsStorage") | {"BufferStorage__accountName": "acct"} | host
+    assert faults(environment) == []
 
 
 def test_the_hub_may_be_among_the_connection_strings_of_the_app() -> None:
@@ -72,13 +139,12 @@ def test_the_hub_may_be_among_the_connection_strings_of_the_app() -> None:
                 "EventHubConnection__fullyQualifiedNamespace",
                 "fullyQualifiedEventHubNamespace",
             )
-            for text in ("", "SECRET", "sb://SECRET.servicebus.windows.net/", "SECRET.servicebus.windows.net:5671")
+            for text in ("", "SECRET", "sb://SECRET", "SECRET.servicebus.windows.net:5671", "a.b/SECRET")
         ),
         (without("EVENT_HUB_NAME"), "EVENT_HUB_NAME", "is missing"),
         (USABLE | {"EVENT_HUB_NAME": "SECRET hub"}, "EVENT_HUB_NAME", "letter or digit at both ends"),
         (USABLE | {"EVENT_HUB_NAME": "-SECRET"}, "EVENT_HUB_NAME", "not the name of a hub"),
         (USABLE | {"EVENT_HUB_NAME": "x" * 257}, "EVENT_HUB_NAME", "1 to 256"),
-        (USABLE | {"EVENT_HUB_CONSUMER_GROUP": ""}, "EVENT_HUB_CONSUMER_GROUP", "$Default"),
         (USABLE | {"EVENT_HUB_CONSUMER_GROUP": "x" * 51}, "EVENT_HUB_CONSUMER_GROUP", "1 to 50"),
         (without("AzureWebJobsStorage"), "AzureWebJobsStorage", "is missing"),
         (USABLE | {"AzureWebJobsStorage": "SECRET"}, "AzureWebJobsStorage", "not a storage connection string"),
@@ -86,7 +152,13 @@ def test_the_hub_may_be_among_the_connection_strings_of_the_app() -> None:
         (USABLE | {"BufferStorage__tableServiceUri": "https://t"}, "BufferStorage", "BufferStorage__blobServiceUri"),
         (USABLE | {"AZURE_CLIENT_ID": "SECRET"}, "AZURE_CLIENT_ID", "32 hex digits"),
         (USABLE | {"FLUSH_SCHEDULE": "SECRET"}, "FLUSH_SCHEDULE", "second minute hour day month weekday"),
-        (USABLE | {"FLUSH_SCHEDULE": ""}, "FLUSH_SCHEDULE", "0 fields, not 6"),
+        (USABLE | {"FLUSH_SCHEDULE": "5 * * *"}, "FLUSH_SCHEDULE", "4 fields, not 6"),
+        (
+            without("AzureWebJobsStorage") | {"azurewebjobsstorage": "UseDevelopmentStorage=true"},
+            "AzureWebJobsStorage",
+            "only the host reads",
+        ),
+        (without("AzureWebJobsStorage") | {"BufferStorage__accountName": "acct"}, "AzureWebJobsStorage", "is missing"),
         (without("FHIR_SERVICE_URL"), "FHIR_SERVICE_URL", "is missing"),
         (USABLE | {"FHIR_SERVICE_URL": " "}, "FHIR_SERVICE_URL", "is missing"),
         (USABLE | {"WINDOW_SECONDS": "SECRET"}, "WINDOW_SECONDS", "from 1 to 86400"),
@@ -131,7 +203,6 @@ def test_a_reference_that_was_not_resolved_is_the_only_fault_of_its_setting(name
         ("FHIR_SERVICE_URI", "FHIR_SERVICE_URL"),
         ("FLUSH_SHEDULE", "FLUSH_SCHEDULE"),
         ("EVENTHUB_NAME", "EVENT_HUB_NAME"),
-        ("event_hub_name", "EVENT_HUB_NAME"),
         ("EVENT_HUB_CONNECTION", "EventHubConnection"),
         ("BufferStorage__acountName", "BufferStorage__accountName"),
         ("KEEP_UNMATCH", "KEEP_UNMATCHED"),
@@ -154,6 +225,8 @@ def test_a_misspelt_name_gets_a_hint(name: str, nearest: str) -> None:
         "AzureWebJobsFeatureFlags",
         "WEBSITE_INSTANCE_ID",
         "eventhubconnection__fullyqualifiednamespace",
+        "event_hub_name",
+        "AzureWebJobsStorage__accountname",
         "Dead_Letter_Days",
     ],
 )

@@ -2,20 +2,19 @@
 
 import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
+from dev.loopback import LoopbackServer, QuietHandler
 
-class IngestionEndpoint:
-    """Listens on a free port of 127.0.0.1 while it is open. `status` is what it answers with."""
+
+class IngestionEndpoint(LoopbackServer):
+    """`status` is what it answers with."""
 
     def __init__(self, status: int = 200) -> None:
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
@@ -32,29 +31,13 @@ class IngestionEndpoint:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
         self.status = status
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
         self.envelopes: list[dict[str, Any]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        super().__init__(Handler)
         # Of its own: by the key the exporter finds again what it could not send.
-        self.connection_string = (
-            f"InstrumentationKey={uuid4()};IngestionEndpoint=http://127.0.0.1:{self._server.server_port}/"
-        )
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.connection_string = f"InstrumentationKey={uuid4()};IngestionEndpoint={self.url}/"
 
     def of(self, base_type: str) -> list[dict[str, Any]]:
         """The `baseData` of envelopes of a kind: MetricData, RequestData, RemoteDependencyData, MessageData."""

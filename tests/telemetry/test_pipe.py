@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dev.otlp_receiver import OtlpReceiver, Series, Value
-from medtech.telemetry import pipe
+from medtech.telemetry import exporters, pipe
 from medtech.telemetry.destinations import Destinations
 from medtech.telemetry.instruments import (
     DEAD_LETTERS,
@@ -17,8 +17,10 @@ from medtech.telemetry.instruments import (
     HUB_LAG,
     INSTRUMENTS,
 )
-from medtech.telemetry.pipe import QUEUE_RECORDS, Pipe, exporting
+from medtech.telemetry.log_handler import LONGEST_LINE
+from medtech.telemetry.pipe import QUEUE_RECORDS, START_RECORDS, Pipe, exporting
 from medtech.telemetry.span import LINKS, SpanKind, read_traceparent, span
+from tests.dev.waiting import wait_until
 
 log = logging.getLogger("medtech.tests")
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -202,10 +204,20 @@ def test_a_receiver_in_trouble_holds_up_nobody() -> None:
             log.info("partition %d", number)
 
 
+def test_a_long_first_invocation_exports_while_it_runs(exported: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    with exporting():
+        for _ in range(START_RECORDS):
+            pipe.put([DEVICE_EVENT.of(1, partition="0")])
+        wait_until(exported.points)
+
+
 def test_what_a_full_queue_drops_is_counted_and_told(exported: OtlpReceiver, caplog: pytest.LogCaptureFixture) -> None:
     full = Pipe(Destinations(metrics=("otlp",)))
-    for _ in range(QUEUE_RECORDS + 7):
-        full.put([DEAD_LETTERS.of(1, name="NotSupported", stage="Normalization")])
+    with pytest.MonkeyPatch.context() as nobody_takes:
+        nobody_takes.setattr(full, "start", lambda: None)
+        for _ in range(QUEUE_RECORDS + 7):
+            full.put([DEAD_LETTERS.of(1, name="NotSupported", stage="Normalization")])
     with caplog.at_level(logging.WARNING):
         full.start()
         full.close(60)
@@ -213,6 +225,96 @@ def test_what_a_full_queue_drops_is_counted_and_told(exported: OtlpReceiver, cap
     assert any(message.startswith("7 records of telemetry") for message in caplog.messages)
     [point] = exported.points().values()
     assert point == Value(QUEUE_RECORDS, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "lost"),
+    [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "points"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1", "spans"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "0", "lines"),
+        ("APPLICATIONINSIGHTS_CONNECTION_STRING", "nonsense", ""),
+        ("OTEL_RESOURCE_ATTRIBUTES", ",,=;%zz", ""),
+        ("OTEL_TRACES_SAMPLER", "nonsense", ""),
+    ],
+)
+def test_nonsense_in_a_setting_of_one_signal_leaves_the_others(
+    exported: OtlpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    lost: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with exporting(), span("flush"):
+        pipe.put([DEVICE_EVENT.of(1, partition="0")])
+        log.warning("Told")
+    pipe.close(60)
+    seen = {"points": exported.points(), "spans": exported.spans(), "lines": exported.lines()}
+    assert [signal for signal, found in seen.items() if not found] == ([lost] if lost else [])
+    told = [message for message in caplog.messages if message.startswith("Telemetry is not exported to ")]
+    assert all("OTEL_…" in message and value not in message for message in told)
+    assert bool(told) == (bool(lost) or name.startswith("APPLICATIONINSIGHTS"))
+
+
+def test_nonsense_in_a_setting_of_all_signals_fails_no_function(
+    exported: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", "nonsense")
+    with exporting(), span("flush"):
+        pipe.put([DEVICE_EVENT.of(1, partition="0")])
+    pipe.close(60)
+    assert exported.bodies == type(exported.bodies)()
+    assert "Check the settings OTEL_…" in caplog.text
+
+
+def test_a_line_that_is_no_text_or_long_takes_no_other_away(exported: OtlpReceiver) -> None:
+    with exporting():
+        log.warning("No Device has the identifier '%s'", "\ud800")
+        log.warning("x" * (LONGEST_LINE + 1))
+        log.warning("The last")
+    pipe.close(60)
+    texts = [line.text for line in exported.lines()]
+    assert texts == ["No Device has the identifier '?'", "x" * LONGEST_LINE, "The last"]
+
+
+def test_lines_that_cannot_be_exported_are_told_once(
+    exported: OtlpReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line that tells of it is one of them."""
+    told_enough = threading.Event()
+
+    def fail(*_: Any) -> None:
+        if len(caplog.messages) > 10:
+            told_enough.set()
+        raise ValueError
+
+    monkeypatch.setattr(exporters.Exporters, "_write", fail)
+    with exporting():
+        log.warning("One")
+        log.warning("Two")
+    pipe.close(60)
+    assert not told_enough.is_set()
+    assert [each for each in caplog.messages if each.startswith("Telemetry was not exported")] == [
+        "Telemetry was not exported (ValueError). Report it; no data is concerned."
+    ]
+
+
+def test_a_system_without_another_thread_fails_no_function(
+    exported: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with exporting():
+            pipe.put([DEVICE_EVENT.of(1, partition="0")])
+    with exporting():
+        pipe.put([DEVICE_EVENT.of(2, partition="0")])
+    pipe.close(60)
+    assert list(exported.points().values()) == [Value(3, 1)]
 
 
 def test_a_record_that_cannot_be_exported_does_not_end_the_others(

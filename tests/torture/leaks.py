@@ -1,7 +1,8 @@
-"""Whether anything that a run put out holds health data: logs, addresses of requests, and the tables of the app's own.
+"""Whether anything that a run put out holds health data: logs, telemetry, addresses of requests, and the tables of the
+app's own.
 
-All that is secret in a run's traffic has SECRET in it: readings, the identifiers of patients, the ids of sessions, and
-with them every body. Ids of devices have not, and those of the FHIR server: they may be told.
+All that is secret in a run's traffic has SECRET in it: readings, the identifiers of patients and encounters, the ids of
+sessions, and with them every body. Ids of devices have not, and those of the FHIR server: they may be told.
 """
 
 import base64

@@ -79,6 +79,7 @@ def run(chosen: Scenario, seed: int, folder: Path) -> Outcome:
     with Site(folder, chance, **chosen.options) as site:
         chosen.play(site)
         site.settle()
+        site.wait_for_telemetry()
         state = site.state()
         verdict = judge(state, strangers=site.strangers, repeats=chosen.repeats)
         blind = twins.unseen(site, state, repeats=chosen.repeats) if verdict.good else []

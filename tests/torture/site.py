@@ -31,6 +31,7 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from dev.hub import Hub, read_new_event
+from dev.otlp_receiver import OtlpReceiver
 from dev.processes import choose_ports, storage_connection_string
 from dev.running_host import RunningHost
 from dev.stack import LocalStack, Ports
@@ -47,7 +48,7 @@ from tests.faults import FaultProxy
 from tests.torture.checker import Letter, State
 from tests.torture.leaks import Output, leaks
 from tests.torture.oracle import Event, Json
-from tests.torture.traffic import Message, Traffic, patient_identifier
+from tests.torture.traffic import VISIT, Message, Traffic, patient_identifier
 
 FOLDER = Path(__file__).parent
 MAPPINGS = FOLDER / "mappings"
@@ -63,6 +64,9 @@ SETTLING_FLUSHES = 12
 """A shard that still has rows after so many flushes without any fault is stuck."""
 READING_SECONDS = 120.0
 """So is a partition whose checkpoint has not reached its end by then. Nothing that is not stuck takes a tenth of it."""
+
+EXPORT_SECONDS = 5.0
+"""The most to wait for the telemetry of what was done last. It is sent several times a second."""
 
 TABLES_WITHOUT_HEALTH_DATA = ("attempts", "health", "jobs", "mappings", "watches")
 
@@ -101,7 +105,14 @@ class Site:
         blob, queue, table, fhir = choose_ports(dict.fromkeys(("blob", "queue", "table", "fhir")))
         self.blobs, self.tables = FaultProxy(f"http://127.0.0.1:{blob}"), FaultProxy(f"http://127.0.0.1:{table}")
         self.fhir = FaultProxy(f"http://127.0.0.1:{fhir}")
+        self.telemetry = OtlpReceiver()
         self.settings = {
+            "PYTHON_ENABLE_OPENTELEMETRY": "true",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.telemetry.endpoint,
+            "OTEL_TRACES_SAMPLER": "always_on",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_BLRP_SCHEDULE_DELAY": "200",
             "AzureWebJobsStorage": storage_connection_string(_port(self.blobs), queue, _port(self.tables)),
             "FHIR_SERVICE_URL": f"{self.fhir.url}/fhir/R4",
             "DEVICE_MAPPING": str(self.device_mapping),
@@ -128,8 +139,8 @@ class Site:
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
-            for proxy in (self.blobs, self.tables, self.fhir):
-                opened.enter_context(proxy)
+            for server in (self.blobs, self.tables, self.fhir, self.telemetry):
+                opened.enter_context(server)
             opened.enter_context(self.stack)
             self._http = opened.enter_context(
                 httpx.Client(base_url=self.stack.fhir_url, headers=_FHIR_JSON, timeout=120)
@@ -138,6 +149,8 @@ class Site:
             opened.callback(storage.close)
             self.storage, self._buffer, self._letters = storage, Buffer(storage), DeadLetters(storage)
             self.admit(self.traffic.devices)
+            encounter = {"resourceType": "Encounter", "id": "visit", "identifier": [{"value": VISIT}]}
+            self.put(encounter | {"status": "in-progress", "class": {"code": "AMB"}})
             self._open = opened.pop_all()
         return self
 
@@ -277,11 +290,19 @@ class Site:
             leaks=list(leaks(self._outputs())),
         )
 
+    def wait_for_telemetry(self) -> None:
+        """Returns once what was done before is exported. A worker that has only just started may have nothing."""
+        self.telemetry.wait_for(4, EXPORT_SECONDS)
+
     def _outputs(self) -> Iterable[Output]:
         """All that the run has put out so far but what is meant to hold readings: hub, buffer, letters, resources."""
         for path in sorted(self.stack.log_folder.rglob("*")):
             if path.is_file():
                 yield Output(path.name, path.read_text("utf-8", "replace"))
+        # Texts stand in the bodies as they are, numbers only in what was read of them.
+        yield Output("telemetry", "\n".join(body.decode("utf-8", "replace") for body in self.telemetry.bodies))
+        yield Output("points", "\n".join(map(repr, self.telemetry.points().items())))
+        yield Output("spans", "\n".join(repr(span.attributes) for span in self.telemetry.spans()))
         for name, proxy in (("blobs", self.blobs), ("tables", self.tables), ("FHIR server", self.fhir)):
             yield Output(f"addresses of the {name}", "\n".join(sorted(proxy.addresses)))
         for table in TABLES_WITHOUT_HEALTH_DATA:

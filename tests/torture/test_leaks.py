@@ -27,6 +27,11 @@ def test_a_secret_is_found_in_every_form(form: str) -> None:
     assert [line.partition(": ")[0] for line in found] == ["host.log:2"]
 
 
+def test_the_readings_of_the_longest_run_are_secret() -> None:
+    assert str(FIRST_VALUE + 5_000_000).startswith(SECRET)
+    assert FIRST_VALUE + 5_000_000 < 2**53
+
+
 def test_what_may_be_told_is_not_found() -> None:
     lines = [
         "2026-03-02T08:04:04.1234567Z INFO partition 2: 50 events to 50 measurements in 4 rows, 0.03 s",

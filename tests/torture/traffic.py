@@ -2,7 +2,7 @@
 
 A message holds one device's readings:
 
-    {"device": "device-3", "patient": "patient-S-device-3", "readings": [
+    {"device": "device-3", "patient": "patient-S-device-3", "visit": "visit-S", "readings": [
         {"at": "2026-03-02T08:04:04Z", "pulse": S1017},                             Quantity, an Observation each
         {"at": "2026-03-02T08:04:04Z", "systolic": S1018, "diastolic": S1019},      components
         {"at": "2026-03-02T08:04:00Z", "steps": S1020},                             SampledData, an Observation an hour
@@ -27,7 +27,12 @@ START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 """Long past, so that every window is due whatever WINDOW_SECONDS says, and no run waits for one to end."""
 
 MESSAGES_A_SESSION = 20
-FIRST_VALUE = int(f"{SECRET}1000")
+FIRST_VALUE = int(f"{SECRET}1000000")
+"""With room for millions after it: a value that counts up into SECRET is not found any more. Still one that a double
+holds exactly, as a FHIR server in JavaScript reads it."""
+
+VISIT = f"visit-{SECRET}"
+"""The identifier of the Encounter that every message names."""
 
 STRANGERS = "stranger"
 """What the name of a device begins with that the FHIR server does not know."""
@@ -95,7 +100,7 @@ class Traffic:
         return self._sealed(device, self._readings(device))
 
     def _sealed(self, device: str, readings: list[dict[str, Any]]) -> Message:
-        body = {"device": device, "patient": patient_identifier(device), "readings": readings}
+        body = {"device": device, "patient": patient_identifier(device), "visit": VISIT, "readings": readings}
         return self.enqueue(json.dumps(body).encode(), self._partition(device))
 
     def _partition(self, device: str) -> str:

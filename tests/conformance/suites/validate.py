@@ -7,7 +7,7 @@ from typing import Any
 from medtech.errors import Stage
 from medtech.model import DeviceEvent
 from medtech.validation.finding import Finding, Level
-from medtech.validation.validator import DeviceResult, read_mappings, try_messages
+from medtech.validation.validator import DeviceResult, read_mappings, validate
 from tests.conformance.compare import difference
 from tests.conformance.observations import OPTIONS, described_measurement, written
 from tests.conformance.vectors import Vector
@@ -22,7 +22,7 @@ def check(vector: Vector) -> str | None:
     expected = vector["expected"]
     events = [_event(event, number) for number, event in enumerate(vector["events"] or [])]
     mappings = read_mappings(vector["device"], vector["fhir"], OPTIONS)
-    results = try_messages(mappings, events, aggregate=vector["aggregate"], issued=0)
+    results = validate(mappings, events, aggregate=vector["aggregate"], issued=0).results
     if found := _unlike(expected["template"], mappings.findings, "$.template"):
         return found
     if len(results) != len(expected["devices"]):

@@ -1,0 +1,215 @@
+"""The parts of the app, put together under its settings: one of each per process, made when it is first needed.
+
+What they are made of is imported with them, since every new instance waits for what is imported at start-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from functools import cache, partial, wraps
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from medtech.dead_letter.expiry import Expiry
+    from medtech.dead_letter.store import DeadLetters
+    from medtech.flush.run import Flush
+    from medtech.group.buffer import Buffer
+    from medtech.health.look import Onlooker
+    from medtech.health.record import Recorder
+    from medtech.ingest.attempts import Attempts
+    from medtech.mapping.device import DeviceMapping
+    from medtech.mapping.fhir import FhirMapping, FhirOptions
+    from medtech.mapping.in_force import MappingStore
+    from medtech.persist.client import FhirClient
+    from medtech.replay.job import Jobs
+    from medtech.replay.work import Replay
+    from medtech.settings import Settings
+    from medtech.storage.connection import Storage
+
+Part = TypeVar("Part")
+
+_log = logging.getLogger(__name__)
+
+
+def _once(make: Callable[[], Part]) -> Callable[[], Part]:
+    """One part per process: batches of several partitions run at once, each in a thread, and all need it."""
+    made = cache(make)
+    making = threading.Lock()
+
+    @wraps(make)
+    def get() -> Part:
+        with making:
+            return made()
+
+    return get
+
+
+def settings() -> Settings:
+    from medtech.settings import load
+
+    return load()
+
+
+@_once
+def check_settings() -> None:
+    """Raises SettingInvalid, which names every fault, while the app cannot run under its settings.
+
+    Ingest and flush ask before anything else, so that events stay in the hub and measurements in the buffer.
+    """
+    from medtech.settings import unusable
+    from medtech.setup.check import faults, misspelt
+
+    if found := faults(os.environ):
+        raise unusable(found)
+    for hint in misspelt(os.environ):
+        _log.warning("%s", hint.message)
+
+
+@_once
+def storage() -> Storage:
+    from medtech.storage.connection import Storage
+
+    return Storage()
+
+
+@_once
+def buffer() -> Buffer:
+    from medtech.group.buffer import Buffer
+
+    return Buffer(storage())
+
+
+@_once
+def dead_letters() -> DeadLetters:
+    from medtech.dead_letter.store import DeadLetters
+
+    return DeadLetters(storage())
+
+
+@_once
+def attempts() -> Attempts:
+    from medtech.ingest.attempts import Attempts
+
+    return Attempts(storage())
+
+
+@_once
+def expiry() -> Expiry:
+    from medtech.dead_letter.expiry import Expiry
+
+    return Expiry(dead_letters(), settings().dead_letter_days)
+
+
+@_once
+def device_mapping() -> MappingStore[DeviceMapping]:
+    from medtech.mapping.device import load_device_mapping
+    from medtech.mapping.in_force import MappingStore
+
+    return MappingStore("device", settings().device_mapping, load_device_mapping, storage())
+
+
+@_once
+def fhir_mapping() -> MappingStore[FhirMapping]:
+    from medtech.mapping.fhir import load_fhir_mapping
+    from medtech.mapping.in_force import MappingStore
+
+    loader = partial(load_fhir_mapping, options=fhir_options())
+    return MappingStore("fhir", settings().fhir_mapping, loader, storage())
+
+
+@_once
+def replay_jobs() -> Jobs:
+    from medtech.replay.job import Jobs
+
+    return Jobs(storage())
+
+
+@_once
+def replayer() -> Replay:
+    from medtech.replay.work import Replay
+
+    return Replay(
+        storage=storage(),
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        device_mapping=device_mapping().in_force,
+        settings=settings(),
+    )
+
+
+def fhir_options() -> FhirOptions:
+    """What the settings say about every FHIR template."""
+    from medtech.mapping.fhir import FhirOptions
+    from medtech.settings import ObservationEffective, SingleValuePeriod
+
+    chosen = settings()
+    return FhirOptions(
+        group_single_values=chosen.single_value_period is SingleValuePeriod.GROUP,
+        effective_date_time=chosen.observation_effective is ObservationEffective.DATE_TIME,
+    )
+
+
+@_once
+def flusher() -> Flush:
+    from medtech.flush.run import Flush
+    from medtech.flush.watches import Watches
+    from medtech.persist.client import FhirClient
+    from medtech.persist.identity import IdentityResolver
+    from medtech.persist.observations import ObservationWriter
+
+    chosen = settings()
+    client = FhirClient.of(chosen, storage().credential)
+    return Flush(
+        storage=storage(),
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        fhir_mapping=fhir_mapping().in_force,
+        identities=IdentityResolver(
+            client,
+            chosen.resource_identity_resolution_type,
+            chosen.default_device_identifier_system,
+            chosen.identity_cache_seconds,
+        ),
+        writer=ObservationWriter(client, lookup=chosen.observation_lookup),
+        watches=Watches(storage(), client),
+        settings=chosen,
+    )
+
+
+@_once
+def recorder() -> Recorder:
+    from medtech.health.record import Recorder
+
+    return Recorder(storage)
+
+
+@_once
+def onlooker() -> Onlooker:
+    from medtech.health import probes
+    from medtech.health.look import STORAGE_TIMEOUTS, Onlooker
+    from medtech.mapping.device import load_device_mapping
+    from medtech.mapping.fhir import load_fhir_mapping
+    from medtech.mapping.in_force import MappingStore
+    from medtech.persist.client import FhirClient
+    from medtech.storage.connection import Storage
+
+    chosen = settings()
+    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False)
+
+    @_once
+    def fhir_client() -> FhirClient:
+        return FhirClient.of(chosen, seen.credential)
+
+    load_fhir = partial(load_fhir_mapping, options=fhir_options())
+    return Onlooker(
+        storage=seen,
+        mappings={
+            probes.DEVICE_MAPPING: MappingStore("device", chosen.device_mapping, load_device_mapping, seen),
+            probes.FHIR_MAPPING: MappingStore("fhir", chosen.fhir_mapping, load_fhir, seen),
+        },
+        fhir_client=fhir_client,
+        settings=chosen,
+    )
