@@ -209,6 +209,7 @@ class LocalRun:
             "event hub (REST)": f"{stack.event_hubs_url}/{hub}/messages",
             "hub and checkpoints": f"{stack.host_url}/dev/hub",
             "health": f"{stack.host_url}/api/health",
+            "mapping debugger": f"{stack.host_url}/api/debugger",
             "validate (POST)": f"{stack.host_url}/api/validate",
             "x-functions-key": stack.function_key,
             "settings in force": settings,
