@@ -60,9 +60,11 @@ def _bind(probe: socket.socket, port: int | None, option: str) -> int:
 
 
 def _is_free(probe: socket.socket, port: int) -> bool:
-    """Binds the probe to the port if that is possible."""
+    """Has the probe listen on the port if that is possible: with SO_REUSEADDR, Linux binds any number of sockets to a
+    port on which none listens."""
     try:
         probe.bind(("127.0.0.1", port))
+        probe.listen()
     except (OSError, OverflowError):
         return False
     return True

@@ -33,9 +33,15 @@ def test_a_used_port_is_one_clear_sentence() -> None:
     )
 
 
-def test_ports_that_are_chosen_together_differ() -> None:
-    ports = choose_ports(dict.fromkeys(map(str, range(50))))
-    assert len(set(ports)) == 50
+def test_ports_that_are_chosen_together_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FREE_PORTS", processes.FREE_PORTS[:200])
+    ports = choose_ports(dict.fromkeys(map(str, range(100))))
+    assert len(set(ports)) == 100
+
+
+def test_a_port_that_two_options_name_is_refused(port: int) -> None:
+    with pytest.raises(LocalRunFailed, match=r"choose another with --fhir-port"):
+        choose_ports({"--host-port": port, "--fhir-port": port})
 
 
 def test_missing_node_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
