@@ -9,8 +9,8 @@ from medtech.validation.written_mapping import WrittenMapping, json_source, plai
 
 
 def write_instead(written: WrittenMapping, node: Node | None, value: Any) -> Fix | None:
-    """Another value in place of the one at `node`; None where that is not at hand."""
-    if node is None:
+    """Another value in place of the one at `node`; None where that is not at hand, or no `value` is known."""
+    if node is None or value is None:
         return None
     source = json_source(value)
     found = written.range_of(node)

@@ -26,7 +26,7 @@ def without_fhir_template(pair: MappingPair) -> Iterator[Finding]:
             f"The FHIR mapping has no template for the type '{template.type}'. Add one with this typeName; "
             f"there are: {known}.{did_you_mean(near)}",
             written.place(node),
-            None if near is None else write_instead(written, node, near),
+            write_instead(written, node, near),
             of_the_service=True,
         )
 
@@ -47,5 +47,5 @@ def without_device_template(pair: MappingPair) -> Iterator[Finding]:
             f"No device template gives measurements of the type '{template.type_name}', so this template is never "
             f"used. Give a device template this typeName, or remove it.{did_you_mean(near)}",
             written.place(node),
-            None if near is None else write_instead(written, node, near),
+            write_instead(written, node, near),
         )

@@ -41,7 +41,7 @@ def not_ucum(pair: MappingPair) -> Iterator[Finding]:
             f"The {name} '{unit}' of the value '{coded.value.name}' of the type '{coded.template.type_name}' is no "
             f"code of UCUM ({UCUM}), which the profiles of FHIR ask for. {wanted}",
             pair.written_fhir.place(node),
-            None if probable is None else write_instead(pair.written_fhir, node, probable),
+            write_instead(pair.written_fhir, node, probable),
         )
 
 

@@ -35,7 +35,7 @@ def not_used(pair: MappingPair) -> Iterator[Finding]:
                 f"The value '{name}' of the type '{template.type}' is in no Observation. Use it in the FHIR template, "
                 f"which has: {shown}.{did_you_mean(near)}",
                 written.place(node),
-                None if near is None else write_instead(written, node, near),
+                write_instead(written, node, near),
                 of_the_service=True,
             )
 
@@ -62,7 +62,7 @@ def never_given(pair: MappingPair) -> Iterator[Finding]:
                 f"No device template of the type '{template.type_name}' gives the value '{name}', so it is in no "
                 f"Observation. They give: {shown}.{did_you_mean(near)}",
                 written.place(node or section.node),
-                None if near is None else write_instead(written, node, near),
+                write_instead(written, node, near),
             )
 
 
