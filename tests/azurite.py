@@ -55,7 +55,13 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def storage(azurite: str) -> Iterator[Storage]:
+def library_tables() -> bool:
+    """Whether tables are asked through azure-data-tables; the tests of storage run on both."""
+    return False
+
+
+@pytest.fixture
+def storage(azurite: str, library_tables: bool) -> Iterator[Storage]:
     """The account as the app opens it, empty."""
     with TableServiceClient.from_connection_string(azurite) as tables:
         for table in tables.list_tables():
@@ -63,7 +69,7 @@ def storage(azurite: str) -> Iterator[Storage]:
     with BlobServiceClient.from_connection_string(azurite) as blobs:
         for container in blobs.list_containers():
             blobs.delete_container(container.name)
-    storage = Storage(environment={"BufferStorage": azurite})
+    storage = Storage(environment={"BufferStorage": azurite}, library_tables=library_tables)
     yield storage
     storage.close()
 
@@ -77,7 +83,7 @@ class Wire(NamedTuple):
 
 
 @pytest.fixture
-def wire(storage: Storage, azurite: str) -> Iterator[Wire]:
+def wire(storage: Storage, azurite: str, library_tables: bool) -> Iterator[Wire]:
     """The empty account over a wire that can break."""
     settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
     tables, blobs = urlsplit(settings["TableEndpoint"]), urlsplit(settings["BlobEndpoint"])
@@ -88,13 +94,13 @@ def wire(storage: Storage, azurite: str) -> Iterator[Wire]:
         settings["TableEndpoint"] = f"{table_proxy.url}{tables.path}"
         settings["BlobEndpoint"] = f"{blob_proxy.url}{blobs.path}"
         connection = ";".join(f"{name}={value}" for name, value in settings.items())
-        wired = Storage(environment={"BufferStorage": connection})
+        wired = Storage(environment={"BufferStorage": connection}, library_tables=library_tables)
         yield Wire(wired, table_proxy, blob_proxy)
         wired.close()
 
 
-def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS) -> Storage:
+def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS, library_tables: bool = False) -> Storage:
     """An account at a port where nobody listens, or at `port`, where it is not storage that listens."""
     address = f"http://127.0.0.1:{port or free_ports(1)[0]}/account"
     connection = f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint={address};BlobEndpoint={address}"
-    return Storage(environment={"BufferStorage": connection}, timeouts=timeouts)
+    return Storage(environment={"BufferStorage": connection}, timeouts=timeouts, library_tables=library_tables)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
-from medtech.storage.table import Table
+from medtech.storage.table import Table, Tables
 
 if TYPE_CHECKING:
     from azure.data.tables import TableServiceClient
@@ -67,8 +67,10 @@ class Storage:
         timeouts: Timeouts = TIMEOUTS,
         *,
         creates_tables: bool = True,
+        library_tables: bool = False,
     ) -> None:
         """`creates_tables` is false for who only looks: a missing table is then left so, and reads as empty.
+        `library_tables`: tables are asked through azure-data-tables (`TABLE_CLIENT`).
 
         Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
         """
@@ -96,8 +98,10 @@ class Storage:
             "random_jitter_range": 1,
         }
         self._creates_tables = creates_tables
+        self._library_tables = library_tables
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
+        self._opened_tables: Tables | None = None
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
         self._credential: Credential | None = None
@@ -120,7 +124,14 @@ class Storage:
 
     def table(self, name: str) -> Table:
         with self._lock:
-            return self._tables.setdefault(name, Table(name, self.table_service, creates=self._creates_tables))
+            return self._tables.setdefault(name, Table(name, self.tables, creates=self._creates_tables))
+
+    def tables(self) -> Tables:
+        """Raises SettingInvalid when the connection does not say where the account's tables are."""
+        with self._lock:
+            if self._opened_tables is None:
+                self._opened_tables = self._through_library() if self._library_tables else self._directly()
+            return self._opened_tables
 
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""
@@ -168,9 +179,9 @@ class Storage:
     def close(self) -> None:
         """Gives the connections back; the app itself keeps them as long as it lives."""
         with self._lock:
-            for service in (self._table_service, self._blob_service):
-                if service is not None:
-                    service.close()
+            for opened in (self._opened_tables, self._table_service, self._blob_service):
+                if opened is not None:
+                    opened.close()
 
     def _transport(self) -> BoundedTransport:
         from medtech.storage.transport import BoundedTransport
@@ -186,6 +197,29 @@ class Storage:
             except ValueError:
                 raise self._malformed() from None
         return client(**{address_argument: self._address(kind)}, credential=self.credential(), **options)
+
+    def _through_library(self) -> Tables:
+        from medtech.storage.library import LibraryTables
+
+        return LibraryTables(self.table_service())
+
+    def _directly(self) -> Tables:
+        from medtech.storage.direct.authorization import AccessToken
+        from medtech.storage.direct.connection_string import signed_endpoint
+        from medtech.storage.direct.tables import DirectTables
+
+        if self._connection_string:
+            try:
+                return DirectTables(*signed_endpoint(self._connection_string), self._timeouts)
+            except ValueError:
+                raise self._malformed() from None
+        address = self._address("table")
+        if not address.lower().startswith("https://"):
+            raise SettingInvalid(
+                f"{self._name}__tableServiceUri does not begin with https://, and the app's identity opens no other "
+                "address: its token would travel unencrypted."
+            )
+        return DirectTables(address.partition("?")[0], AccessToken(self.credential), self._timeouts)
 
     def _address(self, kind: str) -> str:
         address = self._settings.get(f"{kind}serviceuri")

@@ -7,15 +7,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from medtech.errors import StorageRefused
 from medtech.filling import filled
-from medtech.storage.faults import is_table_missing, reaching
-
-if TYPE_CHECKING:
-    from azure.core.exceptions import HttpResponseError
-    from azure.data.tables import TableClient, TableServiceClient
+from medtech.storage.faults import Fault, reaching
 
 TRANSACTION_OPERATIONS = 100
 """Table storage refuses a transaction of more."""
@@ -71,6 +67,26 @@ class Page(NamedTuple):
     following: Place | None
 
 
+class Tables(Protocol):
+    """Requests to the tables of an account. Each raises Fault when it did not do what it is for."""
+
+    def create(self, table: str) -> None:
+        """The table is there afterwards, made now or before."""
+
+    def upsert(self, table: str, entity: Entity, *, merge: bool) -> None: ...
+
+    def get(self, table: str, partition_key: str, row_key: str) -> Entity: ...
+
+    def page(
+        self, table: str, condition: str, select: Sequence[str], page_size: int | None, place: Place | None
+    ) -> Page: ...
+
+    def transact(self, table: str, operations: Sequence[Operation]) -> list[str]:
+        """The new etags."""
+
+    def close(self) -> None: ...
+
+
 class Table:
     """One table, created when it is missing; with `creates` false, a missing table is left so and reads as empty.
 
@@ -78,29 +94,25 @@ class Table:
     Writes raise StorageRefused when the service would not take them at any time.
     """
 
-    def __init__(self, name: str, service: Callable[[], TableServiceClient], *, creates: bool = True) -> None:
+    def __init__(self, name: str, tables: Callable[[], Tables], *, creates: bool = True) -> None:
         self._name = name
-        self._service = service
+        self._tables = tables
         self._creates = creates
-        self._client: TableClient | None = None
+        self._opened: Tables | None = None
         self._opening = threading.Lock()
 
     def upsert(self, entity: Entity, *, merge: bool = False) -> None:
         """Writes the entity whatever is there; `merge` keeps stored properties that `entity` does not name."""
-        from azure.data.tables import UpdateMode
-
         with self._reaching():
-            self._open().upsert_entity(entity, mode=UpdateMode.MERGE if merge else UpdateMode.REPLACE)
+            self._open().upsert(self._name, entity, merge=merge)
 
     def get(self, partition_key: str, row_key: str) -> Entity | None:
         """The entity, with its etag under "etag"; None if it is not there."""
-        from azure.core.exceptions import ResourceNotFoundError
-
         with self._reaching():
             try:
-                return _with_etag(self._open().get_entity(partition_key, row_key))
-            except ResourceNotFoundError as error:
-                if self._creates and is_table_missing(error):
+                return self._open().get(self._name, partition_key, row_key)
+            except Fault as fault:
+                if fault.status != 404 or (self._creates and fault.table_missing):
                     raise
                 return None
 
@@ -122,27 +134,19 @@ class Table:
         place: Place | None = None,
     ) -> Iterator[Page]:
         """As `query`, page by page from a `place` on. What few entities meet has many pages without any."""
-        with self._reaching():
-            found = self._open().query_entities(condition, select=list(select) or None, results_per_page=page_size)
-            # The package's types say text, and leave out what its pages know of themselves.
-            pages: Any = found.by_page(place)  # type: ignore[arg-type]
+        properties, following = tuple(select), place
         while True:
             with self._reaching():
-                page = self._next(pages)
-                if page is None:
+                try:
+                    page = self._open().page(self._name, condition, properties, page_size, following)
+                except Fault as fault:
+                    if self._creates or not fault.table_missing:
+                        raise
                     return
-                entities = [_with_etag(entity) for entity in page]
-            yield Page(entities, pages.continuation_token or None)
-
-    def _next(self, found: Iterator[Any]) -> Any:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            return next(found, None)
-        except ResourceNotFoundError as error:
-            if self._creates or not is_table_missing(error):
-                raise
-            return None
+            yield page
+            following = page.following
+            if following is None:
+                return
 
     def first(self, condition: str, *, select: Iterable[str] = ()) -> Entity | None:
         return next(self.query(condition, select=select, page_size=1), None)
@@ -152,17 +156,15 @@ class Table:
 
         Raises OperationFailed when one of them fails with 404, 409 or 412.
         """
-        from azure.data.tables import TableTransactionError
-
         with self._reaching():
             try:
-                answers = self._open().submit_transaction([_sdk_operation(operation) for operation in operations])
-            except TableTransactionError as error:
-                if error.status_code not in (404, 409, 412) or is_table_missing(error):
+                return self._open().transact(self._name, operations)
+            except Fault as fault:
+                if fault.status not in (404, 409, 412) or fault.table_missing:
                     raise
-                index = 0 if len(operations) == 1 else _failed_index(error)
-                raise OperationFailed(index, error.status_code) from None
-        return [str(answer.get("etag", "")) for answer in answers]
+                index = 0 if len(operations) == 1 else fault.index
+                known = index is not None and index < len(operations)
+                raise OperationFailed(index if known else None, fault.status) from None
 
     def change(self, operations: Sequence[Operation]) -> list[OperationResult]:
         """Does operations of one PartitionKey, in as many transactions as they need; one outcome for each.
@@ -189,29 +191,25 @@ class Table:
         half = len(operations) // 2
         return self._change(operations[:half]) + self._change(operations[half:])
 
-    def _open(self) -> TableClient:
+    def _open(self) -> Tables:
         with self._opening:
-            if self._client is None:
-                service = self._service()
-                # The service answers 409 when the table exists; that is one request per process.
-                self._client = (
-                    service.create_table_if_not_exists(self._name)
-                    if self._creates
-                    else service.get_table_client(self._name)
-                )
-            return self._client
+            if self._opened is None:
+                tables = self._tables()
+                if self._creates:
+                    # The service answers 409 when the table exists; that is one request per process.
+                    tables.create(self._name)
+                self._opened = tables
+            return self._opened
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        from azure.core.exceptions import AzureError
-
         with reaching(f"table `{self._name}`"):
             try:
                 yield
-            except AzureError as error:
-                if is_table_missing(error):
+            except Fault as fault:
+                if fault.table_missing:
                     # Somebody deleted it. Nothing is lost that was not deleted with it: the next call creates it anew.
-                    self._client = None
+                    self._opened = None
                 raise
 
 
@@ -245,27 +243,3 @@ def _value_bytes(value: Any) -> int:
 def quoted(text: str) -> str:
     """A text as a literal of a query's condition."""
     return "'{}'".format(text.replace("'", "''"))
-
-
-def _with_etag(entity: Any) -> Entity:
-    return {**entity, "etag": entity.metadata["etag"], "timestamp": entity.metadata["timestamp"]}
-
-
-def _sdk_operation(operation: Operation) -> tuple[Any, ...]:
-    from azure.core import MatchConditions
-
-    kind, entity, etag = operation
-    verb = "update" if kind in ("merge", "replace") else kind
-    options: dict[str, Any] = {"mode": kind} if verb == "update" else {}
-    if kind == "upsert":
-        options["mode"] = "replace"
-    if etag is not None:
-        options |= {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-    return verb, entity, options
-
-
-def _failed_index(error: HttpResponseError) -> int | None:
-    # The service writes "3:The update condition …". The library's `index` is 0 where the service names none, which
-    # would blame the first operation for a failure of the whole.
-    index, colon, _ = (error.message or "").partition(":")
-    return int(index) if colon and index.isdigit() else None

@@ -37,8 +37,10 @@ def test_a_missing_entity_is_none(storage: Storage) -> None:
     assert storage.table("made").get("p", "absent") is None
 
 
-def test_who_only_looks_sees_a_missing_table_as_empty_and_leaves_it_so(storage: Storage, azurite: str) -> None:
-    onlooker = Storage(environment={"BufferStorage": azurite}, creates_tables=False)
+def test_who_only_looks_sees_a_missing_table_as_empty_and_leaves_it_so(
+    storage: Storage, azurite: str, library_tables: bool
+) -> None:
+    onlooker = Storage(environment={"BufferStorage": azurite}, creates_tables=False, library_tables=library_tables)
     table = onlooker.table("absent")
     assert (table.get("p", "a"), list(table.query("PartitionKey eq 'p'"))) == (None, [])
     assert "absent" not in [each.name for each in onlooker.table_service().list_tables()]
@@ -202,10 +204,10 @@ def test_a_failure_that_names_no_operation_is_found(wire: Wire) -> None:
     assert [outcome.status for outcome in outcomes] == [409, 204, 204]
 
 
-def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key() -> None:
+def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key(library_tables: bool) -> None:
     started = time.monotonic()
     with pytest.raises(StorageUnavailable) as away:
-        nobody().table("made").upsert(_entity("a"))
+        nobody(library_tables=library_tables).table("made").upsert(_entity("a"))
     assert time.monotonic() - started < 30
     assert "cannot be reached" in away.value.message
     assert ACCOUNT_KEY not in away.value.message
@@ -213,25 +215,27 @@ def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key() -> None
     assert away.value.__suppress_context__
 
 
-def test_a_server_that_accepts_and_says_nothing_is_away() -> None:
+def test_a_server_that_accepts_and_says_nothing_is_away(library_tables: bool) -> None:
     at_once = Timeouts(connect_seconds=1, read_seconds=0.1, retries=0)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StorageUnavailable):
-        nobody(silent.getsockname()[1], timeouts=at_once).table("made").upsert(_entity("a"))
+        storage = nobody(silent.getsockname()[1], timeouts=at_once, library_tables=library_tables)
+        storage.table("made").upsert(_entity("a"))
 
 
-def test_a_wrong_key_is_a_denied_access(azurite: str) -> None:
+def test_a_wrong_key_is_a_denied_access(azurite: str, library_tables: bool) -> None:
     wrong = ";".join(
         f"AccountKey={ACCOUNT_KEY}" if part.startswith("AccountKey") else part for part in azurite.split(";")
     )
     with pytest.raises(StorageUnavailable, match="denies access"):
-        Storage(environment={"BufferStorage": wrong}).table("made").upsert(_entity("a"))
+        Storage(environment={"BufferStorage": wrong}, library_tables=library_tables).table("made").upsert(_entity("a"))
 
 
-def test_storage_that_comes_back_serves_again(tmp_path: Path) -> None:
+def test_storage_that_comes_back_serves_again(tmp_path: Path, library_tables: bool) -> None:
     server = Azurite(tmp_path)
     server.start()
     try:
-        table = Storage(environment={"BufferStorage": server.connection_string}).table("made")
+        environment = {"BufferStorage": server.connection_string}
+        table = Storage(environment=environment, library_tables=library_tables).table("made")
         table.upsert(_entity("a"))
         server.stop()
         with pytest.raises(StorageUnavailable):

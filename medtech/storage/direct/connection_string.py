@@ -1,0 +1,47 @@
+"""Where a storage connection string says that tables are, and how requests there are signed.
+
+"Configure Azure Storage connection strings"; names are understood in any case, as by azure-core.
+"""
+
+from urllib.parse import urlsplit
+
+from medtech.storage.direct.authorization import Authorization, SharedAccessSignature, SharedKey
+
+_DEVELOPMENT = {
+    # Azurite's account is public: "Use the Azurite emulator for local Azure Storage development".
+    "accountname": "devstoreaccount1",
+    "accountkey": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    "tableendpoint": "http://127.0.0.1:10002/devstoreaccount1",
+}
+
+
+def signed_endpoint(text: str) -> tuple[str, Authorization]:
+    """The address, without a query, and the authorization. Raises ValueError if it does not say both."""
+    pairs = (part.partition("=") for part in text.split(";") if part.strip())
+    parts = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if parts.get("usedevelopmentstorage", "").lower() == "true":
+        parts = _DEVELOPMENT
+    account, key = parts.get("accountname"), parts.get("accountkey")
+    signature = parts.get("sharedaccesssignature")
+    if account and key:
+        authorization: Authorization = SharedKey(account, key)
+    elif signature:
+        authorization = SharedAccessSignature(signature)
+    else:
+        raise ValueError("neither a key nor a signature")
+    return _endpoint(parts), authorization
+
+
+def _endpoint(parts: dict[str, str]) -> str:
+    endpoint = parts.get("tableendpoint", "").partition("?")[0]
+    if not endpoint:
+        if not parts.get("accountname"):
+            raise ValueError("no account")
+        protocol = parts.get("defaultendpointsprotocol") or "https"
+        suffix = parts.get("endpointsuffix") or "core.windows.net"
+        endpoint = f"{protocol}://{parts['accountname']}.table.{suffix}"
+    if not endpoint.lower().startswith(("http://", "https://")):
+        endpoint = f"https://{endpoint}"
+    if not urlsplit(endpoint).hostname:
+        raise ValueError("an endpoint without a host")
+    return endpoint

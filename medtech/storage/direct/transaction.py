@@ -1,0 +1,110 @@
+"""The request of a transaction and its answer: a batch of one changeset ("Performing entity group transactions").
+
+Either all of its operations are done, and the answer has a part for each, or none, and it has one part, which says why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from uuid import uuid4
+
+import orjson
+
+from medtech.storage.direct import entity as entities
+from medtech.storage.faults import Fault
+from medtech.storage.table import Operation
+
+_METHODS = {"create": "POST", "upsert": "PUT", "replace": "PUT", "merge": "PATCH", "delete": "DELETE"}
+
+_BOUNDARY = re.compile(rb'boundary="?([^\s";]+)')
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+_ETAG = re.compile(rb"^etag:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+
+CUT_OFF = "DecodeError"
+"""azure-core's name for an answer that cannot be read."""
+
+
+def request(operations: Sequence[Operation], table: str, address: Callable[[str, str], str]) -> tuple[str, bytes]:
+    """The content type and the body. `table` is the table's address, `address` gives that of an entity's keys."""
+    batch, changeset = f"batch_{uuid4()}", f"changeset_{uuid4()}"
+    pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()]
+    for number, (kind, entity, etag) in enumerate(operations):
+        at = table if kind == "create" else address(entity["PartitionKey"], entity["RowKey"])
+        body = b"" if kind == "delete" else entities.to_json(entity)
+        # Without a condition an upsert would make what "merge", "replace" and "delete" must find.
+        condition = "" if kind in ("create", "upsert") else f"If-Match: {_header(etag or '*')}\r\n"
+        preference = "Prefer: return-no-content\r\n" if kind == "create" else ""
+        content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        pieces.append(
+            f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
+            f"Content-ID: {number}\r\n\r\n{_METHODS[kind]} {at} HTTP/1.1\r\n{content}x-ms-version: 2019-02-02\r\n"
+            f"DataServiceVersion: 3.0\r\nAccept: application/json;odata=minimalmetadata\r\n{preference}{condition}"
+            "\r\n".encode()
+        )
+        pieces.append(body)
+        pieces.append(b"\r\n")
+    pieces.append(f"--{changeset}--\r\n\r\n--{batch}--\r\n".encode())
+    return f"multipart/mixed; boundary={batch}", b"".join(pieces)
+
+
+def results(content_type: str, body: bytes, operations: int) -> list[str]:
+    """The new etag of each operation, "" for a deletion.
+
+    Raises Fault: for the operation that failed, or if the answer is not one for each of them, and so proves nothing.
+    """
+    etags: list[str] = []
+    for part in _parts(content_type.encode(), body):
+        status = _STATUS.match(part)
+        if status is None:
+            raise Fault(CUT_OFF)
+        head, *content = _BLANK_LINE.split(part, maxsplit=1)
+        code = int(status[1])
+        if not 200 <= code < 300:
+            raise refusal(code, b"".join(content))
+        etag = _ETAG.search(head)
+        etags.append(etag[1].decode("latin-1") if etag else "")
+    if len(etags) != operations:
+        raise Fault(CUT_OFF)
+    return etags
+
+
+def refusal(status: int, body: bytes, code: str = "") -> Fault:
+    """What an answer says that is not a success. `code` is the one of its headers."""
+    index = None
+    try:
+        error = orjson.loads(body)["odata.error"]
+        code = str(error["code"])
+        # "3:The update condition …"
+        number, colon, _ = str(error["message"]["value"]).partition(":")
+        index = int(number) if colon and number.isdecimal() else None
+    except (ValueError, KeyError, TypeError):
+        pass  # a gateway's own page: the status has to do
+    # Codes are words. Whatever else stands there may be anything, and goes to a log.
+    return Fault("HttpResponseError", status, code if code.isalnum() and code.isascii() else "", index=index)
+
+
+def _parts(head: bytes, body: bytes, *, within: bool = False) -> Iterator[bytes]:
+    """The HTTP answers in a multipart body, and in one within it."""
+    boundary = _BOUNDARY.search(head)
+    if boundary is None:
+        raise Fault(CUT_OFF)
+    _, *pieces = body.split(b"--" + boundary[1])
+    if not pieces or not pieces[-1].startswith(b"--"):
+        raise Fault(CUT_OFF)
+    for piece in pieces[:-1]:
+        inner, *content = _BLANK_LINE.split(piece, maxsplit=1)
+        if not content:
+            raise Fault(CUT_OFF)
+        if b"multipart/" in inner.lower() and not within:
+            yield from _parts(inner, content[0], within=True)
+        else:
+            yield content[0]
+
+
+def _header(value: str) -> str:
+    """Raises ValueError for what would end the header, and begin another."""
+    if not value.isprintable():
+        raise ValueError("an etag that is none")
+    return value

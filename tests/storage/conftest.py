@@ -1,0 +1,8 @@
+"""Every test of tables runs on both ways to ask for them."""
+
+import pytest
+
+
+@pytest.fixture(params=[False, True], ids=["direct", "library"])
+def library_tables(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
