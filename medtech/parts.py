@@ -70,9 +70,10 @@ def check_settings() -> None:
 
 @_once
 def storage() -> Storage:
+    from medtech.settings import TableClient
     from medtech.storage.connection import Storage
 
-    return Storage()
+    return Storage(library_tables=settings().table_client is TableClient.LIBRARY)
 
 
 @_once
@@ -194,10 +195,12 @@ def onlooker() -> Onlooker:
     from medtech.mapping.fhir import load_fhir_mapping
     from medtech.mapping.in_force import MappingStore
     from medtech.persist.client import FhirClient
+    from medtech.settings import TableClient
     from medtech.storage.connection import Storage
 
     chosen = settings()
-    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False)
+    library = chosen.table_client is TableClient.LIBRARY
+    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False, library_tables=library)
 
     @_once
     def fhir_client() -> FhirClient:

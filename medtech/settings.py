@@ -37,6 +37,13 @@ class FhirAuthentication(StrEnum):
     CLIENT_CREDENTIALS = "client_credentials"
 
 
+class TableClient(StrEnum):
+    """How tables of storage are asked (`TABLE_CLIENT`)."""
+
+    DIRECT = "direct"
+    LIBRARY = "library"
+
+
 class ObservationLookup(StrEnum):
     """How a stored Observation is found: by its computed id, or by identifier in stores whose server made the ids."""
 
@@ -243,6 +250,14 @@ class Settings(BaseSettings):
             description="Parts into which the buffer is split by device; each is flushed by itself.",
         ),
     ] = 4
+
+    table_client: Annotated[
+        TableClient,
+        Field(
+            description="How the app asks Table storage. `direct`: by requests of its own, in about a quarter of the "
+            "CPU time or less (`python -m bench.storage`). `library`: through azure-data-tables. Both keep the same."
+        ),
+    ] = TableClient.DIRECT
 
     dead_letter_days: Annotated[int, Field(ge=0, description="How long a dead letter is kept; 0: for ever.")] = 30
     keep_unmatched: Annotated[

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = [
     "authlib",
+    "azure.core",
     "azure.data.tables",
     "pydantic",
     "azure.identity",
@@ -24,6 +25,7 @@ HEAVY = [
     "httpx",
     "joserfc",
     "lark",
+    "requests",
     "rich",
     "typer",
     "ucumvert",

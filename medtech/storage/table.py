@@ -156,6 +156,8 @@ class Table:
 
         Raises OperationFailed when one of them fails with 404, 409 or 412.
         """
+        if not operations:
+            return []
         with self._reaching():
             try:
                 return self._open().transact(self._name, operations)
@@ -175,8 +177,6 @@ class Table:
         return list(chain.from_iterable(self._change(run) for run in transactions(operations, lambda each: each)))
 
     def _change(self, operations: Sequence[Operation]) -> list[OperationResult]:
-        if not operations:
-            return []
         try:
             return [OperationResult(204, etag) for etag in self.transact(operations)]
         except OperationFailed as failed:

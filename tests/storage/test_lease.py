@@ -18,6 +18,12 @@ PATIENCE_SECONDS = 60
 AT_ONCE = 0.001
 
 
+@pytest.fixture
+def library_tables() -> bool:
+    """Leases are of blobs alone."""
+    return False
+
+
 class Clock:
     """A clock that stands until it is moved."""
 

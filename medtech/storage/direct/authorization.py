@@ -42,7 +42,7 @@ class SharedKey:
         """Raises ValueError if `key` is not base64."""
         self._account = account
         try:
-            self._key = b64decode(key, validate=True)
+            self._key = b64decode(key)
         except binascii.Error:
             raise ValueError("an account key that is not base64") from None
 

@@ -71,15 +71,14 @@ class DirectTables:
         answer = self._sender.send("GET", f"{self._path}/{table}()?{query}", dict(_READ))
         if answer.status != 200:
             raise _refusal(answer)
-        rows = _understood(answer, lambda found: [entities.of_json(stored) for stored in found["value"]])
+        rows = _understood(answer, _rows)
         following = {"PartitionKey": answer.headers.get(_PARTITION_KEY), "RowKey": answer.headers.get(_ROW_KEY)}
         return Page(rows, following if any(following.values()) else None)
 
     def transact(self, table: str, operations: Sequence[Operation]) -> list[str]:
-        account = self._origin + self._path
-        content_type, body = transaction.request(
-            operations, f"{account}/{table}", lambda *keys: account + _entity(table, *keys)
-        )
+        at = f"{self._origin}{self._path}/{table}"
+        partition = f"{at}(PartitionKey='{_key(operations[0].entity['PartitionKey'])}',RowKey='"
+        content_type, body = transaction.request(operations, at, lambda row_key: f"{partition}{_key(row_key)}')")
         headers = {**_BATCH, "Content-Type": content_type}
         answer = self._sender.send("POST", f"{self._path}/$batch", headers, body)
         if answer.status != 202:
@@ -104,6 +103,13 @@ def _understood(answer: Answer, read: Callable[[Any], Read]) -> Read:
         return read(orjson.loads(answer.body))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise Fault(transaction.CUT_OFF) from None
+
+
+def _rows(found: Any) -> list[Entity]:
+    rows = found["value"]
+    if not isinstance(rows, list):
+        raise TypeError("a page that is no list")
+    return list(map(entities.of_json, rows))
 
 
 def _refusal(answer: Answer) -> Fault:

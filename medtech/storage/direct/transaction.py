@@ -18,23 +18,27 @@ from medtech.storage.table import Operation
 _METHODS = {"create": "POST", "upsert": "PUT", "replace": "PUT", "merge": "PATCH", "delete": "DELETE"}
 
 _BOUNDARY = re.compile(rb'boundary="?([^\s";]+)')
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_ETAG = b"\netag:"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
-_ETAG = re.compile(rb"^etag:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 CUT_OFF = "DecodeError"
 """azure-core's name for an answer that cannot be read."""
 
 
-def request(operations: Sequence[Operation], table: str, address: Callable[[str, str], str]) -> tuple[str, bytes]:
-    """The content type and the body. `table` is the table's address, `address` gives that of an entity's keys."""
+def request(operations: Sequence[Operation], table: str, address: Callable[[str], str]) -> tuple[str, bytes]:
+    """The content type and the body. `table` is the table's address, `address` gives that of a RowKey of the partition.
+
+    Raises ValueError if they are of several partitions.
+    """
+    if len({operation.entity["PartitionKey"] for operation in operations}) > 1:
+        raise ValueError("a transaction of several partitions")
     batch, changeset = f"batch_{uuid4()}", f"changeset_{uuid4()}"
     pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()]
     for number, (kind, entity, etag) in enumerate(operations):
-        at = table if kind == "create" else address(entity["PartitionKey"], entity["RowKey"])
+        at = table if kind == "create" else address(entity["RowKey"])
         body = b"" if kind == "delete" else entities.to_json(entity)
         # Without a condition an upsert would make what "merge", "replace" and "delete" must find.
-        condition = "" if kind in ("create", "upsert") else f"If-Match: {_header(etag or '*')}\r\n"
+        condition = "" if kind in ("create", "upsert") else f"If-Match: {'*' if etag is None else _header(etag)}\r\n"
         preference = "Prefer: return-no-content\r\n" if kind == "create" else ""
         content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
         pieces.append(
@@ -59,12 +63,13 @@ def results(content_type: str, body: bytes, operations: int) -> list[str]:
         status = _STATUS.match(part)
         if status is None:
             raise Fault(CUT_OFF)
-        head, *content = _BLANK_LINE.split(part, maxsplit=1)
+        head, content = _halves(part)
         code = int(status[1])
         if not 200 <= code < 300:
-            raise refusal(code, b"".join(content))
-        etag = _ETAG.search(head)
-        etags.append(etag[1].decode("latin-1") if etag else "")
+            raise refusal(code, content)
+        at = head.lower().find(_ETAG)
+        etag = head[at + len(_ETAG) :].partition(b"\n")[0].strip() if at >= 0 else b""
+        etags.append(etag.decode("latin-1"))
     if len(etags) != operations:
         raise Fault(CUT_OFF)
     return etags
@@ -94,17 +99,23 @@ def _parts(head: bytes, body: bytes, *, within: bool = False) -> Iterator[bytes]
     if not pieces or not pieces[-1].startswith(b"--"):
         raise Fault(CUT_OFF)
     for piece in pieces[:-1]:
-        inner, *content = _BLANK_LINE.split(piece, maxsplit=1)
-        if not content:
-            raise Fault(CUT_OFF)
+        inner, content = _halves(piece)
         if b"multipart/" in inner.lower() and not within:
-            yield from _parts(inner, content[0], within=True)
+            yield from _parts(inner, content, within=True)
         else:
-            yield content[0]
+            yield content
+
+
+def _halves(text: bytes) -> tuple[bytes, bytes]:
+    """What is before the first blank line, and what is after."""
+    head, blank, content = text.partition(b"\r\n\r\n")
+    if not blank:
+        head, _, content = text.partition(b"\n\n")
+    return head, content
 
 
 def _header(value: str) -> str:
-    """Raises ValueError for what would end the header, and begin another."""
-    if not value.isprintable():
+    """Raises ValueError for what would end the header, and for nothing, which would lift the condition."""
+    if not value or not value.isprintable():
         raise ValueError("an etag that is none")
     return value

@@ -1,0 +1,311 @@
+"""What is sent, kept and sent again is the same by requests of the app's own and through azure-data-tables."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables import AccountSasPermissions, ResourceTypes, TableServiceClient, generate_account_sas
+
+from medtech.errors import SettingInvalid, StorageRefused, StorageUnavailable
+from medtech.storage.connection import Storage
+from medtech.storage.table import Operation, OperationFailed, Table, quoted
+from tests.azurite import Wire
+from tests.certificate import make_certificate
+from tests.faults import FaultProxy, ProxiedRequest
+
+VALUES: dict[str, Any] = {
+    "text": "x\u20ac\u2028\U0001f600 \"'\\\n\0",
+    "empty": "",
+    "number": -(2**31),
+    "double": 1.0,
+    "tiny": 5e-324,
+    "infinite": math.inf,
+    "binary": bytes(range(256)),
+    "nothing": b"",
+    "flag": False,
+    "time": datetime(2022, 3, 12, 12, 0, 0, 123456, tzinfo=UTC),
+    "guid": UUID("00000000-0000-0000-0000-00000000000a"),
+    "absent": None,
+}
+KEYS = ["it's", "a b", "002|20220312", "\u00e9\u20ac\U0001f600", "~-._!*()", "a+b&c=d;e,f:@$", ""]
+
+
+@pytest.fixture
+def both(storage: Storage, azurite: str) -> Iterator[list[Table]]:
+    """The same table, through either."""
+    opened = [Storage(environment={"BufferStorage": azurite}, library_tables=library) for library in (False, True)]
+    yield [each.table("both") for each in opened]
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize("write", ["upsert", "merge", "transact"])
+def test_what_one_writes_both_read_alike(both: list[Table], write: str) -> None:
+    for writer, row in zip(both, "ab", strict=True):
+        entity = {"PartitionKey": "p", "RowKey": row, **VALUES}
+        if write == "transact":
+            writer.transact([Operation("create", entity)])
+        else:
+            writer.upsert(entity, merge=write == "merge")
+    kept = [
+        {name: value for name, value in row.items() if name not in ("RowKey", "etag", "timestamp")}
+        for reader in both
+        for row in (reader.get("p", "a"), *reader.query("PartitionKey eq 'p'"))
+        if row is not None
+    ]
+    assert len(kept) == 6
+    assert all(each == kept[0] for each in kept)
+    types = [{name: type(value) for name, value in each.items() if name != "time"} for each in kept]
+    assert all(each == types[0] for each in types)
+    assert kept[0] == {"PartitionKey": "p"} | {name: value for name, value in VALUES.items() if value is not None}
+
+
+def test_a_number_of_64_bits_is_read_alike(both: list[Table], azurite: str) -> None:
+    with TableServiceClient.from_connection_string(azurite) as service:
+        client = service.create_table_if_not_exists("both")
+        client.create_entity({"PartitionKey": "p", "RowKey": "a", "large": (2**40, "Edm.Int64")})
+    direct, library = (table.get("p", "a") for table in both)
+    assert direct is not None
+    assert direct == library
+    assert direct["large"] == (2**40, "Edm.Int64")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_key_is_the_same_row_to_both(both: list[Table], key: str) -> None:
+    for writer, reader in permutations(both):
+        writer.upsert({"PartitionKey": key, "RowKey": key, "by": "upsert"})
+        found = reader.get(key, key)
+        assert found is not None
+        assert reader.first(f"PartitionKey eq {quoted(key)} and RowKey eq {quoted(key)}") == found
+        reader.transact([Operation("merge", {"PartitionKey": key, "RowKey": key, "by": "merge"}, found["etag"])])
+        with pytest.raises(OperationFailed):
+            writer.transact([Operation("delete", {"PartitionKey": key, "RowKey": key}, found["etag"])])
+        writer.transact([Operation("delete", {"PartitionKey": key, "RowKey": key})])
+        assert reader.get(key, key) is None
+
+
+def test_a_place_of_one_is_a_place_of_the_other(both: list[Table]) -> None:
+    both[0].change([Operation("create", {"PartitionKey": "p", "RowKey": f"{n:03d}"}) for n in range(7)])
+    for first, second in permutations(both):
+        page = next(first.pages("PartitionKey eq 'p'", page_size=3))
+        place = json.loads(json.dumps(page.following))
+        rest = [row["RowKey"] for each in second.pages("PartitionKey eq 'p'", place=place) for row in each.entities]
+        assert [row["RowKey"] for row in page.entities] + rest == [f"{n:03d}" for n in range(7)]
+
+
+ANY_KEY = {"PartitionKey": "a/b\\c%20#?d'\u00e9 ~", "RowKey": "%/..?#"}
+CALLS: dict[str, Callable[[Table], object]] = {
+    "upsert": lambda table: table.upsert({**ANY_KEY, **VALUES}),
+    "merge": lambda table: table.upsert({**ANY_KEY, **VALUES}, merge=True),
+    "get": lambda table: table.get(*ANY_KEY.values()),
+    "query": lambda table: table.first(f"PartitionKey eq {quoted(ANY_KEY['PartitionKey'])}", select=["a", "b"]),
+    "transact": lambda table: table.transact(
+        [
+            Operation("create", {**ANY_KEY, **VALUES}),
+            Operation("upsert", {**ANY_KEY, **VALUES}),
+            Operation("replace", {**ANY_KEY, **VALUES}, "W/\"datetime'2022-03-12T12%3A00%3A00.0000000Z'\""),
+            Operation("merge", {**ANY_KEY, **VALUES}),
+            Operation("delete", ANY_KEY),
+            Operation("delete", ANY_KEY, 'W/"1"'),
+        ]
+    ),
+}
+
+
+def _meaning(request: ProxiedRequest) -> list[Any]:
+    """What a request says, without what may differ: times, boundaries, spaces, and types that are none."""
+    operations = request.body.split(b"--changeset_")[1:-1] if request.path.endswith("/$batch") else [request.body]
+    said: list[Any] = [request.method, request.path, request.headers.get("If-Match")]
+    for operation in operations:
+        head, brace, body = operation.partition(b"{")
+        lines = sorted(line for line in head.decode().splitlines() if " http://" in line or line.startswith("If-Match"))
+        properties = json.loads(brace + body) if brace else {}
+        said += [lines, {name: value for name, value in properties.items() if value != "Edm.String"}]
+    return said
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_the_same_is_sent(call: Callable[[Table], object]) -> None:
+    """Also of keys that Azurite cannot keep: the address is what is signed."""
+    said = []
+    with FaultProxy("http://127.0.0.1:1") as account:
+        account.answer(400, times=None)
+        connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
+        for library in (False, True):
+            storage = Storage(environment={"BufferStorage": connection}, library_tables=library, creates_tables=False)
+            with pytest.raises(StorageRefused):
+                call(storage.table("made"))
+            said.append(_meaning(account.requests[-1]))
+            storage.close()
+    assert said[0] == said[1]
+
+
+AGAIN = {
+    # What is asked, what goes wrong at first, and how often it is sent.
+    "a replacement is cut": ("upsert", "cut", 2),
+    "a merge is cut": ("merge", "cut", 1),
+    "a transaction is cut": ("transact", "cut", 1),
+    "a page is cut": ("query", "cut", 2),
+    "a row is cut": ("get", "cut", 2),
+    "a replacement, 500": ("upsert", 500, 2),
+    "a merge, 500": ("merge", 500, 2),
+    "a transaction, 500": ("transact", 500, 2),
+    "a transaction, 502": ("transact", 502, 1),
+    "a transaction, 503": ("transact", 503, 2),
+    "a transaction, 504": ("transact", 504, 2),
+    "a replacement, 408": ("upsert", 408, 2),
+    "a merge, 408": ("merge", 408, 1),
+    "a row, 429": ("get", 429, 2),
+    "a transaction, 429": ("transact", 429, 1),
+    "a row, 501": ("get", 501, 1),
+    "a row, 505": ("get", 505, 1),
+    "a row, 507": ("get", 507, 2),
+    "a row, 403": ("get", 403, 1),
+}
+ROW = {"PartitionKey": "p", "RowKey": "a"}
+SIMPLE: dict[str, Callable[[Table], object]] = {
+    "upsert": lambda table: table.upsert(ROW),
+    "merge": lambda table: table.upsert(ROW, merge=True),
+    "get": lambda table: table.get("p", "a"),
+    "query": lambda table: table.first("PartitionKey eq 'p'"),
+    "transact": lambda table: table.transact([Operation("upsert", ROW)]),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_what_is_sent_again(wire: Wire, name: str) -> None:
+    what, fault, times = AGAIN[name]
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.clear()
+    if isinstance(fault, int):
+        wire.tables.answer(fault)
+    else:
+        wire.tables.cut_before()
+    if times == 1:
+        with pytest.raises(StorageUnavailable):
+            SIMPLE[what](table)
+    else:
+        SIMPLE[what](table)
+    assert len(wire.tables.requests) == times
+
+
+@pytest.mark.parametrize("what", SIMPLE)
+def test_retry_after_has_anything_sent_again_but_not_for_ever(wire: Wire, what: str) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.clear()
+    wire.tables.answer(429, headers={"Retry-After": "0"}, times=1)
+    SIMPLE[what](table)
+    assert len(wire.tables.requests) == 2
+    wire.tables.clear()
+    wire.tables.answer(429, headers={"Retry-After": "0", "retry-after-ms": "1"}, times=None)
+    with pytest.raises(StorageUnavailable, match="away"):
+        SIMPLE[what](table)
+    assert len(wire.tables.requests) == 3
+
+
+def test_a_create_whose_answer_was_lost_is_not_taken_for_done(wire: Wire) -> None:
+    """Nor for somebody else's: it is not known, and the caller asks again."""
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    create = [Operation("create", {"PartitionKey": "p", "RowKey": "new"})]
+    wire.tables.cut_after()
+    with pytest.raises(StorageUnavailable):
+        table.transact(create)
+    with pytest.raises(OperationFailed) as failed:
+        table.transact(create)
+    assert failed.value.status == 409
+
+
+def _signed(azurite: str, expires: timedelta) -> str:
+    settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
+    signature = generate_account_sas(
+        AzureNamedKeyCredential(settings["AccountName"], settings["AccountKey"]),
+        resource_types=ResourceTypes(service=True, container=True, object=True),
+        permission=AccountSasPermissions(
+            read=True, write=True, delete=True, list=True, add=True, create=True, update=True
+        ),
+        expiry=datetime.now(UTC) + expires,
+    )
+    endpoints = f"TableEndpoint={settings['TableEndpoint']};BlobEndpoint={settings['BlobEndpoint']}"
+    return f"{endpoints};SharedAccessSignature={signature}"
+
+
+def test_a_shared_access_signature_opens_tables(storage: Storage, azurite: str, library_tables: bool) -> None:
+    signed = Storage(environment={"BufferStorage": _signed(azurite, timedelta(hours=1))}, library_tables=library_tables)
+    table = signed.table("made")
+    table.change([Operation("create", {"PartitionKey": "p", "RowKey": row}) for row in "abc"])
+    assert [row["RowKey"] for row in table.query("PartitionKey eq 'p'", page_size=1)] == ["a", "b", "c"]
+    signed.close()
+
+
+def test_a_signature_that_is_over_is_denied_and_not_told(
+    azurite: str, library_tables: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = _signed(azurite, -timedelta(hours=1))
+    signature = connection.partition("sig=")[2].partition("&")[0]
+    signed = Storage(environment={"BufferStorage": connection}, library_tables=library_tables)
+    with caplog.at_level("DEBUG"), pytest.raises(StorageUnavailable, match="denies access") as denied:
+        signed.table("made").upsert(ROW)
+    assert signature not in denied.value.message + caplog.text
+    signed.close()
+
+
+@pytest.mark.parametrize("exempt", [False, True])
+def test_proxies_of_the_environment_are_used(
+    azurite: str, library_tables: bool, monkeypatch: pytest.MonkeyPatch, exempt: bool
+) -> None:
+    with FaultProxy("http://127.0.0.1:1") as proxy, FaultProxy("http://127.0.0.1:1") as account:
+        for each in (proxy, account):
+            each.answer(404, times=None)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//user:p%40ss@"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.0/8" if exempt else "")
+        connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
+        storage = Storage(
+            environment={"BufferStorage": connection}, library_tables=library_tables, creates_tables=False
+        )
+        assert storage.table("made").get("p", "a") is None
+        reached, other = (account, proxy) if exempt else (proxy, account)
+        assert (len(reached.requests), len(other.requests)) == (1, 0)
+        if not exempt:
+            assert reached.requests[0].path.startswith(account.url)
+            headers = {name.lower(): value for name, value in reached.requests[0].headers.items()}
+            assert headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+        storage.close()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_server_is_trusted_as_the_environment_says(
+    library_tables: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, trusted: bool
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with FaultProxy("http://127.0.0.1:1", certificate.server_context()) as account:
+        account.answer(404, times=None)
+        if trusted:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.certificate))
+        connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
+        storage = Storage(
+            environment={"BufferStorage": connection}, library_tables=library_tables, creates_tables=False
+        )
+        if trusted:
+            assert storage.table("made").get("p", "a") is None
+        else:
+            with pytest.raises(StorageUnavailable, match="ServiceRequestError"):
+                storage.table("made").get("p", "a")
+        assert bool(account.requests) is trusted
+        storage.close()
+
+
+@pytest.mark.parametrize("connection", ["AccountName=a", "AccountKey=c2VjcmV0", "UseDevelopmentStorage=no"])
+def test_a_connection_string_that_lacks_something_is_a_fault_of_the_settings(
+    connection: str, library_tables: bool
+) -> None:
+    with pytest.raises(SettingInvalid, match="is not a storage connection string"):
+        Storage(environment={"BufferStorage": connection}, library_tables=library_tables).table("made").get("p", "a")
