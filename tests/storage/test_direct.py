@@ -146,6 +146,30 @@ def test_an_operation_that_is_none_of_those_sent_is_not_blamed(wire: Wire) -> No
     assert [result.status for result in table.change(CREATES)] == [409, 204]
 
 
+def test_what_is_created_is_not_sent_back(wire: Wire) -> None:
+    """A row of the buffer is up to 1 MiB."""
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.clear()
+    table.transact([Operation("create", {"PartitionKey": "p", "RowKey": row, "text": "sentinel"}) for row in "bc"])
+    (request,) = wire.tables.requests
+    assert request.body.count(b"Prefer: return-no-content") == request.body.count(b"POST ") == 2
+
+
+def test_what_is_asked_for_is_asked_once(wire: Wire) -> None:
+    """One request a call, and one more for the table in the life of a process."""
+    table = wire.storage.table("made")
+    for call in (
+        lambda: table.upsert(ROW),
+        lambda: table.get("p", "a"),
+        lambda: list(table.query("PartitionKey eq 'p'")),
+        lambda: table.change([Operation("upsert", {"PartitionKey": "p", "RowKey": f"{n}"}) for n in range(100)]),
+    ):
+        call()
+    asked = [request.path.partition("/made")[0].rpartition("/")[2] for request in wire.tables.requests]
+    assert asked == ["Tables", "local", "local", "local", "$batch"]
+
+
 def test_a_condition_of_nothing_is_no_condition_and_is_not_sent(wire: Wire) -> None:
     table = wire.storage.table("made")
     table.upsert(ROW)
@@ -247,8 +271,12 @@ CHALLENGE = (
 def test_a_challenge_is_met_once_with_a_token_of_the_accounts_tenant() -> None:
     issuer = Issuer()
     with FaultProxy("http://127.0.0.1:1") as account:
-        account.guard(lambda authorization: authorization == "Bearer token-2")
-        account._rules[-1].act = lambda request, forward: Answer(401, [("WWW-Authenticate", CHALLENGE)], b"")
+        account.answer(
+            401,
+            headers={"WWW-Authenticate": CHALLENGE},
+            when=lambda request: request.headers["Authorization"] != "Bearer token-2",
+            times=None,
+        )
         account.answer(404, times=None)
         table = _by_token(account, issuer)
         assert table.get("p", "a") is None
@@ -259,6 +287,21 @@ def test_a_challenge_is_met_once_with_a_token_of_the_accounts_tenant() -> None:
         with pytest.raises(StorageUnavailable, match="denies access"):
             table.get("p", "a")
         assert len(account.requests) == 2
+
+
+def test_a_token_that_is_denied_is_not_kept() -> None:
+    issuer = Issuer()
+    with FaultProxy("http://127.0.0.1:1") as account:
+        account.answer(401)
+        account.answer(404, times=None)
+        table = _by_token(account, issuer)
+        with pytest.raises(StorageUnavailable, match="denies access"):
+            table.get("p", "a")
+        assert table.get("p", "a") is None
+        assert [request.headers["Authorization"] for request in account.requests] == [
+            "Bearer token-1",
+            "Bearer token-2",
+        ]
 
 
 def test_a_token_that_is_refused_is_told_and_nothing_is_sent() -> None:

@@ -32,7 +32,8 @@ class Authorization(Protocol):
         """Adds to the headers what proves who asks; returns the target to ask for. Raises AzureError."""
 
     def renewed(self, challenge: str) -> bool:
-        """Whether it is worth to sign again, after an answer 401 with this `WWW-Authenticate`. Raises AzureError."""
+        """Whether it is worth signing again, after an answer 401 with this `WWW-Authenticate`, "" for none. Raises
+        AzureError."""
 
 
 class SharedKey:

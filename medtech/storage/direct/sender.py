@@ -95,15 +95,10 @@ class Sender:
     def send(self, method: str, target: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
         """The answer, whatever its status. Raises Fault if there is none, OutOfTime, and AzureError if there is no
         token."""
-        challenged = False
-        while True:
-            headers["x-ms-date"] = formatdate(usegmt=True)
-            signed = self._authorization.sign(method, target, headers)
-            answer = self._send(method, signed, headers, body)
-            challenge = answer.headers.get("WWW-Authenticate")
-            if answer.status != 401 or challenge is None or challenged or not self._authorization.renewed(challenge):
-                return answer
-            challenged = True
+        answer = self._signed(method, target, headers, body)
+        if answer.status == 401 and self._authorization.renewed(answer.headers.get("WWW-Authenticate", "")):
+            return self._signed(method, target, headers, body)
+        return answer
 
     def close(self) -> None:
         with self._opening:
@@ -113,6 +108,10 @@ class Sender:
                 else:
                     self._pool.close()
                 self._pool = None
+
+    def _signed(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+        headers["x-ms-date"] = formatdate(usegmt=True)
+        return self._send(method, self._authorization.sign(method, target, headers), headers, body)
 
     def _send(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
         again = _SENT_AGAIN if method in _AGAIN_IF_LOST else _CREATES_SENT_AGAIN
