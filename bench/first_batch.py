@@ -20,6 +20,18 @@ class Start(NamedTuple):
     later_ms: float
 
 
+def settings(connection_string: str) -> dict[str, str]:
+    """The app settings of the child; the storage is at `connection_string`."""
+    return {
+        "AzureWebJobsStorage": connection_string,
+        "EventHubConnection": "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey=b",
+        "EVENT_HUB_NAME": "devicedata",
+        "FHIR_SERVICE_URL": "http://127.0.0.1/fhir",
+        "FHIR_AUTHENTICATION": "none",
+        "DEVICE_MAPPING": "bench/single.device.json",
+    }
+
+
 def start() -> Start:
     started, modules = time.process_time(), len(sys.modules)
     import function_app

@@ -16,7 +16,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from bench.first_batch import Start
+from bench.first_batch import Start, settings
 from tests.azurite import Azurite
 
 ROOT = Path(__file__).parents[1]
@@ -49,14 +49,7 @@ def main() -> None:
         server = Azurite(Path(location))
         server.start()
         try:
-            environment = os.environ | {
-                "AzureWebJobsStorage": server.connection_string,
-                "EventHubConnection": "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey=b",
-                "EVENT_HUB_NAME": "devicedata",
-                "FHIR_SERVICE_URL": "http://127.0.0.1/fhir",
-                "FHIR_AUTHENTICATION": "none",
-                "DEVICE_MAPPING": str(ROOT / "bench" / "single.device.json"),
-            }
+            environment = os.environ | settings(server.connection_string)
             starts = [Start(*json.loads(_run(environment).stdout)) for _ in range(CHILDREN)]
             traced = _run(environment, "-X", "importtime").stderr
         finally:
