@@ -16,6 +16,7 @@ import azure.functions as func
 from medtech import parts
 from medtech.dotnet import ticks
 from medtech.http_answer import answers
+from medtech.ingest.deferred_events import defer_decoding
 from medtech.invocation import invocation
 from medtech.telemetry import pipe
 from medtech.telemetry.pipe import exporting
@@ -41,6 +42,9 @@ LIST_SECONDS = 60
 
 VALIDATE_SECONDS = 120
 """What a validation may take. Ten thousand messages that each use up their time would take hours."""
+
+# At start-up: the worker decodes the events of the first batch before any function runs.
+defer_decoding()
 
 
 def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:

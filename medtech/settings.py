@@ -12,11 +12,17 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-
 from medtech.address import fault_in_base, in_the_clear
+from medtech.declared_settings import (
+    DeclaredSettings,
+    Fault,
+    Field,
+    FieldInfo,
+    SecretStr,
+    SettingsInvalid,
+    ValidationInfo,
+    field_validator,
+)
 from medtech.errors import SettingInvalid
 
 
@@ -96,10 +102,8 @@ _NEEDED = ("fhir_username", "fhir_password", "fhir_token_url", "fhir_client_id")
 """Those of them without which their way of authentication cannot be."""
 
 
-class Settings(BaseSettings):
+class Settings(DeclaredSettings):
     """The settings in force, read once per process."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     device_mapping: Annotated[
         str,
@@ -275,15 +279,6 @@ class Settings(BaseSettings):
         ),
     ] = 4 * 1024 * 1024
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _without_regard_to_case(cls, value: Any, info: ValidationInfo) -> Any:
-        """The choices of a setting match in any case."""
-        choices = cls.model_fields[info.field_name or ""].annotation
-        if not isinstance(choices, type) or not issubclass(choices, StrEnum):
-            return value
-        return next((choice for choice in choices if str(value).strip().lower() == choice.lower()), value)
-
     @field_validator(*_AUTHENTICATION_OF, mode="before")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
@@ -406,28 +401,13 @@ class Settings(BaseSettings):
         return value
 
 
-class _Given(Settings):
-    """Settings of an environment that is handed over, and of no other."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
-
 def faults_in(environment: Mapping[str, str]) -> list[SettingFault]:
     """What is wrong with the settings of the app itself in this environment, in the order of the fields."""
-    given: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    given = {name.lower(): value for name, value in environment.items()}
     try:
-        _Given(**{name: given[name] for name in Settings.model_fields if name in given})
-    except ValidationError as error:
-        return _faults(error)
+        Settings.of({name: given[name] for name in Settings.model_fields if name in given})
+    except SettingsInvalid as invalid:
+        return list(map(_told, invalid.faults))
     return []
 
 
@@ -439,8 +419,8 @@ def load() -> Settings:
     """
     try:
         return Settings()
-    except ValidationError as error:
-        raise unusable(_faults(error)) from None
+    except SettingsInvalid as invalid:
+        raise unusable(list(map(_told, invalid.faults))) from None
 
 
 def unusable(faults: Sequence[SettingFault]) -> SettingInvalid:
@@ -453,7 +433,7 @@ def unusable(faults: Sequence[SettingFault]) -> SettingInvalid:
 
 def allowed(field: FieldInfo) -> str:
     """What a setting takes, in words; empty if any text will do."""
-    if isinstance(field.json_schema_extra, dict) and "allowed" in field.json_schema_extra:
+    if field.json_schema_extra and "allowed" in field.json_schema_extra:
         return str(field.json_schema_extra["allowed"])
     kind = _kind(field)
     if issubclass(kind, StrEnum):
@@ -464,9 +444,7 @@ def allowed(field: FieldInfo) -> str:
     if not issubclass(kind, int | float):
         return ""
     number = "a whole number" if issubclass(kind, int) else "a number"
-    least, most = (
-        next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None) for name in ("ge", "le")
-    )
+    least, most = (next((getattr(each, name) for each in field.metadata), None) for name in ("ge", "le"))
     if least is not None and most is not None:
         return f"{number} from {least} to {most}"
     if least is not None:
@@ -484,31 +462,7 @@ def _kind(field: FieldInfo) -> type:
     return next((each for each in kinds if each is not type(None)), str)
 
 
-_FAULTS = {
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "bool_parsing": "is neither true nor false",
-    "greater_than_equal": "is too small",
-    "less_than_equal": "is too large",
-    "enum": "is none of its choices",
-}
-
-
-def _faults(error: ValidationError) -> list[SettingFault]:
-    found = []
-    for each in error.errors(include_url=False):
-        name = str(each["loc"][0]) if each["loc"] else ""
-        if each["type"] == "value_error":
-            fault = str(each["ctx"]["error"])
-        elif each["input"] == "":
-            fault = "is empty"
-        else:
-            fault = _FAULTS.get(each["type"], "cannot be read")
-        if name not in Settings.model_fields:  # of several settings together: the validator's text names them
-            found.append(SettingFault("", fault))
-            continue
-        takes = allowed(Settings.model_fields[name])
-        name = name.upper()
-        found.append(SettingFault(name, f"{name} {fault}." + (f" Allowed: {takes}." if takes else "")))
-    return found
+def _told(fault: Fault) -> SettingFault:
+    takes = allowed(Settings.model_fields[fault.name])
+    name = fault.name.upper()
+    return SettingFault(name, f"{name} {fault.text}." + (f" Allowed: {takes}." if takes else ""))

@@ -1,6 +1,7 @@
 """What Functions reads of the app: triggers, retry policy, host.json, start-up."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import cache
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import azure.functions as func
 import pytest
+
+from bench.first_batch import settings
 
 ROOT = Path(__file__).parent.parent
 HEAVY = [
@@ -30,6 +33,24 @@ HEAVY = [
     "typer",
     "ucumvert",
 ]
+
+NOT_FOR_INGEST = [
+    *(name for name in HEAVY if name != "azure.data.tables"),
+    "click",
+    "dotenv",
+    "multiprocessing",
+    "opentelemetry",
+    "pydantic_settings",
+    "_strptime",
+    "medtech.flush",
+    "medtech.persist",
+    "medtech.transform",
+    "medtech.validation",
+]
+"""What the first batch of a worker does without, under settings of the usual kind and with no telemetry going out."""
+
+INGEST_MODULES = 420
+"""What a worker may have loaded more after its first batch than after its start."""
 
 
 @cache
@@ -104,3 +125,17 @@ def test_start_up_imports_nothing_heavy() -> None:
     code = f"import sys, function_app; print([name for name in {HEAVY!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_first_batch_imports_only_what_ingest_needs(azurite: str) -> None:
+    code = (
+        "import json, sys; from bench.first_batch import start; made = start(); "
+        f"print(json.dumps([made.batch_modules, [name for name in {NOT_FOR_INGEST!r} if name in sys.modules]]))"
+    )
+    environment = os.environ | settings(azurite)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    modules, needless = json.loads(answer.stdout)
+    assert needless == []
+    assert modules <= INGEST_MODULES

@@ -26,9 +26,10 @@ MAY_IMPORT: dict[str, str] = {
     "jsonpath": "dotnet evaluation_budget",
     "jmespath": "dotnet evaluation_budget",
     "model": "errors",
-    "settings": "errors address client_key",
+    "declared_settings": "",
+    "settings": "errors address client_key declared_settings",
     "storage": "errors deadline entra filling side_counts",
-    "setup": "errors settings storage",
+    "setup": "errors declared_settings settings storage",
     "mapping": "errors dotnet evaluation_budget jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
@@ -36,7 +37,8 @@ MAY_IMPORT: dict[str, str] = {
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
     "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
-    "persist": "errors deadline address client_key entra filling side_counts telemetry dotnet model settings transform",
+    "persist": "errors deadline address client_key declared_settings entra filling side_counts telemetry dotnet model "
+    "settings transform",
     "flush": "errors deadline filling telemetry dotnet model settings storage mapping group dead_letter transform "
     "persist",
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import pytest
 from joserfc.jwk import ECKey
-from pydantic import BaseModel, Field, SecretStr
 
 from medtech import parts
+from medtech.declared_settings import DeclaredSettings, Field, SecretStr
 from medtech.errors import SettingInvalid
 from medtech.mapping.fhir import FhirOptions
 from medtech.settings import (
@@ -117,7 +117,7 @@ class _Level(StrEnum):
     HIGH = "high"
 
 
-class _Kinds(BaseModel):
+class _Kinds(DeclaredSettings):
     secret: SecretStr | None = None
     level: _Level | None = None
     share: Annotated[float, Field(le=1)] = 0.5

@@ -303,8 +303,12 @@ def segment_rows(
     window_seconds: int,
     shards: int,
     trace_context: str = "",
+    characters: int | None = None,
 ) -> tuple[list[SegmentRow], list[Measurement]]:
-    """The rows of a batch, one per (window, shard) if it fits, and the measurements that no row can hold."""
+    """The rows of a batch, one per (window, shard) if it fits, and the measurements that no row can hold.
+
+    `characters` as for `segment.pack`.
+    """
     by_partition: defaultdict[tuple[int, int], list[Measurement]] = defaultdict(list)
     starts: dict[int, int] = {}
     of_device: dict[str, int] = {}
@@ -318,7 +322,7 @@ def segment_rows(
     rows: list[SegmentRow] = []
     too_large: list[Measurement] = []
     for (shard, window), members in by_partition.items():
-        packing = segment.pack(members, trace_context)
+        packing = segment.pack(members, trace_context, characters=characters)
         key = windows.partition_key(shard, window)
         rows.extend(SegmentRow(key, row_prefix, hub, packed) for packed in packing.segments)
         too_large.extend(packing.too_large)

@@ -82,23 +82,28 @@ class Segment(NamedTuple):
     measurements: list[Measurement]
 
 
-def pack(measurements: list[Measurement], trace_context: str = "", *, tightly: bool = False) -> Packing:
+def pack(
+    measurements: list[Measurement], trace_context: str = "", *, tightly: bool = False, characters: int | None = None
+) -> Packing:
     """Packs measurements, in order, into few segments: what is too large for one is halved until it fits.
 
-    `tightly` takes several times as long.
+    `tightly` takes several times as long. `characters`, if the caller has counted them, is at least what
+    `text_characters` counts.
     """
     packing = Packing([], [])
-    _pack_into(packing, measurements, trace_context, _TIGHTEST if tightly else _CODEC)
+    _pack_into(packing, measurements, trace_context, _TIGHTEST if tightly else _CODEC, characters)
     return packing
 
 
-def _pack_into(packing: Packing, measurements: list[Measurement], trace_context: str, codec: Codec) -> None:
+def _pack_into(
+    packing: Packing, measurements: list[Measurement], trace_context: str, codec: Codec, characters: int | None
+) -> None:
     if not measurements:
         return
     alone = len(measurements) == 1
     most = MAX_UNPACKED_BYTES if alone else UNPACKED_BYTES
     # Counted first: measurements that share a long text in memory each have a copy of it in JSON.
-    if text_characters(measurements) <= most:
+    if (characters is not None and characters <= most) or text_characters(measurements) <= most:
         columns = orjson.dumps(list(zip(*measurements, strict=True)))
         unpacked = b"[%b,%b]" % (orjson.dumps(trace_context), columns)
         if len(unpacked) <= most:
@@ -111,8 +116,8 @@ def _pack_into(packing: Packing, measurements: list[Measurement], trace_context:
         packing.too_large.extend(measurements)
         return
     half = len(measurements) // 2
-    _pack_into(packing, measurements[:half], trace_context, codec)
-    _pack_into(packing, measurements[half:], trace_context, codec)
+    _pack_into(packing, measurements[:half], trace_context, codec, characters)
+    _pack_into(packing, measurements[half:], trace_context, codec, characters)
 
 
 def text_characters(measurements: Sequence[Measurement]) -> int:

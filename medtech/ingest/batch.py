@@ -184,6 +184,7 @@ def _made(
                 window_seconds=settings.window_seconds,
                 shards=settings.buffer_shards,
                 trace_context=trace_context,
+                characters=made.characters,
             )
         except MemoryError:
             fault: MedTechError = PoisonMessage(
@@ -196,7 +197,7 @@ def _made(
             return made, rows, too_large
         # Here, where the error no longer holds on to what was made.
         if limit == 1:
-            return Slice(1, [], [(events[start], [failure_of_event(fault)])], [], 0), [], []
+            return Slice(1, [], [(events[start], [failure_of_event(fault)])], [], 0, 0), [], []
         limit //= 2
 
 

@@ -1,28 +1,30 @@
 """From the events of the Event Hubs trigger to device events."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import azure.functions as func
 
 from medtech.dotnet import ticks
 from medtech.errors import Unavailable
+from medtech.ingest.deferred_events import DeferredEvents
 from medtech.model import DeviceEvent
 
 
 def read_events(events: Sequence[func.EventHubEvent]) -> list[DeviceEvent]:
     """The batch of one hub partition, in order.
 
-    Application properties, system properties and the partition are not on the events but in the metadata of the batch.
-    Each event parses the metadata anew, so it is read once, from the first event.
+    Application properties, system properties and the partition are not on the events but in the metadata of the batch,
+    which is read once.
 
     Raises Unavailable if the metadata does not fit the batch: nothing is wrong with the events, so they wait.
     """
     if not events:
         return []
-    metadata = events[0].metadata or {}
-    context = metadata.get("PartitionContext") or {}
+    batch = _Batch.of(events)
+    context = batch.metadata("PartitionContext") or {}
     partition = context.get("PartitionId")
     if partition is None:
         raise _unusable("the partition")
@@ -31,24 +33,41 @@ def read_events(events: Sequence[func.EventHubEvent]) -> list[DeviceEvent]:
         context.get("EventHubName") or "",
         context.get("ConsumerGroup") or "",
     )
-    properties = _one_for_each(events, metadata, "PropertiesArray")
-    system_properties = _one_for_each(events, metadata, "SystemPropertiesArray")
-    device_events: list[DeviceEvent] = []
-    for event, application, system in zip(events, properties, system_properties, strict=True):
-        if event.enqueued_time is None or event.sequence_number is None:
-            raise _unusable("an enqueued time or sequence number")
-        device_events.append(
-            DeviceEvent(
-                event.get_body(),
-                application or {},
-                system or {},
-                ticks.from_datetime(event.enqueued_time),
-                hub,
-                str(partition),
-                event.sequence_number,
-            )
-        )
-    return device_events
+    fields = zip(
+        batch.bodies,
+        _one_for_each(batch, "PropertiesArray"),
+        _one_for_each(batch, "SystemPropertiesArray"),
+        batch.enqueued_times,
+        repeat(hub),
+        repeat(str(partition)),
+        batch.sequence_numbers,
+        strict=False,
+    )
+    # The same as the NamedTuple's constructor, in half the time.
+    return [tuple.__new__(DeviceEvent, each) for each in fields]
+
+
+class _Batch(NamedTuple):
+    """What ingest needs of a batch, event by event; `enqueued_times` are ticks. `metadata` is asked for each entry."""
+
+    bodies: Sequence[bytes]
+    enqueued_times: Sequence[int]
+    sequence_numbers: Sequence[int]
+    metadata: Callable[[str], Any]
+
+    @classmethod
+    def of(cls, events: Sequence[func.EventHubEvent]) -> "_Batch":
+        if isinstance(events, DeferredEvents):
+            batch = events.undecoded
+            return cls(batch.bodies, batch.enqueued_times, batch.sequence_numbers, batch.metadata)
+        times: list[int] = []
+        numbers: list[int] = []
+        for event in events:
+            if event.enqueued_time is None or event.sequence_number is None:
+                raise _unusable("an enqueued time or sequence number")
+            times.append(ticks.from_datetime(event.enqueued_time))
+            numbers.append(event.sequence_number)
+        return cls([event.get_body() for event in events], times, numbers, (events[0].metadata or {}).get)
 
 
 def hub_name(namespace: str, event_hub: str, consumer_group: str) -> str:
@@ -60,11 +79,11 @@ def hub_name(namespace: str, event_hub: str, consumer_group: str) -> str:
     return hashlib.sha256(origin.encode()).hexdigest()[:8]
 
 
-def _one_for_each(events: Sequence[func.EventHubEvent], metadata: Any, name: str) -> list[dict[str, Any] | None]:
-    values = metadata.get(name)
-    if not isinstance(values, list) or len(values) != len(events):
+def _one_for_each(batch: _Batch, name: str) -> list[dict[str, Any]]:
+    values = batch.metadata(name)
+    if not isinstance(values, list) or len(values) != len(batch.bodies):
         raise _unusable(f"{name} for each event")
-    return values
+    return [each or {} for each in values]
 
 
 def _unusable(what: str) -> Unavailable:

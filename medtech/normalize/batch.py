@@ -27,12 +27,24 @@ def normalize(events: Sequence[DeviceEvent], mapping: Normalizer | None) -> Norm
 
     Without a mapping, every event fails with TemplateNotFound.
     """
+    if mapping is None:
+        return NormalizedBatch([], [(event, [_no_mapping()]) for event in events], [], 0)
     batch = NormalizedBatch([], [], [], 0)
     normalized_events = 0
+    put_through, keep = mapping.normalize, batch.measurements.extend
     for event in events:
-        measurements, failures = _normalize(event, mapping)
-        batch.measurements.extend(measurements)
-        normalized_events += bool(measurements)
+        try:
+            measurements, failures = put_through(event)
+        except MemoryError:
+            # It says nothing about this message; the batch comes again.
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the neighbours must be stored
+            unexpected = UnexpectedFault.of(error, "normalizing a message")
+            batch.failed.append((event, [failure_of_event(unexpected)]))
+            continue
+        if measurements:
+            keep(measurements)
+            normalized_events += 1
         if failures:
             batch.failed.append((event, failures))
         elif not measurements:
@@ -45,18 +57,10 @@ def failure_of_event(error: MedTechError) -> NormalizationFailure:
     return NormalizationFailure(error, -1, -1)
 
 
-def _normalize(event: DeviceEvent, mapping: Normalizer | None) -> Normalized:
-    if mapping is None:
-        absent = TemplateNotFound(
+def _no_mapping() -> NormalizationFailure:
+    return failure_of_event(
+        TemplateNotFound(
             "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names "
             "(POST /api/validate lists its errors), then replay."
         )
-        return Normalized([], [failure_of_event(absent)])
-    try:
-        return mapping.normalize(event)
-    except MemoryError:
-        # It says nothing about this message; the batch comes again.
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the neighbours must be stored
-        unexpected = UnexpectedFault.of(error, "normalizing a message")
-        return Normalized([], [failure_of_event(unexpected)])
+    )

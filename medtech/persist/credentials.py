@@ -20,7 +20,8 @@ from medtech.settings import FhirAuthentication, Settings
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
-    from pydantic import SecretStr
+
+    from medtech.declared_settings import SecretStr
 
 REFRESH_BEFORE_SECONDS = 300
 """A bundle may take 100 s and more; its token must still be valid when the server checks it."""

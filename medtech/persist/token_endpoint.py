@@ -26,8 +26,7 @@ from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, S
 from medtech.persist.answers import retry_after_seconds
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
+    from medtech.declared_settings import SecretStr
     from medtech.settings import Settings
 
 ASKING_SECONDS = 20.0

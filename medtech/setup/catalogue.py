@@ -3,8 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic import SecretStr
-
+from medtech.declared_settings import SecretStr
 from medtech.settings import Settings, allowed, is_secret
 from medtech.setup.platform import PLATFORM_SETTINGS
 

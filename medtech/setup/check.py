@@ -116,7 +116,7 @@ def _squeezed(name: str) -> str:
 
 
 def _is_read(name: str, nearest: str) -> bool:
-    # The host reads hub and connections in any case, pydantic the app's own settings, `Storage` a connection's parts.
+    # The host reads hub and connections in any case, the app its own settings, `Storage` a connection's parts.
     connection, _, part = nearest.partition("__")
     if part and connection in (HOST_STORAGE.name, BUFFER_STORAGE.name):
         return name.startswith(connection) and name.lower() == nearest.lower()

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
+from medtech.declared_settings import SecretStr
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, OutOfTime, StorageUnavailable
 from medtech.flush.tally import Tally
 from medtech.model import ResourceIdentity

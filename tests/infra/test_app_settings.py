@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic.fields import FieldInfo
 
+from medtech.declared_settings import FieldInfo
 from medtech.entra import AppIdentity
 from medtech.settings import Settings
 from medtech.storage.connection import Storage

@@ -1,7 +1,11 @@
-"""Batches as the Functions host delivers them: made by Microsoft's own converter from a trigger's metadata."""
+"""Batches as the Functions host delivers them: made by Microsoft's own converter from a trigger's metadata.
 
+`untouched` is that converter as the library has it, whatever else of the app is imported; `deferring` as ingest has it.
+"""
+
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +13,20 @@ from typing import Any
 import azure.functions as func
 from azure.functions.eventhub import EventHubTriggerConverter
 from azure.functions.meta import Datum
+
+from medtech.ingest.deferred_events import defer_decoding
+
+untouched: Callable[..., Any] = inspect.unwrap(EventHubTriggerConverter.decode)
+
+
+def deferred(decode: Callable[..., Any] = untouched) -> Callable[..., Any]:
+    """A converter's `decode` as ingest has it."""
+    converter = SimpleNamespace(decode=decode)
+    defer_decoding(converter)
+    return converter.decode
+
+
+deferring = deferred()
 
 
 @dataclass(frozen=True)
@@ -23,9 +41,23 @@ class Sent:
 
 
 def deliver(
-    messages: Sequence[Sent], partition: str = "3", event_hub: str = "devicedata", **changes: Any
+    messages: Sequence[Sent],
+    partition: str = "3",
+    event_hub: str = "devicedata",
+    *,
+    decode: Callable[..., Any] = deferring,
+    **changes: Any,
 ) -> list[func.EventHubEvent]:
     """The events of a batch, cardinality many; `changes` replace parts of the metadata."""
+    data, metadata = datums(messages, partition, event_hub, **changes)
+    events: list[func.EventHubEvent] = decode(data, trigger_metadata=metadata)
+    return events
+
+
+def datums(
+    messages: Sequence[Sent], partition: str = "3", event_hub: str = "devicedata", **changes: Any
+) -> tuple[Datum, dict[str, Datum]]:
+    """What a converter is given for such a batch: the bodies and the metadata."""
     context = {
         "FullyQualifiedNamespace": "namespace.servicebus.windows.net",
         "EventHubName": event_hub,
@@ -57,8 +89,5 @@ def deliver(
         ],
     } | changes
     bodies = SimpleNamespace(bytes=[message.body for message in messages])
-    events: list[func.EventHubEvent] = EventHubTriggerConverter.decode(
-        Datum(bodies, "collection_bytes"),
-        trigger_metadata={name: Datum(json.dumps(value), "json") for name, value in metadata.items()},
-    )
-    return events
+    texts = {name: Datum(json.dumps(value), "json") for name, value in metadata.items()}
+    return Datum(bodies, "collection_bytes"), texts

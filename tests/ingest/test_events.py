@@ -1,15 +1,19 @@
 """What the trigger hands over, read from events that Microsoft's converter made."""
 
+from collections.abc import Callable
+from typing import Any
+
 import azure.functions as func
 import pytest
 
 from medtech.dotnet import ticks
 from medtech.errors import Unavailable
 from medtech.ingest.events import hub_name, read_events
-from tests.ingest.delivery import Sent, deliver
+from tests.ingest.delivery import Sent, deferring, deliver, untouched
 
 
-def test_an_event_has_its_body_metadata_and_place() -> None:
+@pytest.mark.parametrize("decode", [deferring, untouched])
+def test_an_event_has_its_body_metadata_and_place(decode: Callable[..., Any]) -> None:
     sent = Sent(
         b'\xff{"a": 1}',
         17,
@@ -17,7 +21,7 @@ def test_an_event_has_its_body_metadata_and_place() -> None:
         {"application": "property", "number": 5},
         {"iothub-connection-device-id": "device-1"},
     )
-    [event] = read_events(deliver([sent], partition="12"))
+    [event] = read_events(deliver([sent], partition="12", decode=decode))
     assert event.body == b'\xff{"a": 1}'
     assert event.properties == {"application": "property", "number": 5}
     assert event.system_properties["iothub-connection-device-id"] == "device-1"
@@ -30,8 +34,8 @@ def test_events_keep_their_order_and_their_own_metadata() -> None:
     assert [(event.sequence_number, event.properties["n"]) for event in events] == [(5, 5), (6, 6), (9, 9)]
 
 
-def test_the_metadata_is_read_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = deliver([Sent(b"", n) for n in range(50)])
+def test_the_metadata_of_decoded_events_is_read_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = deliver([Sent(b"", n) for n in range(50)], decode=untouched)
     read: list[func.EventHubEvent] = []
     metadata = func.EventHubEvent.metadata.fget
     assert metadata is not None

@@ -11,10 +11,10 @@ import httpx
 import jwt
 import pytest
 from joserfc.jwk import ECKey, RSAKey
-from pydantic import SecretStr
 
 from medtech.client_key import ClientKey
 from medtech.deadline import Deadline, within
+from medtech.declared_settings import SecretStr
 from medtech.errors import FhirAccessDenied, FhirServerUnavailable, MedTechError, OutOfTime
 from medtech.persist import token_endpoint
 from medtech.persist.token_endpoint import DEFAULT_SECONDS, LONGEST_SECONDS, MAX_ANSWER_BYTES, TokenEndpoint
