@@ -98,7 +98,13 @@ def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> No
     buffer.store(_rows(batch))
     buffer.store(_rows(batch[:3]))
     buffer.store(_rows(batch[2:]))
-    assert sorted(Counter(row.row_key for _, row in _read(buffer).with_rows()).values()) == [3, 3, 5]
+    portion = _read(buffer)
+    unsettled = portion.unsettled()
+    assert len(portion.measurements()) == 11
+    assert sorted(Counter(number for part in portion.parts for number in part.row_numbers).values()) == [3, 3, 5]
+    assert sorted(each.sequence_number for each in unsettled.holders) == [0, 1, 2, 3, 4]
+    assert [len(unsettled.rows_with([each])) for each in batch] == [2, 2, 3, 2, 2]
+    assert {row.row_key for row in unsettled.rows_with(batch)} == {row.row_key for row in portion.rows}
 
 
 def _due(buffer: Buffer) -> set[Measurement]:
