@@ -22,6 +22,7 @@ from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
+from medtech.flush.garbage import rarely_collected
 from medtech.flush.memory import Memory
 from medtech.flush.tally import Tally
 from medtech.flush.watches import ShardWatches, Watches
@@ -110,7 +111,8 @@ class Flush:
             shard, self.clock(), self.settings.window_seconds, self.settings.flush_grace_seconds
         )
         try:
-            self._flush_windows(shard, due, watched, mapping, budget, memory, tally)
+            with rarely_collected():
+                self._flush_windows(shard, due, watched, mapping, budget, memory, tally)
         except Unavailable as error:
             tally.outages.append(error)
         except ShardContested as contested:

@@ -40,8 +40,9 @@ def runs(mapping: FhirMapping, measurements: Iterable[Measurement], run_bytes: i
     """
     run: list[MeasurementGroup] = []
     taken = 0
+    lengths = _Lengths(mapping)
     for groups in _by_device(group_measurements(measurements)):
-        size = sum(_draft_bytes(mapping, group) for group in groups)
+        size = sum(_draft_bytes(lengths, group) for group in groups)
         if run and taken + size > run_bytes:
             yield run
             run, taken = [], 0
@@ -70,9 +71,20 @@ def _by_device(groups: Iterable[MeasurementGroup]) -> Iterable[list[MeasurementG
     return found.values()
 
 
-def _draft_bytes(mapping: FhirMapping, group: MeasurementGroup) -> int:
+class _Lengths(dict[str, int | None]):
+    """The length of the periods of each type, looked up once. Groups are many, types are few."""
+
+    def __init__(self, mapping: FhirMapping) -> None:
+        self._mapping = mapping
+
+    def __missing__(self, type_name: str) -> int | None:
+        length = self[type_name] = period_ticks(self._mapping, type_name)
+        return length
+
+
+def _draft_bytes(lengths: _Lengths, group: MeasurementGroup) -> int:
     readings = len(group.measurements)
-    drafts = readings if period_ticks(mapping, group.type) == 1 else 1
+    drafts = readings if lengths[group.type] == 1 else 1
     return drafts * _DRAFT_BYTES + readings * _SAMPLE_BYTES
 
 

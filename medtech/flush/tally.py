@@ -63,8 +63,8 @@ class Tally:
     def wrote(self, enqueued: Iterable[int], now: int) -> None:
         """Counts measurements that are written at `now`, by their events' enqueued times (ticks)."""
         # Clocks differ: an event may be enqueued "later" than it is written.
-        classes = (max(now - time, 0) // _LATENCY_CLASS for time in enqueued)
-        self.latencies_ms.update(each * LATENCY_CLASS_MS for each in classes)
+        for time, count in Counter(enqueued).items():
+            self.latencies_ms[max(now - time, 0) // _LATENCY_CLASS * LATENCY_CLASS_MS] += count
 
     def counts(self) -> dict[str, int]:
         """The counts by name, for the span of a window: what it added to its shard's tally."""

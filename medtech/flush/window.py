@@ -9,7 +9,7 @@
 
 What a step could not do travels on in its value as `Unsaved`, up to the end of `_write`, which decides: it waits in the
 buffer for the next flush, or it is stored as a dead letter. What is not known to be done waits: a measurement leaves
-`Plan.rows_of` when it is written or stored as a letter, and the rows keep what is still in it.
+`Plan.unsettled` when it is written or stored as a letter, and the rows keep what is still in it.
 
 An outage, or the end of the time for work, ends the window: what comes after is not tried. What was done until then is
 settled all the same, so that a window for which one flush is too short gets done in several: rows mix devices, so most
@@ -21,10 +21,11 @@ A window whose portions are too large to be held even packed is done in rounds, 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ from medtech.flush.runs import runs, sent_together
 from medtech.flush.tally import Tally
 from medtech.flush.watches import ShardWatches
 from medtech.group.buffer import Buffer
-from medtech.group.reading import Portion, Round, Row, WindowReading
+from medtech.group.reading import Portion, Round, Row, Unsettled, WindowReading
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.persist.identity import IdentityKey, IdentityResolver, Links
@@ -65,8 +66,8 @@ _GROUPS_PER_LOOK = 100
 _WATCHES_AT_ONCE = 500
 """Watches that are stored while a run is still written: at its end there may be time for no more than these."""
 
-RowsOf = dict[Measurement, tuple[Row, ...]]
-"""The rows that hold a measurement: several, if it came twice."""
+
+_ingestion_time = attrgetter("ingestion_time")
 
 
 class ShardContested(Exception):
@@ -86,11 +87,11 @@ class Unsaved(NamedTuple):
 class Plan(NamedTuple):
     """What to write of a run.
 
-    `rows_of` has what is not settled of the portion. `identities` are what the keys of its groups were resolved to.
+    `unsettled` is of the portion. `identities` are what the keys of its groups were resolved to.
     `creating` are rows that did not keep their mark before creates of this run were sent.
     """
 
-    rows_of: RowsOf
+    unsettled: Unsettled
     identities: dict[IdentityKey, ResourceIdentity | MedTechError]
     links: Links
     writes: list[ObservationWrite]
@@ -168,23 +169,20 @@ class WindowFlush:
             self.tally.outages.append(outage)
 
     def _flush_portion(self, window: int, reading: WindowReading, portion: Portion) -> None:
-        rows_of: RowsOf = {}
-        alone: dict[str, tuple[Row, ...]] = {row.row_key: (row,) for row in portion.rows}
-        for measurement, row in portion.with_rows():
-            rows_of[measurement] = rows_of.get(measurement, ()) + alone[row.row_key]
+        unsettled = portion.unsettled()
         try:
-            for groups in runs(self.mapping, rows_of, self.memory.run_bytes):
-                self._contain(window, partial(self._flush_run, rows_of, groups))
+            for groups in runs(self.mapping, unsettled.holders, self.memory.run_bytes):
+                self._contain(window, partial(self._flush_run, unsettled, groups))
                 if self.tally.outages:
                     return
         except Unavailable as outage:
             self.tally.outages.append(outage)
         finally:
-            self._settle(reading, portion, rows_of)
+            self._settle(reading, portion, unsettled)
 
-    def _flush_run(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> None:
+    def _flush_run(self, unsettled: Unsettled, groups: Sequence[MeasurementGroup]) -> None:
         self.tally.groups += len(groups)
-        self._write(self._plan(rows_of, groups))
+        self._write(self._plan(unsettled, groups))
 
     def _contain(self, window: int, step: Callable[[], None]) -> None:
         """Does the step; an unexpected fault of it is counted, logged, and goes no further."""
@@ -197,7 +195,7 @@ class WindowFlush:
             self.tally.errors[fault.kind] += 1
             _log.error("Shard %d, window %s: %s", self.shard, ticks.format_iso(window), fault.message)
 
-    def _plan(self, rows_of: RowsOf, groups: Sequence[MeasurementGroup]) -> Plan:
+    def _plan(self, unsettled: Unsettled, groups: Sequence[MeasurementGroup]) -> Plan:
         drafts, unsaved = self._convert(groups)
         identities = self.identities.resolve((key for key, _ in drafts), self._check_lease, self.watches)
         identified: list[tuple[ResourceIdentity, ObservationDraft]] = []
@@ -207,9 +205,9 @@ class WindowFlush:
                 identified.append((identity, draft))
             else:
                 unsaved.append(Unsaved(draft.measurements, identity))
-        folded = [self._fold(rows_of, resource_id, members) for resource_id, members in meetings(identified).items()]
+        folded = [self._fold(unsettled, resource_id, members) for resource_id, members in meetings(identified).items()]
         return Plan(
-            rows_of,
+            unsettled,
             identities,
             Links(self.identities, identities),
             writes=[each for each in folded if isinstance(each, ObservationWrite)],
@@ -237,7 +235,7 @@ class WindowFlush:
         return drafts, unsaved
 
     def _fold(
-        self, rows_of: RowsOf, resource_id: str, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
+        self, unsettled: Unsettled, resource_id: str, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
     ) -> ObservationWrite | Unsaved:
         """One write of the drafts that meet in one Observation."""
         identity = members[0][0]
@@ -247,8 +245,9 @@ class WindowFlush:
         except Exception as error:  # noqa: BLE001 - as above
             known = error if isinstance(error, MedTechError) else UnexpectedFault.of(error, "folding Observations")
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
-        self.tally.other_encounters += sum(other != identity for other, _ in members)
-        rows = list(_rows_with(draft, rows_of))
+        if len(members) > 1:
+            self.tally.other_encounters += sum(other != identity for other, _ in members)
+        rows = unsettled.rows_with(draft.measurements)
         # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
         # are no reason to read its history.
         check_history = any(row.sent_before for row in rows)
@@ -261,24 +260,29 @@ class WindowFlush:
         )
 
     def _write(self, plan: Plan) -> None:
-        """Writes what can be written; what is settled then, one way or the other, leaves `plan.rows_of`."""
+        """Writes what can be written; what is settled then, one way or the other, leaves `plan.unsettled`."""
         unsaved = list(plan.unsaved)
         done: list[Measurement] = []
-        unsettled = dict.fromkeys(plan.writes)
+        unanswered = dict.fromkeys(plan.writes)
         watches: list[Watch] = []
         try:
             for writes in sent_together(plan.writes, self.memory.writes_at_once, self.memory.writes_bytes):
-                for outcome in self.writer.write(writes, lambda creates: self._before_writes(plan, creates)):
-                    not_saved = self._take(outcome, plan)
-                    unsaved += not_saved
-                    if not not_saved:
-                        done += outcome.write.draft.measurements
-                    del unsettled[outcome.write]
-                    if outcome.watch is not None:
-                        watches.append(outcome.watch)
-                    if len(watches) == _WATCHES_AT_ONCE:
-                        self.watches.add(watches)
-                        watches.clear()
+                before = len(done)
+                try:
+                    for outcome in self.writer.write(writes, lambda creates: self._before_writes(plan, creates)):
+                        not_saved = self._take(outcome, plan)
+                        unsaved += not_saved
+                        if not not_saved:
+                            done += outcome.write.draft.measurements
+                        del unanswered[outcome.write]
+                        if outcome.watch is not None:
+                            watches.append(outcome.watch)
+                        if len(watches) == _WATCHES_AT_ONCE:
+                            self.watches.add(watches)
+                            watches.clear()
+                finally:
+                    # Of all that were sent side by side: each alone would take longer to count than to settle.
+                    self.tally.wrote(map(_ingestion_time, islice(done, before, None)), self.clock())
                 if self.tally.outages:
                     break
         except Unavailable as outage:
@@ -286,10 +290,10 @@ class WindowFlush:
         # Before any row goes; what this raises leaves all of them, with their marks.
         with within(self.budget.letters):
             self.watches.add(watches)
-        if not unsettled:
+        if not unanswered:
             for row in plan.creating:
                 row.keeps_mark = False
-        waiting = {measurement for write in unsettled for measurement in write.draft.measurements}
+        waiting = {measurement for write in unanswered for measurement in write.draft.measurements}
         burials: list[tuple[Measurement, MedTechError]] = []
         for measurements, error in unsaved:
             if error is not None and not isinstance(error, Unavailable):
@@ -299,20 +303,19 @@ class WindowFlush:
             if error is not None:
                 self.tally.held_up_by.append(error)
         # Only now, and before the rows go: a flush that is cut short writes the same letters again.
-        buried = self._bury_measurements(plan.rows_of, burials)
+        buried = self._bury_measurements(plan.unsettled, burials)
         waiting.update(measurement for measurement, _ in burials[buried:])
         done += (measurement for measurement, _ in burials[:buried])
         # One with a bad reading beside a good one is written and buried: it is settled when both are done.
-        for measurement in done:
-            if measurement not in waiting:
-                plan.rows_of.pop(measurement, None)
+        plan.unsettled.settle([each for each in done if each not in waiting] if waiting else done)
 
     def _before_writes(self, plan: Plan, creates: Sequence[ObservationWrite]) -> None:
         """Called just before bundles are sent; `creates` are the writes among them that find nothing stored."""
         self._check_lease()
         if not plan.links.hold(self._check_lease, self.watches):
             raise ShardContested("A Device was linked to another Patient meanwhile.")
-        rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
+        created = chain.from_iterable(write.draft.measurements for write in creates)
+        rows = {row.row_key: row for row in plan.unsettled.rows_with(created)}
         for row in rows.values():
             if not row.keeps_mark:
                 row.keeps_mark = True
@@ -329,7 +332,6 @@ class WindowFlush:
         match outcome:
             case Saved(write, saved_as, other_encounter):
                 self.tally.observations[saved_as] += 1
-                self.tally.wrote((each.ingestion_time for each in write.draft.measurements), self.clock())
                 self.tally.other_encounters += other_encounter
                 if write.draft.superseded:
                     self.tally.superseded[write.draft.type] += write.draft.superseded
@@ -355,9 +357,9 @@ class WindowFlush:
         found = self.identities.resolve(keys, self._check_lease, self.watches)
         return any(found[key] != plan.identities[key] for key in keys)
 
-    def _settle(self, reading: WindowReading, portion: Portion, rows_of: RowsOf) -> None:
+    def _settle(self, reading: WindowReading, portion: Portion, unsettled: Unsettled) -> None:
         """Notes what is left of a portion, and deletes the rows that nothing is left of."""
-        self.tally.measurements += reading.settle(portion, rows_of)
+        self.tally.measurements += reading.settle(portion, unsettled.holders)
         with within(self.budget.rows):
             replayed.delete_settled(self.buffer, self.marks, reading.settled_rows())
 
@@ -369,22 +371,12 @@ class WindowFlush:
                 self.buffer.replace(lefts)
             self._bury_rows(window, reading.faulty_rows())
 
-    def _bury_measurements(self, rows_of: RowsOf, burials: list[tuple[Measurement, MedTechError]]) -> int:
+    def _bury_measurements(self, unsettled: Unsettled, burials: list[tuple[Measurement, MedTechError]]) -> int:
         """Sorts the burials, and stores their letters in that order; returns how many are stored."""
         # In this order letters of one partition key, which share transactions, follow each other.
         burials.sort(key=lambda burial: (burial[0].partition, burial[0].ingestion_time))
         counts: dict[Keys, int] = {}
-        written = (
-            (
-                replayed.counted(
-                    letters.of_measurement(measurement, rows_of[measurement][0].hub, error),
-                    rows_of[measurement],
-                    counts,
-                ),
-                error,
-            )
-            for measurement, error in burials
-        )
+        written = ((_letter(measurement, error, unsettled, counts), error) for measurement, error in burials)
         return self._bury(written, counts)
 
     def _bury_rows(self, window: int, rows: Sequence[Row]) -> None:
@@ -426,5 +418,6 @@ def check_lease(lease: Lease) -> None:
         raise ShardContested("Its lease was lost.")
 
 
-def _rows_with(draft: ObservationDraft, rows_of: RowsOf) -> Iterable[Row]:
-    return chain.from_iterable(rows_of[measurement] for measurement in draft.measurements)
+def _letter(measurement: Measurement, error: MedTechError, unsettled: Unsettled, counts: dict[Keys, int]) -> Letter:
+    rows = unsettled.rows_with([measurement])
+    return replayed.counted(letters.of_measurement(measurement, rows[0].hub, error), rows, counts)

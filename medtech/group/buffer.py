@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
@@ -28,6 +28,8 @@ TABLE = "buffer"
 _log = logging.getLogger(__name__)
 
 _WRITES_AT_ONCE = 8
+_ROWS_LOOKED_AT = 100
+"""To find due windows. The work on a window with that many rows makes up for a hundred keys that name the same one."""
 # These characters come before and after every digit.
 _FIRST, _LAST = "!", "~"
 
@@ -142,15 +144,21 @@ class Buffer:
     def due_windows(self, shard: int, now: int, window_seconds: int, grace_seconds: int) -> Iterator[int]:
         """Window starts (ticks) whose window and grace are over at `now` (ticks), the oldest first.
 
-        Each is looked up when it is asked for: one range query, first row.
+        They are looked up when they are asked for, the first by one row. Where there are more, they may be many and
+        small, and a query finds those of the next rows.
         """
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
             return
-        after, last = windows.shard_prefix(shard), windows.partition_key(shard, latest)
-        while (place := self._next_place(after, last)) is not None:
-            yield place[1]
-            after = windows.partition_key(*place)
+        after, last, rows = windows.shard_prefix(shard), windows.partition_key(shard, latest), 1
+        while keys := self._partition_keys(after, last, rows):
+            for key in keys:
+                place = windows.parse_partition_key(key)
+                if place is None:
+                    self._log_foreign()
+                else:
+                    yield place[1]
+            after, rows = keys[-1], _ROWS_LOOKED_AT
 
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
@@ -160,16 +168,19 @@ class Buffer:
 
     def _next_place(self, after: str, last: str) -> tuple[int, int] | None:
         """Shard and window start of the first row whose partition key is after `after`, and not after `last`."""
-        while True:
-            condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
-            row = self._table.first(condition, select=["PartitionKey"])
-            if row is None:
-                return None
-            after = row["PartitionKey"]
+        while keys := self._partition_keys(after, last, 1):
+            (after,) = keys
             place = windows.parse_partition_key(after)
             if place is not None:
                 return place
             self._log_foreign()
+        return None
+
+    def _partition_keys(self, after: str, last: str, rows: int) -> list[str]:
+        """Those of the next `rows` rows whose partition key is after `after`, and not after `last`."""
+        condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
+        found = self._table.query(condition, select=["PartitionKey"], page_size=rows)
+        return list(dict.fromkeys(row["PartitionKey"] for row in islice(found, rows)))
 
     def _log_foreign(self) -> None:
         if not self._foreign_logged:

@@ -16,12 +16,15 @@ next round's: its reader finds the rows shrunk by what this round settled.
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from threading import Lock
-from typing import NamedTuple
+from types import GenericAlias
+from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from medtech.dotnet import ticks
@@ -44,6 +47,10 @@ _MEMORY_PER_UNPACKED_BYTE = 6
 readings of one value): 500 bytes each, and 200 in the groups and tables of the flush, of 125 in JSON. Packed, 11."""
 
 _DEVICE_ID = Measurement._fields.index("device_id")
+
+_decode_chunk: Callable[[bytes], tuple[tuple[list[Any], ...], list[int]]] = msgspec.json.Decoder(
+    GenericAlias(tuple, (segment.columns_type(int), list[int]))
+).decode
 _LEVEL = 1
 
 
@@ -112,11 +119,11 @@ class _Chunk(NamedTuple):
 
     @classmethod
     def of(cls, columns: Iterable[Sequence[object]], row_numbers: Sequence[int]) -> "_Chunk":
-        return cls(zlib.compress(orjson.dumps([*columns, row_numbers]), _LEVEL))
+        return cls(zlib.compress(orjson.dumps([list(columns), row_numbers]), _LEVEL))
 
     def unpack(self, copies: dict[str | None, str | None]) -> Part:
-        *columns, row_numbers = orjson.loads(zlib.decompress(self.payload))
-        return Part(segment.measurements_of(columns, copies), row_numbers)
+        columns, row_numbers = _decode_chunk(zlib.decompress(self.payload))
+        return Part(segment.measurements_of(list(columns), copies), row_numbers)
 
 
 class Portion(NamedTuple):
@@ -127,12 +134,54 @@ class Portion(NamedTuple):
     parts: list[Part]
 
     def measurements(self) -> list[Measurement]:
-        return [measurement for part in self.parts for measurement in part.measurements]
+        return list(chain.from_iterable(part.measurements for part in self.parts))
 
-    def with_rows(self) -> Iterator[tuple[Measurement, Row]]:
-        for part in self.parts:
-            for measurement, number in zip(part.measurements, part.row_numbers, strict=True):
-                yield measurement, self.rows[number]
+    def unsettled(self) -> "Unsettled":
+        """All of it, as long as nothing is settled."""
+        measurements = self.measurements()
+        numbers = list(chain.from_iterable(part.row_numbers for part in self.parts))
+        unsettled = Unsettled(dict(zip(measurements, numbers, strict=True)), self.rows, [])
+        if len(unsettled.holders) < len(measurements):
+            unsettled.join(measurements, numbers)
+        return unsettled
+
+
+class Unsettled(NamedTuple):
+    """Measurements that are not settled, each once, and the rows that hold them: several, if it came twice.
+
+    `holders` has a row's number for each measurement; from the number of rows on it counts in `several`.
+    """
+
+    holders: dict[Measurement, int]
+    rows: list[Row]
+    several: list[tuple[Row, ...]]
+
+    def join(self, measurements: Iterable[Measurement], numbers: Iterable[int]) -> None:
+        """Finds all rows of what came twice."""
+        self.holders.clear()
+        joined: dict[tuple[int, int], int] = {}
+        for measurement, number in zip(measurements, numbers, strict=True):
+            known = self.holders.setdefault(measurement, number)
+            if known == number:
+                continue
+            if (known, number) not in joined:
+                joined[known, number] = len(self.rows) + len(self.several)
+                self.several.append((*self._held(known), self.rows[number]))
+            self.holders[measurement] = joined[known, number]
+
+    def rows_with(self, measurements: Iterable[Measurement]) -> list[Row]:
+        """The rows that hold any of these, none of which is settled: each row once, but for those of copies."""
+        # An hour of one reading a second comes in a few rows.
+        numbers = dict.fromkeys(map(self.holders.__getitem__, measurements))
+        return [row for number in numbers for row in self._held(number)]
+
+    def settle(self, measurements: Iterable[Measurement]) -> None:
+        for measurement in measurements:
+            self.holders.pop(measurement, None)
+
+    def _held(self, number: int) -> tuple[Row, ...]:
+        single = len(self.rows)
+        return (self.rows[number],) if number < single else self.several[number - single]
 
 
 class Left(NamedTuple):
@@ -214,17 +263,19 @@ class WindowReading:
         """How many measurements of its rows are not settled."""
         return sum(self._open.values())
 
-    def settle(self, portion: Portion, waiting: Container[Measurement]) -> int:
+    def settle(self, portion: Portion, waiting: Collection[Measurement]) -> int:
         """The portion is worked off, but for what waits of it; returns how many measurements are settled."""
         settled = 0
         for chunks, part in zip(self._chunks, portion.parts, strict=True):
-            pairs = list(zip(part.measurements, part.row_numbers, strict=True))
-            left = [pair for pair in pairs if pair[0] in waiting]
+            left: list[tuple[Measurement, int]] = []
+            if waiting:
+                pairs = zip(part.measurements, part.row_numbers, strict=True)
+                left = [pair for pair in pairs if pair[0] in waiting]
             done = Counter(part.row_numbers)
             done.subtract(number for _, number in left)
             for number, count in done.items():
                 self._open[number] -= count
-            settled += len(pairs) - len(left)
+            settled += len(part.measurements) - len(left)
             chunks.pop(portion.number, None)
             if left:
                 measurements, numbers = map(list, zip(*left, strict=True))

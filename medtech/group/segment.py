@@ -6,11 +6,14 @@ to the table must not be able to run code here.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from types import GenericAlias
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import orjson
 
 from medtech.errors import BufferCorrupt, Unavailable
@@ -31,17 +34,31 @@ _TIGHTEST = replace(_CODEC, level=9)
 # It only tells rows of one batch apart.
 _DIGEST_DIGITS = 32
 
-_TEXT: set[type] = {str}
-_OPTIONAL_TEXT: set[type] = {str, type(None)}
-_NUMBER: set[type] = {int}
-_COLUMN_TYPES: dict[str, set[type]] = {
+_UNEQUAL = "lacks fields, or has unequal numbers of values for them"
+
+
+class _Kind(NamedTuple):
+    """What a field of Measurement may be: as msgspec decodes it, and as types of what orjson reads."""
+
+    decoded: Any
+    types: frozenset[type]
+
+
+# Without bounds, msgspec takes integers of any length, and the later stages rely on 64 bits.
+_INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+_TEXT = _Kind(str, frozenset([str]))
+_OPTIONAL_TEXT = _Kind(str | None, frozenset([str, type(None)]))
+_NUMBER = _Kind(int, frozenset([int]))
+_PAIRS = _Kind(tuple[tuple[str, str], ...], frozenset([list]))
+_KINDS: dict[str, _Kind] = {
     "type": _TEXT,
     "occurrence_time": _NUMBER,
     "device_id": _TEXT,
     "patient_id": _OPTIONAL_TEXT,
     "encounter_id": _OPTIONAL_TEXT,
     "correlation_id": _OPTIONAL_TEXT,
-    "properties": {list},
+    "properties": _PAIRS,
     "ingestion_time": _NUMBER,
     "partition": _TEXT,
     "sequence_number": _NUMBER,
@@ -49,7 +66,21 @@ _COLUMN_TYPES: dict[str, set[type]] = {
     "match": _NUMBER,
 }
 _PROPERTIES = Measurement._fields.index("properties")
-_REPEATED = [index for index, types in enumerate(_COLUMN_TYPES.values()) if types is _TEXT or types is _OPTIONAL_TEXT]
+_REPEATED = [index for index, kind in enumerate(_KINDS.values()) if kind in (_TEXT, _OPTIONAL_TEXT)]
+
+
+def columns_type(number: Any) -> Any:
+    """Columns as a type that msgspec decodes, `number` being the type of numbers."""
+    decoded = (number if kind is _NUMBER else kind.decoded for kind in _KINDS.values())
+    return GenericAlias(tuple, tuple(GenericAlias(list, each) for each in decoded))
+
+
+_decode: Callable[[bytes], tuple[str, tuple[list[Any], ...]]] = msgspec.json.Decoder(
+    GenericAlias(tuple, (str, columns_type(_INTEGER)))
+).decode
+
+# `_make` would count the fields of each once more.
+_measurement: Callable[[Iterable[Any]], Measurement] = partial(tuple.__new__, Measurement)
 
 
 class Packed(NamedTuple):
@@ -151,7 +182,7 @@ def unpack_columns(payload: bytes) -> tuple[str, Columns]:
     row then waits for that version.
     """
     try:
-        trace_context, columns = orjson.loads(_CODEC.unpack(payload))
+        content = _CODEC.unpack(payload)
     except PayloadTooNew as newer:
         raise Unavailable(
             f"A row of the buffer has version {newer.version}; this app reads up to version {_CODEC.version}. "
@@ -159,10 +190,13 @@ def unpack_columns(payload: bytes) -> tuple[str, Columns]:
         ) from None
     except PayloadDamaged as damaged:
         raise corrupt(f"cannot be unpacked: {damaged}") from None
-    except (ValueError, TypeError):
-        raise corrupt("cannot be unpacked: its content is not a segment") from None
-    _check(trace_context, columns)
-    return trace_context, columns
+    try:
+        trace_context, columns = _decode(content)
+    except ValueError:
+        return _read_tolerantly(content)
+    if len(set(map(len, columns))) != 1:
+        raise corrupt(_UNEQUAL)
+    return trace_context, list(columns)
 
 
 def measurements_of(columns: Columns, copies: dict[str | None, str | None]) -> list[Measurement]:
@@ -176,21 +210,37 @@ def measurements_of(columns: Columns, copies: dict[str | None, str | None]) -> l
         tuple([(copy(name, name), value) for name, value in pairs]) for pairs in columns[_PROPERTIES]
     ]
     for index in _REPEATED:
-        columns[index] = [copy(text, text) for text in columns[index]]
-    return list(map(Measurement, *columns))
+        texts = columns[index]
+        # Most columns have one text, or none, in all places.
+        if texts and texts.count(texts[0]) == len(texts):
+            columns[index] = [copy(texts[0], texts[0])] * len(texts)
+        else:
+            columns[index] = list(map(copy, texts, texts))
+    return list(map(_measurement, zip(*columns, strict=True)))
+
+
+def _read_tolerantly(content: bytes) -> tuple[str, Columns]:
+    """What a typed decoder refuses, and it is none of ours, is looked at again: to name the field, and since numbers
+    up to 2^64 - 1 are let through."""
+    try:
+        trace_context, columns = orjson.loads(content)
+    except (ValueError, TypeError):
+        raise corrupt("cannot be unpacked: its content is not a segment") from None
+    _check(trace_context, columns)
+    return trace_context, columns
 
 
 def _check(trace_context: Any, columns: Any) -> None:
     """Raises BufferCorrupt unless every field has the type that the later stages rely on."""
     if type(trace_context) is not str or type(columns) is not list or set(map(type, columns)) != {list}:
         raise corrupt("cannot be unpacked: its content is not a segment")
-    if len(columns) != len(_COLUMN_TYPES) or len(set(map(len, columns))) != 1:
-        raise corrupt("lacks fields, or has unequal numbers of values for them")
-    for (field, types), column in zip(_COLUMN_TYPES.items(), columns, strict=True):
-        if not types.issuperset(map(type, column)):
+    if len(columns) != len(_KINDS) or len(set(map(len, columns))) != 1:
+        raise corrupt(_UNEQUAL)
+    for (field, kind), column in zip(_KINDS.items(), columns, strict=True):
+        if not kind.types.issuperset(map(type, column)):
             raise corrupt(f"has a value of the wrong type in field `{field}`")
     pairs = list(chain.from_iterable(columns[_PROPERTIES]))
-    if any(type(pair) is not list or len(pair) != 2 for pair in pairs) or not _TEXT.issuperset(
+    if any(type(pair) is not list or len(pair) != 2 for pair in pairs) or not _TEXT.types.issuperset(
         map(type, chain.from_iterable(pairs))
     ):
         raise corrupt("has a property that is not a pair of texts")

@@ -16,7 +16,7 @@ from medtech.group.reading import Left, Portion, Row
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.payload import ROW_BYTES
-from tests.azurite import nobody
+from tests.azurite import Wire, nobody
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 _SECOND = ticks.TICKS_PER_SECOND
@@ -98,7 +98,13 @@ def test_a_delivery_with_other_borders_is_a_row_of_its_own(buffer: Buffer) -> No
     buffer.store(_rows(batch))
     buffer.store(_rows(batch[:3]))
     buffer.store(_rows(batch[2:]))
-    assert sorted(Counter(row.row_key for _, row in _read(buffer).with_rows()).values()) == [3, 3, 5]
+    portion = _read(buffer)
+    unsettled = portion.unsettled()
+    assert len(portion.measurements()) == 11
+    assert sorted(Counter(number for part in portion.parts for number in part.row_numbers).values()) == [3, 3, 5]
+    assert sorted(each.sequence_number for each in unsettled.holders) == [0, 1, 2, 3, 4]
+    assert [len(unsettled.rows_with([each])) for each in batch] == [2, 2, 3, 2, 2]
+    assert {row.row_key for row in unsettled.rows_with(batch)} == {row.row_key for row in portion.rows}
 
 
 def _due(buffer: Buffer) -> set[Measurement]:
@@ -188,6 +194,26 @@ def test_a_window_is_looked_up_when_it_is_asked_for(buffer: Buffer) -> None:
     assert next(due) == _NOON
     buffer.store(_rows([_measurement(1, seconds=300)]))
     assert next(due) == _NOON + 300 * _SECOND
+
+
+def test_many_small_windows_are_found_with_few_requests(wire: Wire) -> None:
+    buffer = Buffer(wire.storage)
+    starts = [_NOON + number * 300 * _SECOND for number in range(250)]
+    buffer.store(_rows([_measurement(number, seconds=number * 300) for number in range(250)]))
+    wire.tables.clear()
+    assert list(buffer.due_windows(0, starts[-1] + 3600 * _SECOND, 300, 15)) == starts
+    # One row, 100, 100, the 49 that are left, and nothing.
+    assert len(wire.tables.requests) == 5
+
+
+def test_a_single_due_window_is_found_by_one_row(wire: Wire) -> None:
+    buffer = Buffer(wire.storage)
+    for number in range(20):
+        buffer.store(_rows([_measurement(number)]))
+    wire.tables.clear()
+    assert next(buffer.due_windows(0, _NOON + 3600 * _SECOND, 300, 15)) == _NOON
+    [request] = wire.tables.requests
+    assert "top=1&" in f"{request.path}&"
 
 
 def test_the_oldest_window_is_that_of_all_shards(buffer: Buffer) -> None:

@@ -186,3 +186,134 @@ def test_a_truncated_payload_is_refused() -> None:
 def test_a_payload_of_a_newer_version_waits_for_that_version() -> None:
     with pytest.raises(Unavailable, match="newer version"):
         segment.unpack(b"\x02anything")
+
+
+_TEXT = b'["",[["hr"],[5],["d"],[null],[null],[null],[[["v","1"]]],[6],["0"],[7],[0],[0]]]'
+
+_OTHER_CONTENT = [
+    *(
+        _TEXT.replace(b"[5]", b"[%b]" % number)
+        for number in (
+            b"-0",
+            b"00",
+            b"+1",
+            b"1.0",
+            b"1e0",
+            b"-0.0",
+            b"1e400",
+            b"true",
+            b"null",
+            b'"1"',
+            b"NaN",
+            b"Infinity",
+            b"9223372036854775807",
+            b"9223372036854775808",
+            b"18446744073709551615",
+            b"18446744073709551616",
+            b"-9223372036854775808",
+            b"-9223372036854775809",
+            b"1" * 40,
+            b"1" * 5000,
+            b"5,",
+            b" 5 ",
+            b"",
+        )
+    ),
+    *(
+        _TEXT.replace(b'"d"', b'"%b"' % text)
+        for text in (
+            b"\\ud800",
+            b"\\udc00",
+            b"\\ud83d\\ude00",
+            b"\\ud800x",
+            b"\\u0000",
+            b"\\ufffe",
+            b"\\x41",
+            b"\\/",
+            b"\xff",
+            b"\xed\xa0\x80",
+            b"\xc0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\xc3\xa9",
+            b"\x00",
+            b"\x1f",
+            b"\x7f",
+        )
+    ),
+    _TEXT.replace(b'["v","1"]', b'["v","1","x"]'),
+    _TEXT.replace(b'["v","1"]', b'["v",{"a":1,"a":2}]'),
+    _TEXT.replace(b'["v","1"]', b""),
+    _TEXT.replace(b'[["v","1"]]', b"null"),
+    _TEXT.replace(b"[null]", b"[true]"),
+    _TEXT.replace(b'""', b"5"),
+    _TEXT + b"x",
+    _TEXT + b" ",
+    b"\xef\xbb\xbf" + _TEXT,
+    _TEXT[:-1] + b",3]",
+    b"[" * 5000,
+    b'["",' + b"[" * 100_000 + b"]" * 100_000 + b"]",
+    b'["",[[],[],[],[],[],[],[],[],[],[],[],[]]]',
+    b'["",[]]',
+    b'{"a":1}',
+]
+
+
+def _outcome(content: bytes) -> object:
+    try:
+        trace_context, measurements = segment.unpack(b"\x01" + zlib.compress(content))
+    except BufferCorrupt as refused:
+        return refused.message
+    # Equal numbers of two types are equal in Python.
+    return repr((trace_context, measurements))
+
+
+def _refuse(content: bytes) -> Any:
+    raise ValueError
+
+
+def _outcomes_of_both(content: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[object, object]:
+    typed = _outcome(content)
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "_decode", _refuse)
+        return typed, _outcome(content)
+
+
+@pytest.mark.parametrize("content", _OTHER_CONTENT, ids=range(len(_OTHER_CONTENT)))
+def test_the_typed_reader_takes_and_refuses_what_the_tolerant_one_does(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed, tolerant = _outcomes_of_both(content, monkeypatch)
+    assert typed == tolerant
+
+
+def test_both_readers_agree_on_damaged_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(7)
+    pieces = [b"0", b"-", b".", b"e9", b'"', b"[", b"]", b",", b"null", b"true", b"{", b"}", b"\\", b"\x80", b"9" * 19]
+    for _ in range(5000):
+        at = chance.randrange(len(_TEXT))
+        content = _TEXT[:at] + chance.choice(pieces) + _TEXT[at + chance.randrange(3) :]
+        typed, tolerant = _outcomes_of_both(content, monkeypatch)
+        assert typed == tolerant, content
+
+
+def test_the_largest_number_of_64_bits_is_read() -> None:
+    content = _TEXT.replace(b"[7]", b"[18446744073709551615]")
+    [measurement] = segment.unpack(b"\x01" + zlib.compress(content)).measurements
+    assert measurement.sequence_number == 2**64 - 1
+
+
+def test_good_content_is_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[bytes] = []
+    monkeypatch.setattr(segment, "_read_tolerantly", passes.append)
+    measurements = [_measurement(number) for number in range(100)]
+    [packed] = segment.pack(measurements).segments
+    assert segment.unpack(packed.payload).measurements == measurements
+    assert not passes
+
+
+def test_a_text_that_repeats_is_one_object() -> None:
+    [packed] = segment.pack([_measurement(number) for number in range(100)]).segments
+    measurements = segment.unpack(packed.payload).measurements
+    assert len({id(each.device_id) for each in measurements}) == 7
+    assert len({id(each.type) for each in measurements}) == 1
+    assert len({id(name) for each in measurements for name, _ in each.properties}) == 2
