@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from medtech.transform.fhir_json import dump_resource
+
 Resource = dict[str, Any]
 
 MAX_OUTCOME_CHARACTERS = 8_000
@@ -157,7 +159,10 @@ def outcome_text(resource: Any) -> str | None:
     """An OperationOutcome (or what was sent in its place) as text, cut to what a dead letter holds."""
     if resource is None:
         return None
-    return orjson.dumps(resource, default=str).decode()[:MAX_OUTCOME_CHARACTERS]
+    try:
+        return dump_resource(resource).decode()[:MAX_OUTCOME_CHARACTERS]
+    except TypeError:
+        return None  # nested hundreds deep: no outcome that anybody could read
 
 
 def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
