@@ -255,10 +255,10 @@ class FhirClient:
         """
         replies = self.exchange(interactions)
         while True:
-            denied = next((reply for reply in replies if reply.verdict is Verdict.DENIED), None)
-            if denied:
-                raise self.unavailable(denied)
-            unknown = [index for index, reply in enumerate(replies) if reply.verdict is Verdict.UNKNOWN]
+            verdicts = [reply.verdict for reply in replies]
+            if Verdict.DENIED in verdicts:
+                raise self.unavailable(replies[verdicts.index(Verdict.DENIED)])
+            unknown = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.UNKNOWN]
             if not unknown:
                 return replies
             asked = max((replies[index].retry_after_seconds or 0.0 for index in unknown), default=0.0)

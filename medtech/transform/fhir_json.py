@@ -45,6 +45,45 @@ def dump_resource(resource: Any) -> bytes:
             raise TypeError("what is nested so deeply has no form in JSON here") from None
 
 
+def dump_without_empties(resource: dict[str, Any]) -> bytes:
+    """As `dump_resource`, and as FHIR has it: without empty texts, objects and lists.
+
+    Published mappings say `"unit": ""`, the service's conversion keeps it, and strict servers refuse the resource.
+    """
+    body = dump_resource(resource)
+    # Most have none, and are not walked.
+    return dump_resource(without_empties(resource)) if _may_have_empties(body) else body
+
+
+def without_empties(element: Any) -> Any:
+    """From a list only empty objects are removed: in other lists the place of an element counts."""
+    if isinstance(element, dict):
+        kept = {name: without_empties(each) for name, each in element.items()}
+        return {name: each for name, each in kept.items() if each not in ("", {}, [])}
+    if isinstance(element, list):
+        return [each for each in map(without_empties, element) if each != {}]
+    return element
+
+
+def _may_have_empties(body: bytes) -> bool:
+    """Whether there is an empty element, or a text that looks like one.
+
+    The samples of a series (`data`) are passed over: there may be a megabyte of them.
+    """
+    start = 0
+    while True:
+        at = body.find(_DATA, start)
+        end = len(body) if at < 0 else at
+        if any(body.find(empty, start, end) >= 0 for empty in _EMPTIES):
+            return True
+        if at < 0:
+            return False
+        first = at + len(_DATA)
+        start = body.find(b'"', first)
+        if start == first:
+            return True
+
+
 def _parse(body: bytes) -> Any:
     try:
         return _DECODER.decode(body)
@@ -64,19 +103,27 @@ def _with_long_integers(element: Any) -> Any:
     return Decimal(element) if isinstance(element, int) and element.bit_length() >= _WRITTEN_BITS else element
 
 
+def number_text(number: Decimal) -> str:
+    """A decimal as it is written: with its digits, and without an exponent if it can be one of ours."""
+    text = str(number)
+    if "E" in text and abs(number.adjusted()) <= _PLAIN_POWER:
+        # Servers refuse exponents in decimals. A larger one cannot be ours: the number stays as somebody wrote it.
+        text = format(number, "f")
+    return text
+
+
 def _number(value: Any) -> orjson.Fragment:
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(value).__name__} has no form in JSON")
-    text = str(value)
-    if "E" in text and abs(value.adjusted()) <= _PLAIN_POWER:
-        # Servers refuse exponents in decimals. A larger one cannot be ours: the number stays as somebody wrote it.
-        text = format(value, "f")
-    return orjson.Fragment(text)
+    return orjson.Fragment(number_text(value))
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
+
+_EMPTIES = (b'""', b"{}", b"[]")
+_DATA = b'"data":"'
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
