@@ -46,6 +46,7 @@ from medtech.persist.body import (
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, NoCredentials, credentials_of
 from medtech.persist.patience import Patience
+from medtech.persist.transport import client_for
 from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
 from medtech.telemetry.span import Span, SpanKind, span
 from medtech.transform.fhir_json import NotAResource, parse_resource
@@ -130,14 +131,11 @@ class FhirClient:
         self.credentials = credentials or NoCredentials()
         if in_the_clear(self._base.scheme, self._base.host):
             _check_in_the_clear(self._base, self.credentials, allowed=allow_plain_http)
-        self._http = httpx.Client(
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
-            headers={
-                "User-Agent": f"medtech/{__version__}",
-                "Accept": FHIR_JSON,
-                "Accept-Encoding": ACCEPTED_ENCODING,
-            },
+        self._http = client_for(
+            self._base,
+            CONCURRENT_BUNDLES,
+            TIMEOUT,
+            {"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON, "Accept-Encoding": ACCEPTED_ENCODING},
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         # A server that sends a byte now and then, or a token service that hangs, keeps a request's thread for as long

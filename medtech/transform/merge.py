@@ -25,6 +25,24 @@ _ONE_TIME = ("effectiveDateTime", "effectiveInstant")
 """The forms in which a stored Observation may have one time instead of a period."""
 
 
+_NO_VALUES = {
+    "category",
+    "code",
+    "device",
+    "effectiveDateTime",
+    "effectivePeriod",
+    "encounter",
+    "id",
+    "identifier",
+    "issued",
+    "meta",
+    "resourceType",
+    "status",
+    "subject",
+}
+"""Properties that nearly every Observation has: passed over where values are sought."""
+
+
 class Merged(NamedTuple):
     """`resource` is the stored one itself if nothing changed. The stored encounter always stays; `other_encounter` says
     that the measurements were taken in another one.
@@ -127,7 +145,7 @@ class _Elements:
                 written = None
         # An extension of a value that does not change belongs to whoever added it, and stays with the value.
         kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
-        others = [name for name in element if _is_value(name) and name not in kept]
+        others = [name for name in element.keys() - _NO_VALUES if _is_value(name) and name not in kept]
         if written is None and not others:
             return None
         merged = {name: value for name, value in element.items() if name not in others}
@@ -169,12 +187,16 @@ def _refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
     text = reference.get("reference") if isinstance(reference, dict) else None
     if not isinstance(text, str):
         return False
+    if text == f"{kind}/{resource_id}":
+        return True
     return text.partition("/_history/")[0].split("/")[-2:] == [kind, resource_id]
 
 
 def _merge_category(merged: Json, pattern: Pattern) -> bool:
     """Replaces the category, and says whether it changed; a template without one removes it, as in the connector."""
     stored, category = merged.get("category") or [], pattern.category
+    if stored == category:
+        return False
     if (
         isinstance(stored, list)
         and len(stored) == len(category)

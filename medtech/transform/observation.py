@@ -6,6 +6,7 @@ created, or merged into what is stored.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -143,13 +144,24 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
             )
         _draft(pattern, group, group.measurements, None, conversion)
     else:
-        periods: dict[int, list[Measurement]] = {}
-        for measurement in group.measurements:
-            periods.setdefault(measurement.occurrence_time // length, []).append(measurement)
-        for index, measurements in periods.items():
+        for index, of_period in _by_period(group.measurements, length):
             start = index * length
-            _draft(pattern, group, measurements, (start, start + length - 1), conversion)
+            _draft(pattern, group, of_period, (start, start + length - 1), conversion)
     return conversion
+
+
+def _by_period(measurements: list[Measurement], length: int) -> Iterable[tuple[int, list[Measurement]]]:
+    """The number of each period, in order of the first measurement, and the measurements in it."""
+    if not measurements:
+        return ()
+    times = [measurement.occurrence_time for measurement in measurements]
+    first = min(times) // length
+    if max(times) // length == first:
+        return ((first, measurements),)
+    periods: dict[int, list[Measurement]] = {}
+    for time, measurement in zip(times, measurements, strict=True):
+        periods.setdefault(time // length, []).append(measurement)
+    return periods.items()
 
 
 def period_ticks(mapping: FhirMapping, type_name: str) -> int | None:
@@ -205,9 +217,7 @@ def create_text(
     """
     identifier, own_id = draft.identify(identity)
     pattern = draft.pattern
-    encounter = ""
-    if identity.encounter is not None:
-        encounter = f',"encounter":{{"reference":{_quoted(f"Encounter/{identity.encounter}")}}}'
+    whose, device = _references(identity)
     end = ticks.format_iso(draft.end)
     if draft.is_date_time:
         effective = f'"effectiveDateTime":"{end}"'
@@ -227,10 +237,17 @@ def create_text(
     return (
         f'{{"resourceType":"Observation","id":{_quoted(resource_id or own_id)},'
         f'"identifier":[{{"system":"{SYSTEM}","value":{_quoted(identifier)}}}],{pattern.opening(draft.type)},'
-        f'"subject":{{"reference":{_quoted(f"Patient/{identity.patient}")}}}{encounter},{effective},'
-        f'"issued":"{ticks.format_iso(issued)}","device":{{"reference":{_quoted(f"Device/{identity.device}")}}}'
-        f"{value}{component}}}"
+        f'{whose},{effective},"issued":"{ticks.format_iso(issued)}",{device}{value}{component}}}'
     ).encode()
+
+
+@lru_cache(maxsize=256)
+def _references(identity: ResourceIdentity) -> tuple[str, str]:
+    """(`subject` and `encounter`, `device`) as JSON text: a device has many Observations in a flush."""
+    whose = f'"subject":{{"reference":{_quoted(f"Patient/{identity.patient}")}}}'
+    if identity.encounter is not None:
+        whose += f',"encounter":{{"reference":{_quoted(f"Encounter/{identity.encounter}")}}}'
+    return whose, f'"device":{{"reference":{_quoted(f"Device/{identity.device}")}}}'
 
 
 def new_reading(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
@@ -254,12 +271,6 @@ class _BadMeasurement(NamedTuple):
     measurement: Measurement
     error: ReadingInvalid
     lost: bool
-
-
-class _Readings(NamedTuple):
-    by_target: list[list[tuple[int, Any]]]
-    superseded: int
-    bad: list[_BadMeasurement]
 
 
 def _draft(
@@ -295,8 +306,13 @@ def _draft(
     conversion.drafts.append(draft)
 
 
-def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
-    """The readings of `measurements`, which are in order of time; of equal times the first one stands, per value."""
+def _read(
+    pattern: Pattern, measurements: Iterable[Measurement]
+) -> tuple[list[list[tuple[int, Any]]], int, list[_BadMeasurement]]:
+    """(the readings for each target, how many were superseded, what could not be read).
+
+    `measurements` are in order of time; of equal times the first one stands, per value.
+    """
     by_name = pattern.by_name
     readings: list[list[tuple[int, Any]]] = [[] for _ in pattern.targets]
     superseded = 0
@@ -323,7 +339,7 @@ def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
                 found.append((time, written))
         if faults:
             bad.append(_BadMeasurement(measurement, _reading_invalid(measurement.type, faults), lost=not good))
-    return _Readings(readings, superseded, bad)
+    return readings, superseded, bad
 
 
 def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:
