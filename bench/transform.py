@@ -8,7 +8,7 @@ from medtech.model import Measurement, MeasurementGroup, ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import dump_resource, parse_resource
 from medtech.transform.merge import merge
-from medtech.transform.observation import convert, create
+from medtech.transform.observation import convert, create_text
 
 _IDENTITY = ResourceIdentity("device-1", "patient-1", None)
 _ISSUED = read_effective({"effectiveInstant": "2024-02-29T11:00:00Z"}, "the workload").start or 0
@@ -42,7 +42,7 @@ class _Transform:
     def __call__(self) -> int:
         for group in self._groups:
             for draft in convert(self._mapping, group).drafts:
-                dump_resource(create(draft, _IDENTITY, _ISSUED))
+                create_text(draft, _IDENTITY, _ISSUED)
         return len(self._groups)
 
 
@@ -56,10 +56,9 @@ class _Merge:
         for group in self._groups:
             (draft,) = convert(self._mapping, group).drafts
             if stored:
-                observation = merge(parse_resource(stored), draft, _IDENTITY, _ISSUED).resource
+                stored = dump_resource(merge(parse_resource(stored), draft, _IDENTITY, _ISSUED).resource)
             else:
-                observation = create(draft, _IDENTITY, _ISSUED)
-            stored = dump_resource(observation)
+                stored = create_text(draft, _IDENTITY, _ISSUED)
         return len(self._groups)
 
 

@@ -46,15 +46,14 @@ def floor(ticks: int, size: int) -> int:
     return ticks - ticks % size
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def format_iso(ticks: int) -> str:
     """`2022-03-12T10:00:59.9999999Z`: always seven digits, as FHIR periods are stored.
 
-    Cached, because the readings of a flush share their period and the time of writing.
+    Cached, because the readings of a flush share their periods or, to the second, their times.
     """
     minutes, rest = divmod(ticks, TICKS_PER_MINUTE)
-    seconds = f"{rest:09d}"
-    return f"{_minute(minutes)[0]}{seconds[:2]}.{seconds[2:]}Z"
+    return f"{_minute(minutes)[0]}{rest // TICKS_PER_SECOND:02d}.{rest % TICKS_PER_SECOND:07d}Z"
 
 
 def format_compact(ticks: int) -> str:

@@ -19,9 +19,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
+
+from medtech.transform.fhir_json import dump_resource
 
 Resource = dict[str, Any]
 
@@ -29,6 +32,13 @@ MAX_OUTCOME_CHARACTERS = 8_000
 """A dead letter shares its table entity (64 KiB a property) with the message."""
 
 REFUSALS = (400, 413, 422)
+
+_ABSENCES = (404, 410)
+
+_TARGET = re.compile(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?")
+_LOCATION = re.compile(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$")
+_STATUS = re.compile(r"\s*(\d{3})\b")
+_STATUS_CHARACTERS = 64
 
 
 class Verdict(Enum):
@@ -64,7 +74,7 @@ class Interaction(NamedTuple):
     @property
     def target(self) -> str | None:
         """`Type/id` or `Type/id/_history` if the interaction is about exactly one resource."""
-        return self.url if re.fullmatch(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?", self.url) else None
+        return self.url if _TARGET.fullmatch(self.url) else None
 
     def entry(self) -> dict[str, Any]:
         """The entry of a batch bundle."""
@@ -113,7 +123,7 @@ class Reply(NamedTuple):
         writes = self.interaction.writes
         if 200 <= status < 300:
             return Verdict.DONE if writes or self._is_what_was_asked_for else Verdict.UNKNOWN
-        if status in (404, 410):
+        if status in _ABSENCES:
             if not writes:
                 return Verdict.ABSENT
             creates = self.interaction.if_match is None
@@ -129,9 +139,11 @@ class Reply(NamedTuple):
     @property
     def _is_what_was_asked_for(self) -> bool:
         """Anything else, taken for an empty page or a history without versions, would look like data that is gone."""
+        if self.resource is None:
+            return False
         target = self.interaction.target
         wanted = "Bundle" if target is None or target.endswith("/_history") else target.partition("/")[0]
-        return self.resource is not None and self.resource.get("resourceType") == wanted
+        return self.resource.get("resourceType") == wanted
 
     @property
     def _asks_for_if_match(self) -> bool:
@@ -157,7 +169,10 @@ def outcome_text(resource: Any) -> str | None:
     """An OperationOutcome (or what was sent in its place) as text, cut to what a dead letter holds."""
     if resource is None:
         return None
-    return orjson.dumps(resource, default=str).decode()[:MAX_OUTCOME_CHARACTERS]
+    try:
+        return dump_resource(resource).decode()[:MAX_OUTCOME_CHARACTERS]
+    except TypeError:
+        return None  # nested hundreds deep: no outcome that anybody could read
 
 
 def version_from(resource: Resource | None, etag: str | None, location: str | None) -> str | None:
@@ -166,7 +181,7 @@ def version_from(resource: Resource | None, etag: str | None, location: str | No
     if version:
         return str(version)
     if etag:
-        return re.sub(r'^(?:W/)?"?(.*?)"?$', r"\1", str(etag).strip()) or None
+        return str(etag).strip().removeprefix("W/").removeprefix('"').removesuffix('"') or None
     found = re.search(r"/_history/([^/?]+)", str(location or ""))
     return found.group(1) if found else None
 
@@ -197,7 +212,7 @@ def match_entries(
     entries = _objects(bundle.get("entry"))
     targets = [_entry_target(entry) for entry in entries]
     in_order = len(entries) == len(interactions) and all(
-        found is None or interaction.target is None or found == interaction.target
+        found is None or found == interaction.url or interaction.target is None
         for interaction, found in zip(interactions, targets, strict=True)
     )
     if in_order:
@@ -227,23 +242,31 @@ def _entry_target(entry: Resource) -> str | None:
         suffix = "/_history"
     if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
         return f"{resource['resourceType']}/{resource['id']}{suffix}"
-    location = _object(entry.get("response")).get("location") or ""
-    found = re.search(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$", str(location))
+    location = _object(entry.get("response")).get("location")
+    found = _LOCATION.search(str(location)) if location else None
     return found.group(1) if found else None
+
+
+@lru_cache
+def _status(text: str) -> int:
+    """The code of an HTTP status line, 0 for what is none. A bundle has a few of them, over and over."""
+    found = _STATUS.match(text)
+    return int(found.group(1)) if found else 0
 
 
 def _reply(interaction: Interaction, entry: Resource, retry_after_seconds: float | None) -> Reply:
     response = _object(entry.get("response"))
-    status = re.match(r"\s*(\d{3})\b", str(response.get("status", "")))
-    if not status:
+    code = _status(str(response.get("status", ""))[:_STATUS_CHARACTERS])
+    if not code:
         return Reply(interaction, 0, retry_after_seconds=retry_after_seconds)
     resource = _object(entry.get("resource")) or None
-    code = int(status.group(1))
+    absent = code in _ABSENCES and not interaction.writes
     return Reply(
         interaction,
         code,
         resource,
         version_from(resource, response.get("etag"), response.get("location")),
-        outcome_text(response.get("outcome") or resource) if code >= 300 else None,
+        # Half of the entries of a flush say, at length, that an Observation is not there yet.
+        outcome_text(response.get("outcome") or resource) if code >= 300 and not absent else None,
         retry_after_seconds,
     )

@@ -46,6 +46,7 @@ from medtech.persist.body import (
 from medtech.persist.capabilities import Capabilities, read_capabilities
 from medtech.persist.credentials import Credentials, NoCredentials, credentials_of
 from medtech.persist.patience import Patience
+from medtech.persist.transport import client_for
 from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
 from medtech.telemetry.span import Span, SpanKind, span
 from medtech.transform.fhir_json import NotAResource, parse_resource
@@ -130,14 +131,11 @@ class FhirClient:
         self.credentials = credentials or NoCredentials()
         if in_the_clear(self._base.scheme, self._base.host):
             _check_in_the_clear(self._base, self.credentials, allowed=allow_plain_http)
-        self._http = httpx.Client(
-            timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=CONCURRENT_BUNDLES, max_keepalive_connections=CONCURRENT_BUNDLES),
-            headers={
-                "User-Agent": f"medtech/{__version__}",
-                "Accept": FHIR_JSON,
-                "Accept-Encoding": ACCEPTED_ENCODING,
-            },
+        self._http = client_for(
+            self._base,
+            CONCURRENT_BUNDLES,
+            TIMEOUT,
+            {"User-Agent": f"medtech/{__version__}", "Accept": FHIR_JSON, "Accept-Encoding": ACCEPTED_ENCODING},
         )
         self._pool = ThreadPoolExecutor(CONCURRENT_BUNDLES, thread_name_prefix="fhir")
         # A server that sends a byte now and then, or a token service that hangs, keeps a request's thread for as long
@@ -255,10 +253,10 @@ class FhirClient:
         """
         replies = self.exchange(interactions)
         while True:
-            denied = next((reply for reply in replies if reply.verdict is Verdict.DENIED), None)
-            if denied:
-                raise self.unavailable(denied)
-            unknown = [index for index, reply in enumerate(replies) if reply.verdict is Verdict.UNKNOWN]
+            verdicts = [reply.verdict for reply in replies]
+            if Verdict.DENIED in verdicts:
+                raise self.unavailable(replies[verdicts.index(Verdict.DENIED)])
+            unknown = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.UNKNOWN]
             if not unknown:
                 return replies
             asked = max((replies[index].retry_after_seconds or 0.0 for index in unknown), default=0.0)

@@ -19,9 +19,10 @@ from medtech.persist.settle import Attempt, Failed, SavedAs, Stored, settle
 from medtech.persist.watch import Watch
 from medtech.settings import ObservationLookup
 from medtech.transform.effective import read_moment
+from medtech.transform.fhir_json import parse_resource
 from medtech.transform.identifier import SYSTEM
 from medtech.transform.merge import merge
-from medtech.transform.observation import ObservationDraft, create
+from medtech.transform.observation import ObservationDraft, create_text
 
 IDENTIFIERS_PER_SEARCH = 50
 
@@ -148,17 +149,21 @@ class _ObservationAttempt(Attempt):
     """A write on its way. `now` gives `issued`, in ticks."""
 
     def __init__(self, write: ObservationWrite, now: Callable[[], int]) -> None:
-        identifier, resource_id = write.draft.identify(write.identity)
+        _, resource_id = write.draft.identify(write.identity)
         super().__init__("Observation", resource_id, check_history=write.check_history or write.watch is not None)
         self.write = write
-        self.identifier = Identifier(SYSTEM, identifier)
         self._now = now
         self._other_encounter = False
 
-    def decide(self, current: Resource | None, earlier: Sequence[Resource]) -> Resource | None:
+    @property
+    def identifier(self) -> Identifier:
+        return Identifier(SYSTEM, self.write.draft.identify(self.write.identity)[0])
+
+    def decide(self, current: Resource | None, earlier: Sequence[Resource]) -> Resource | bytes | None:
         write, issued = self.write, self._now()
         if current is None:
-            return create(write.draft, write.identity, issued) | {"id": self.resource_id}
+            created = create_text(write.draft, write.identity, issued, self.resource_id)
+            return parse_resource(created) if write.draft.pattern.has_empties else created
         restored = absorb(take_back(current, earlier, write.watch) if write.watch else current, earlier)
         merged = merge(restored, write.draft, write.identity, issued, relabel_unit=write.relabel_unit)
         self._other_encounter = merged.other_encounter

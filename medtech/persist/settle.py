@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from medtech.errors import (
     FhirAccessDenied,
@@ -37,13 +37,10 @@ from medtech.persist.answers import Interaction, Reply, Resource, Verdict, has_p
 from medtech.persist.client import CONCURRENT_BUNDLES, OUTAGE_SECONDS, FhirClient
 from medtech.persist.history import read_earlier
 from medtech.persist.patience import Patience
-from medtech.transform.fhir_json import dump_resource
+from medtech.transform.fhir_json import dump_without_empties, parse_resource
 
 CONFLICT_SECONDS = 0.05
 """The first wait after another writer was faster; it doubles."""
-
-_READ = (Verdict.DONE, Verdict.ABSENT)
-_EMPTIES = (b'""', b"{}", b"[]")
 
 
 class SavedAs(StrEnum):
@@ -71,8 +68,10 @@ class Attempt(ABC):
         return f"{self.resource_type}/{self.resource_id}"
 
     @abstractmethod
-    def decide(self, current: Resource | None, earlier: Sequence[Resource]) -> Resource | None:
+    def decide(self, current: Resource | None, earlier: Sequence[Resource]) -> Resource | bytes | None:
         """What is to be stored, None when `current` will do (None: nothing is stored).
+
+        A resource is sent without its empty elements, JSON text as it is.
 
         `earlier` are the versions besides `current`, newest first, back to the creation or the last deletion; empty
         unless the history had to be read. Called again after each read. What it raises settles the attempt as Failed.
@@ -84,7 +83,8 @@ class Attempt(ABC):
 
 
 class Stored(NamedTuple):
-    """It is as it should be. `resource` is what is stored now, None when nothing is, nor is to be.
+    """It is as it should be. `resource` is what is stored now, None when nothing is, nor is to be; None too if it was
+    decided on as text.
 
     `unseen` are the creates that were sent on the way and not answered: each may still be carried out.
     """
@@ -180,7 +180,7 @@ class _Read(NamedTuple, Generic[A]):
 
 class _Write(NamedTuple, Generic[A]):
     progress: _Progress[A]
-    resource: Resource
+    resource: Resource | None
     request: Interaction
 
 
@@ -235,20 +235,21 @@ class _Round(Generic[A]):
         return replies
 
     def _remember_unseen(self, writes: Iterable[_Write[A]]) -> None:
-        for progress, resource, request in writes:
-            if request.if_none_match:
-                self.unseen[progress.attempt].append(resource)
+        for progress, _, request in writes:
+            if request.if_none_match and request.body is not None:
+                self.unseen[progress.attempt].append(parse_resource(request.body))
 
     def _read(self, unsettled: Sequence[_Progress[A]]) -> list[_Read[A]]:
         """What is stored, with its history where that is wanted; what cannot be read is settled."""
         replies = self._client.read([Interaction("GET", each.attempt.url) for each in unsettled], self._reading)
         found: list[_Read[A]] = []
         for progress, reply in zip(unsettled, replies, strict=True):
-            if reply.verdict not in _READ:
+            verdict = reply.verdict
+            if verdict not in (Verdict.DONE, Verdict.ABSENT):
                 self._fail(progress, reply_error(self._client, reply, progress.attempt.url))
                 continue
             progress.version = reply.version
-            found.append(_Read(progress, reply.resource if reply.verdict is Verdict.DONE else None, []))
+            found.append(_Read(progress, reply.resource if verdict is Verdict.DONE else None, []))
         self._read_histories([each for each in found if each.wants_history])
         return [each for each in found if each.progress.attempt not in self.results]
 
@@ -270,14 +271,15 @@ class _Round(Generic[A]):
         for progress, current, earlier in known:
             attempt = progress.attempt
             try:
-                resource = attempt.decide(current, earlier)
+                decided = attempt.decide(current, earlier)
+                resource, body = (None, decided) if isinstance(decided, bytes) else _as_sent(decided)
             except MedTechError as error:
                 self._fail(progress, error)
                 continue
             except Exception as error:  # noqa: BLE001 - one resource must not hold up its shard for good
                 self._fail(progress, UnexpectedFault.of(error, f"deciding on {attempt.url}"))
                 continue
-            if resource is None:
+            if body is None:
                 self.results[attempt] = Stored(progress.saved_as or SavedAs.NO_OPERATION, current)
                 continue
             creates = current is None
@@ -287,7 +289,7 @@ class _Round(Generic[A]):
                     "versioning on in the server; until then measurements stay in the buffer."
                 )
             version = None if creates else progress.version
-            request = Interaction("PUT", attempt.url, _as_sent(resource), version, if_none_match=creates)
+            request = Interaction("PUT", attempt.url, body, version, if_none_match=creates)
             writes.append(_Write(progress, resource, request))
         return writes
 
@@ -331,21 +333,5 @@ class _Round(Generic[A]):
         self.results[progress.attempt] = Failed(error)
 
 
-def _as_sent(resource: Resource) -> bytes:
-    """As FHIR has it: without empty strings, objects and lists.
-
-    Published mappings say `"unit": ""`, the service's conversion keeps it, and strict servers refuse the resource.
-    """
-    body = dump_resource(resource)
-    # Most have none, and are not walked.
-    return dump_resource(_without_empties(resource)) if any(empty in body for empty in _EMPTIES) else body
-
-
-def _without_empties(element: Any) -> Any:
-    """From a list only empty objects are removed: in other lists the place of an element counts."""
-    if isinstance(element, dict):
-        kept = {name: _without_empties(each) for name, each in element.items()}
-        return {name: each for name, each in kept.items() if each not in ("", {}, [])}
-    if isinstance(element, list):
-        return [each for each in map(_without_empties, element) if each != {}]
-    return element
+def _as_sent(resource: Resource | None) -> tuple[Resource | None, bytes | None]:
+    return resource, None if resource is None else dump_without_empties(resource)

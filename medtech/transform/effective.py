@@ -6,6 +6,7 @@ meaning: as FHIR defines it, an end covers everything that its precision leaves 
 
 import re
 from datetime import date
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from medtech.dotnet.ticks import MAX_TICKS, TICKS_PER_DAY, TICKS_PER_HOUR, TICKS_PER_MINUTE, TICKS_PER_SECOND
@@ -13,10 +14,15 @@ from medtech.errors import ConversionError
 
 _DATE_TIME = re.compile(
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
-    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
-    r"(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
+    r"(?:T(?P<hour>\d\d):(?P<minute>\d\d)(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?",
     re.ASCII,
 )
+_TO_THE_SECOND = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?",
+    re.ASCII,
+)
+"""What nearly every stored time is: its date and minute are those of its neighbours."""
+
 _FRACTION_DIGITS = 7
 
 
@@ -58,11 +64,10 @@ def read_moment(text: Any, where: str) -> tuple[int, int]:
 
     Raises ConversionError, which names `where`.
     """
-    found = _DATE_TIME.fullmatch(text) if isinstance(text, str) else None
     try:
-        if found is None:
+        if not isinstance(text, str):
             raise ValueError
-        first, last = _ticks(found)
+        first, last = _ticks(text)
         # An offset may lead past either end of the calendar, where .NET stays at that end.
         return min(max(first, 0), MAX_TICKS), min(max(last, 0), MAX_TICKS)
     except (ValueError, OverflowError):
@@ -71,23 +76,40 @@ def read_moment(text: Any, where: str) -> tuple[int, int]:
         ) from None
 
 
-def _ticks(found: re.Match[str]) -> tuple[int, int]:
+def _ticks(text: str) -> tuple[int, int]:
+    found = _TO_THE_SECOND.fullmatch(text)
+    if found is None:
+        return _minute_or_longer(text)
+    minute, second, fraction, zone = found.groups()
+    seconds = int(second)
+    if seconds > 60:  # 60: a leap second, here the first second of the next minute
+        raise ValueError
+    first = _minute_or_longer(minute)[0] + seconds * TICKS_PER_SECOND
+    if zone != "Z":
+        first -= _offset(zone)
+    digits = (fraction or "")[:_FRACTION_DIGITS]
+    open_digits = 10 ** (_FRACTION_DIGITS - len(digits))
+    first += int(digits or 0) * open_digits
+    return first, first + open_digits - 1
+
+
+@lru_cache(maxsize=256)
+def _minute_or_longer(text: str) -> tuple[int, int]:
+    """The ticks of a time without seconds, or of a day, a month or a year."""
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        raise ValueError
     year = int(found["year"])
     month = int(found["month"] or 1)
     day = date(year, month, int(found["day"] or 1))
     first = (day.toordinal() - 1) * TICKS_PER_DAY
     if found["hour"] is None:
         return first, first + _days(found, year, month) * TICKS_PER_DAY - 1
-    hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"] or 0)
-    if hour > 23 or minute > 59 or second > 60:  # 60: a leap second, here the first second of the next minute
+    hour, minute = int(found["hour"]), int(found["minute"])
+    if hour > 23 or minute > 59:
         raise ValueError
-    first += hour * TICKS_PER_HOUR + minute * TICKS_PER_MINUTE + second * TICKS_PER_SECOND - _offset(found["zone"])
-    if found["second"] is None:
-        return first, first + TICKS_PER_MINUTE - 1
-    fraction = (found["fraction"] or "")[:_FRACTION_DIGITS]
-    open_digits = 10 ** (_FRACTION_DIGITS - len(fraction))
-    first += int(fraction or 0) * open_digits
-    return first, first + open_digits - 1
+    first += hour * TICKS_PER_HOUR + minute * TICKS_PER_MINUTE - _offset(found["zone"])
+    return first, first + TICKS_PER_MINUTE - 1
 
 
 def _days(found: re.Match[str], year: int, month: int) -> int:

@@ -10,7 +10,7 @@ SYSTEM = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 """The system that the service uses for the identifier, and for the code that names a type or a value."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def period_segment(start: int, end: int) -> str:
     """`20220312100000Z.20220312105959Z`: a period to the second. Kept, since most Observations of a flush share it."""
     if start == end:

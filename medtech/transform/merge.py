@@ -13,7 +13,7 @@ from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.observation import ObservationDraft, write_new
+from medtech.transform.observation import ObservationDraft, new_reading
 from medtech.transform.pattern import Pattern, Target
 from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
@@ -23,6 +23,24 @@ WITHDRAWN = ("entered-in-error", "cancelled")
 
 _ONE_TIME = ("effectiveDateTime", "effectiveInstant")
 """The forms in which a stored Observation may have one time instead of a period."""
+
+
+_NO_VALUES = {
+    "category",
+    "code",
+    "device",
+    "effectiveDateTime",
+    "effectivePeriod",
+    "encounter",
+    "id",
+    "identifier",
+    "issued",
+    "meta",
+    "resourceType",
+    "status",
+    "subject",
+}
+"""Properties that nearly every Observation has: passed over where values are sought."""
 
 
 class Merged(NamedTuple):
@@ -110,7 +128,7 @@ class _Elements:
         self._relabel_unit = relabel_unit
 
     def new(self, target: Target, readings: list[tuple[int, Any]]) -> Any:
-        return write_new(target.writer, readings, self.span.start, self.span.end)
+        return target.writer.write(new_reading(target.writer, readings, self.span.start, self.span.end))
 
     def updated(self, element: Json, target: Target, readings: list[tuple[int, Any]]) -> Json | None:
         """The element with these readings and without any other value; None if it says the same already."""
@@ -127,7 +145,7 @@ class _Elements:
                 written = None
         # An extension of a value that does not change belongs to whoever added it, and stays with the value.
         kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
-        others = [name for name in element if _is_value(name) and name not in kept]
+        others = [name for name in element.keys() - _NO_VALUES if _is_value(name) and name not in kept]
         if written is None and not others:
             return None
         merged = {name: value for name, value in element.items() if name not in others}
@@ -169,12 +187,16 @@ def _refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
     text = reference.get("reference") if isinstance(reference, dict) else None
     if not isinstance(text, str):
         return False
+    if text == f"{kind}/{resource_id}":
+        return True
     return text.partition("/_history/")[0].split("/")[-2:] == [kind, resource_id]
 
 
 def _merge_category(merged: Json, pattern: Pattern) -> bool:
     """Replaces the category, and says whether it changed; a template without one removes it, as in the connector."""
     stored, category = merged.get("category") or [], pattern.category
+    if stored == category:
+        return False
     if (
         isinstance(stored, list)
         and len(stored) == len(category)

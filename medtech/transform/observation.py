@@ -6,8 +6,11 @@ created, or merged into what is stored.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
+
+import orjson
 
 from medtech.dotnet import ticks
 from medtech.dotnet.decimals import NotANumber
@@ -24,6 +27,7 @@ from medtech.errors import (
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping
 from medtech.model import Measurement, MeasurementGroup, ResourceIdentity, precedence
 from medtech.transform import sampled_data
+from medtech.transform.fhir_json import parse_resource
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
 from medtech.transform.pattern import Pattern, pattern_of
 from medtech.transform.sampled_data import Layout
@@ -46,7 +50,17 @@ class ObservationDraft:
     counts readings of single values that a later one replaced.
     """
 
-    __slots__ = ("correlation_id", "end", "measurements", "pattern", "readings", "start", "superseded", "type")
+    __slots__ = (
+        "_identified",
+        "correlation_id",
+        "end",
+        "measurements",
+        "pattern",
+        "readings",
+        "start",
+        "superseded",
+        "type",
+    )
 
     def __init__(
         self,
@@ -65,6 +79,7 @@ class ObservationDraft:
         self.measurements = measurements
         self.readings = readings
         self.superseded = superseded
+        self._identified: tuple[ResourceIdentity, tuple[str, str]] | None = None
 
     @property
     def template(self) -> CodeValueTemplate:
@@ -76,8 +91,10 @@ class ObservationDraft:
         return period_segment(self.start, self.end) if self.correlation_id is None else self.correlation_id
 
     def identify(self, identity: ResourceIdentity) -> tuple[str, str]:
-        """(identifier value, resource id) for these FHIR ids."""
-        return observation_identity(identity, self.type, self.segment)
+        """(identifier value, resource id) for these FHIR ids. The last answer is kept: a flush asks three times."""
+        if self._identified is None or self._identified[0] != identity:
+            self._identified = identity, observation_identity(identity, self.type, self.segment)
+        return self._identified[1]
 
     @property
     def is_date_time(self) -> bool:
@@ -127,13 +144,24 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
             )
         _draft(pattern, group, group.measurements, None, conversion)
     else:
-        periods: dict[int, list[Measurement]] = {}
-        for measurement in group.measurements:
-            periods.setdefault(measurement.occurrence_time // length, []).append(measurement)
-        for index, measurements in periods.items():
+        for index, of_period in _by_period(group.measurements, length):
             start = index * length
-            _draft(pattern, group, measurements, (start, start + length - 1), conversion)
+            _draft(pattern, group, of_period, (start, start + length - 1), conversion)
     return conversion
+
+
+def _by_period(measurements: list[Measurement], length: int) -> Iterable[tuple[int, list[Measurement]]]:
+    """The number of each period, in order of the first measurement, and the measurements in it."""
+    if not measurements:
+        return ()
+    times = [measurement.occurrence_time for measurement in measurements]
+    first = min(times) // length
+    if max(times) // length == first:
+        return ((first, measurements),)
+    periods: dict[int, list[Measurement]] = {}
+    for time, measurement in zip(times, measurements, strict=True):
+        periods.setdefault(time // length, []).append(measurement)
+    return periods.items()
 
 
 def period_ticks(mapping: FhirMapping, type_name: str) -> int | None:
@@ -175,50 +203,62 @@ def fold(drafts: Sequence[ObservationDraft]) -> ObservationDraft:
 
 
 def create(draft: ObservationDraft, identity: ResourceIdentity, issued: int) -> dict[str, Any]:
-    """A complete Observation for `dump_resource`; `issued` in ticks. Copy it before changing it: parts are shared.
+    """A complete Observation for `dump_resource`; `issued` in ticks. Raises PeriodTooLong."""
+    return parse_resource(create_text(draft, identity, issued))
 
+
+def create_text(
+    draft: ObservationDraft, identity: ResourceIdentity, issued: int, resource_id: str | None = None
+) -> bytes:
+    """A complete Observation as JSON, under another id than its identifier's if `resource_id` is given.
+
+    Text from the start: most of it is the pattern's, and making it of a dict takes twice as long. `issued` in ticks.
     Raises PeriodTooLong.
     """
-    identifier, resource_id = draft.identify(identity)
+    identifier, own_id = draft.identify(identity)
     pattern = draft.pattern
-    observation: dict[str, Any] = {
-        "resourceType": "Observation",
-        "id": resource_id,
-        "identifier": [{"system": SYSTEM, "value": identifier}],
-        "status": "final",
-    }
-    if pattern.category:
-        observation["category"] = pattern.category
-    observation["code"] = pattern.code(draft.type)
-    observation["subject"] = {"reference": f"Patient/{identity.patient}"}
-    if identity.encounter is not None:
-        observation["encounter"] = {"reference": f"Encounter/{identity.encounter}"}
+    whose, device = _references(identity)
     end = ticks.format_iso(draft.end)
     if draft.is_date_time:
-        observation["effectiveDateTime"] = end
+        effective = f'"effectiveDateTime":"{end}"'
     else:
         start = end if draft.end == draft.start else ticks.format_iso(draft.start)
-        observation["effectivePeriod"] = {"start": start, "end": end}
-    observation["issued"] = ticks.format_iso(issued)
-    observation["device"] = {"reference": f"Device/{identity.device}"}
-    components = []
-    for (writer, code), readings in zip(pattern.targets, draft.readings, strict=True):
-        if readings:
-            value = write_new(writer, readings, draft.start, draft.end)
-            if code is None:
-                observation[writer.property] = value
-            else:
-                components.append({"code": code, writer.property: value})
-    if components:
-        observation["component"] = components
-    return observation
+        effective = f'"effectivePeriod":{{"start":"{start}","end":"{end}"}}'
+    value, components = "", []
+    for (writer, code, opening), readings in zip(pattern.targets, draft.readings, strict=True):
+        if not readings:
+            continue
+        text = opening + writer.text(new_reading(writer, readings, draft.start, draft.end))
+        if code is None:
+            value = f",{text}"
+        else:
+            components.append(f"{text}}}")
+    component = f',"component":[{",".join(components)}]' if components else ""
+    return (
+        f'{{"resourceType":"Observation","id":{_quoted(resource_id or own_id)},'
+        f'"identifier":[{{"system":"{SYSTEM}","value":{_quoted(identifier)}}}],{pattern.opening(draft.type)},'
+        f'{whose},{effective},"issued":"{ticks.format_iso(issued)}",{device}{value}{component}}}'
+    ).encode()
 
 
-def write_new(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
-    """The value that `writer` makes of readings, in an Observation that lasts from `start` to `end`."""
+@lru_cache(maxsize=256)
+def _references(identity: ResourceIdentity) -> tuple[str, str]:
+    """(`subject` and `encounter`, `device`) as JSON text: a device has many Observations in a flush."""
+    whose = f'"subject":{{"reference":{_quoted(f"Patient/{identity.patient}")}}}'
+    if identity.encounter is not None:
+        whose += f',"encounter":{{"reference":{_quoted(f"Encounter/{identity.encounter}")}}}'
+    return whose, f'"device":{{"reference":{_quoted(f"Device/{identity.device}")}}}'
+
+
+def new_reading(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
+    """What `writer` writes of readings, in an Observation that lasts from `start` to `end`."""
     if isinstance(writer, SampledDataWriter):
-        return writer.write(sampled_data.build(readings, Layout(start, end, writer.period)))
-    return writer.write(readings[-1][1])
+        return sampled_data.build(readings, Layout(start, end, writer.period))
+    return readings[-1][1]
+
+
+def _quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 def _failed(group: MeasurementGroup, error: MedTechError) -> Conversion:
@@ -231,12 +271,6 @@ class _BadMeasurement(NamedTuple):
     measurement: Measurement
     error: ReadingInvalid
     lost: bool
-
-
-class _Readings(NamedTuple):
-    by_target: list[list[tuple[int, Any]]]
-    superseded: int
-    bad: list[_BadMeasurement]
 
 
 def _draft(
@@ -272,8 +306,13 @@ def _draft(
     conversion.drafts.append(draft)
 
 
-def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
-    """The readings of `measurements`, which are in order of time; of equal times the first one stands, per value."""
+def _read(
+    pattern: Pattern, measurements: Iterable[Measurement]
+) -> tuple[list[list[tuple[int, Any]]], int, list[_BadMeasurement]]:
+    """(the readings for each target, how many were superseded, what could not be read).
+
+    `measurements` are in order of time; of equal times the first one stands, per value.
+    """
     by_name = pattern.by_name
     readings: list[list[tuple[int, Any]]] = [[] for _ in pattern.targets]
     superseded = 0
@@ -300,7 +339,7 @@ def _read(pattern: Pattern, measurements: Iterable[Measurement]) -> _Readings:
                 found.append((time, written))
         if faults:
             bad.append(_BadMeasurement(measurement, _reading_invalid(measurement.type, faults), lost=not good))
-    return _Readings(readings, superseded, bad)
+    return readings, superseded, bad
 
 
 def _reading_invalid(type_name: str, names: list[str]) -> ReadingInvalid:

@@ -20,8 +20,9 @@ MAX_TEXT = 1024 * 1024
 _MAX_SLOTS = (MAX_TEXT + 1) // 2
 """Each takes at least a character and a blank."""
 
-_ODD_BLANKS = ("  ", "\n", "\t", "\r")
-"""What may separate data points that somebody else wrote; FHIR has one space."""
+_ODD_BLANKS = (*"\t\n\v\f\r\x1c\x1d\x1e\x1f", "  ")
+"""What may separate data points that somebody else wrote, as `str.split` sees it; FHIR has one space. Single characters
+are sought at gigabytes a second."""
 
 _EXACT = Context(prec=120)
 """Enough for the exact product of two decimals of a stored resource; the default would round to 28 digits."""
@@ -87,24 +88,36 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
 
 
 def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
-    """The series with samples that all come after its last one; None if they do not.
+    """The series with samples in slots behind its last one, in order of time; None if they are not all behind it.
 
-    Readings usually arrive so, and it saves splitting and joining a long series.
+    Readings usually arrive so. A day of one sample a second is a text of 86,400 points, and neither what stands before
+    the first new slot nor what follows the last one is taken apart.
     """
-    head = data.rstrip(" E")
-    empty = (len(data) - len(head) + 1) // 2
-    tail = " E" * empty if head else (" E" * empty)[1:]
-    if data[len(head) :] != tail or any(mark in head for mark in _ODD_BLANKS):
+    first, last = next(iter(samples)), next(reversed(samples))
+    stored = _count_points(data)
+    if stored is None:
         return None
-    used = head.count(" ") + 1 if head else 0
-    if min(samples) < used:
-        return None
-    last = max(samples)
-    points = [NO_SAMPLE] * (last + 1 - used)
-    for slot, text in samples.items():
-        points[slot - used] = text
-    slots = max(slots, used + empty)
-    return _limited(f"{head}{' ' if head else ''}{' '.join(points)}{' E' * (slots - last - 1)}")
+    if first < stored:
+        empty = " E" * (stored - first)
+        if not (data.endswith(empty) if first else data == empty[1:]):
+            return None
+        data = data[: -len(empty)] if first else ""
+    points = list(samples.values())
+    if len(points) <= last - first:
+        points = [NO_SAMPLE] * (last + 1 - first)
+        for slot, text in samples.items():
+            points[slot - first] = text
+    gap = "E " * (first - stored)
+    behind = " E" * (max(slots, stored) - last - 1)
+    return _limited(f"{data}{' ' if data else ''}{gap}{' '.join(points)}{behind}")
+
+
+def _count_points(data: str) -> int | None:
+    """The number of data points, None where anything but a single space stands between them or around them."""
+    if not data:
+        return 0
+    odd = data[0] == " " or data[-1] == " " or not data.isascii() or any(blank in data for blank in _ODD_BLANKS)
+    return None if odd else data.count(" ") + 1
 
 
 def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, layout: Layout) -> str:

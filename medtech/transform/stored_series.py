@@ -114,7 +114,7 @@ class StoredSeries:
 
     def _dimensions(self) -> int:
         dimensions = self._stored.get("dimensions", 1)
-        if not isinstance(dimensions, int) or dimensions < 1:
+        if not isinstance(dimensions, int) or not 1 <= dimensions <= sampled_data.MAX_TEXT:
             raise self._unreadable("dimensions that are not a positive number")
         return dimensions
 

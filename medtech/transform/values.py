@@ -1,13 +1,14 @@
 """How a value of a template is read from measurements, written into an Observation, and compared with a stored one.
 
 Each of the four value types has a writer of its `value[x]`. `read` takes a reading's text and returns what to write, or
-None if the reading counts as no value; it raises NotANumber. `same` compares by meaning, so that it does not matter in
+None if the reading counts as no value; it raises NotANumber. `write` makes the value, `text` the same as JSON text, and
+`constants` is what all values of a writer have in common. `same` compares by meaning, so that it does not matter in
 which form a server returns a value.
 """
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from medtech.dotnet import decimals
 from medtech.dotnet.text import trimmed
@@ -22,6 +23,7 @@ from medtech.mapping.fhir import (
     Value,
 )
 from medtech.transform import data_point
+from medtech.transform.fhir_json import dump_resource, number_text
 from medtech.transform.identifier import SYSTEM
 
 
@@ -37,10 +39,15 @@ class SampledDataWriter:
         self.period = value.period_ticks
         scale = value.period_ms.as_tuple().exponent
         self.period_ms = value.period_ms if isinstance(scale, int) and scale < 0 else int(value.period_ms)
-        self._origin = _without_nulls({"value": 0, "unit": value.unit})
+        origin = _without_nulls({"value": 0, "unit": value.unit})
+        self.constants = {"origin": origin, "period": self.period_ms, "dimensions": 1}
+        self._opening = _text(self.constants)[:-1]
 
     def write(self, data: str) -> dict[str, Any]:
-        return {"origin": self._origin, "period": self.period_ms, "dimensions": 1, "data": data}
+        return {**self.constants, "data": data}
+
+    def text(self, data: str) -> str:
+        return f'{self._opening},"data":"{data}"}}'
 
 
 class QuantityWriter:
@@ -49,10 +56,14 @@ class QuantityWriter:
 
     def __init__(self, value: QuantityValue) -> None:
         self.name = value.name
-        self._unit = _without_nulls({"unit": value.unit, "system": value.system, "code": value.code})
+        self.constants = _without_nulls({"unit": value.unit, "system": value.system, "code": value.code})
+        self._rest = f",{_text(self.constants)[1:]}" if self.constants else "}"
 
     def write(self, reading: Decimal) -> dict[str, Any]:
-        return {"value": reading, **self._unit}
+        return {"value": reading, **self.constants}
+
+    def text(self, reading: Decimal) -> str:
+        return f'{{"value":{number_text(reading)}{self._rest}'
 
     def same(self, stored: Any, written: dict[str, Any]) -> bool:
         return (
@@ -65,6 +76,7 @@ class QuantityWriter:
 
 class StringWriter:
     property = "valueString"
+    constants: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, value: StringValue) -> None:
         self.name = value.name
@@ -79,6 +91,9 @@ class StringWriter:
     def write(self, reading: str) -> str:
         return reading
 
+    def text(self, reading: str) -> str:
+        return _text(reading)
+
     def same(self, stored: Any, written: str) -> bool:
         return isinstance(stored, str) and stored == written
 
@@ -90,14 +105,18 @@ class CodeableConceptWriter:
 
     def __init__(self, value: CodeableConceptValue) -> None:
         self.name = value.name
-        self._concept = write_concept(value.concept)
+        self.constants = write_concept(value.concept)
+        self._whole = _text(self.constants)
 
     def read(self, text: str) -> str | None:
         """A concept with neither codes nor text is no value: FHIR has no empty objects."""
-        return text if self._concept else None
+        return text if self.constants else None
 
     def write(self, _reading: str) -> dict[str, Any]:
-        return self._concept
+        return self.constants
+
+    def text(self, _reading: str) -> str:
+        return self._whole
 
     def same(self, stored: Any, written: dict[str, Any]) -> bool:
         return same_concept(stored, written)
@@ -157,6 +176,10 @@ def _same_code(stored: Any, written: dict[str, Any]) -> bool:
 
 def _write_code(code: Code) -> dict[str, Any]:
     return _without_nulls({"system": code.system, "code": code.code, "display": code.display})
+
+
+def _text(element: Any) -> str:
+    return dump_resource(element).decode()
 
 
 def _without_nulls(properties: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,41 @@ def test_new_samples_replace_old_ones_and_the_rest_stays() -> None:
     assert splice("1 E 3", [(110, "2"), (120, "E")], Layout(100, 149, 10)) == ("1 2 E E E", True)
 
 
+_POINTS = st.sampled_from(["E", "U", "1", "80.5", "-3", ".5"])
+_BLANKS = st.sampled_from([" ", " ", " ", " ", "  ", "\t", "\n", "\r\n", "\x0b", "\x1f", "\xa0", "\u2003"])
+
+
+@st.composite
+def _stored_texts(draw: st.DrawFn) -> str:
+    """What somebody may have stored: mostly as FHIR has it, now and then with other blanks, often with an empty end."""
+    points = draw(st.lists(_POINTS, max_size=6)) + ["E"] * draw(st.integers(0, 6))
+    parts = [part for point in points for part in (draw(_BLANKS), point)]
+    around = draw(st.sampled_from([("", ""), ("", ""), (" ", ""), ("", " ")]))
+    return "".join((around[0], *parts[1:], around[1]))
+
+
+@given(
+    _stored_texts(),
+    st.lists(st.tuples(st.integers(100, 279), _POINTS), min_size=1, max_size=8),
+    st.integers(0, 79),
+)
+def test_samples_are_spliced_into_a_text_as_into_its_points(
+    stored: str, samples: list[tuple[int, str]], longer: int
+) -> None:
+    samples = sorted(samples, key=lambda sample: sample[0])
+    layout = Layout(100, samples[-1][0] + longer, 10)
+    points = stored.split()
+    points += ["E"] * ((layout.end - layout.start) // 10 + 1 - len(points))
+    before = list(points)
+    for time, text in samples:
+        points[(time - 100) // 10] = text
+
+    spliced, says_more = splice(stored, samples, layout)
+
+    assert spliced == " ".join(points)
+    assert says_more == (points != before)
+
+
 def test_samples_that_mean_the_same_change_nothing() -> None:
     assert splice("1 E 3", [(100, "1.0"), (105, "1")], Layout(100, 149, 10)) == ("1 E 3 E E", False)
     assert splice("1", [(100, "2"), (105, "1")], Layout(100, 109, 10)) == ("1", False)
