@@ -33,7 +33,10 @@ class DeviceMapping:
         self.templates = tuple(template for template, _ in loaded)
         self.matcher = Matcher([finder for _, finder in loaded])
         self._extracts: list[Extract] = [
-            compile_extraction(template, matches_once=isinstance(finder, Scan)) for template, finder in loaded
+            compile_extraction(template, matches_once=True, certain_names=finder.certain_names)
+            if isinstance(finder, Scan)
+            else compile_extraction(template, matches_once=False)
+            for template, finder in loaded
         ]
         self._steps_a_byte = steps_a_byte(len(loaded))
         self._uncounted_bytes = 0 if self.matcher.evaluates else most_bytes_of_lookups(self.templates, BASE_STEPS)
