@@ -19,21 +19,31 @@ def parse_body(body: bytes) -> Any:
     An empty body is null, a byte order mark is skipped. Text after the first value is ignored; a second value is
     an error, because it would be lost.
     """
+    return parse_counted(body)[0]
+
+
+def parse_counted(body: bytes) -> tuple[Any, int]:
+    """As `parse_body`, with the number of the body's opening brackets, or 0 if they have not been counted.
+
+    There are as many objects and arrays, or fewer: a bracket may stand in a text.
+    """
     if not body:
-        return None
+        return None, 0
     if body[0] == 0xEF and body.startswith(codecs.BOM_UTF8):
         body = body[3:]
     try:
         # It reads integers of any length, and fractions to the last bit; orjson makes floats of integers past 64 bits.
         value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _parse_tolerantly(body)
-    if len(body) > MAX_INTEGER_LENGTH:
-        if body[::_STRIDE].translate(_DIGITS_AS_ZERO).find(_STRIDES_OF_DIGITS) >= 0 and _TOO_LONG_INTEGER.search(body):
-            return _parse_tolerantly(body)
-        if len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-            _check_depth(value)
-    return value
+        return _parse_tolerantly(body), 0
+    if len(body) <= MAX_INTEGER_LENGTH:
+        return value, 0
+    if body[::_STRIDE].translate(_DIGITS_AS_ZERO).find(_STRIDES_OF_DIGITS) >= 0 and _TOO_LONG_INTEGER.search(body):
+        return _parse_tolerantly(body), 0
+    openings = body.count(b"[") + body.count(b"{")
+    if openings > MAX_DEPTH:
+        _check_depth(value)
+    return value, openings
 
 
 _decode = msgspec.json.Decoder().decode

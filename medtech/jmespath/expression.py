@@ -123,7 +123,14 @@ class Expression:
 
         A projection becomes an array, even one of a single element.
         """
-        result = self.search(document, further, budget)
+        if self._from_further is None:
+            result = self.search(document, further, budget)
+        else:
+            # As `search`, without its calls: nearly every value of a mapping is read here.
+            try:
+                result = self._from_further(further, budget)
+            except OverflowError:
+                raise _too_large() from None
         if type(result) is not Projection:
             return result
         if len(result) > 1:
@@ -200,7 +207,11 @@ def _evaluated(evaluate: Evaluate, value: Any, budget: EvaluationBudget) -> Any:
     try:
         return evaluate(value, budget)
     except OverflowError:
-        raise ExpressionFailed("fails: an integer is too large to be converted to a fraction") from None
+        raise _too_large() from None
+
+
+def _too_large() -> ExpressionFailed:
+    return ExpressionFailed("fails: an integer is too large to be converted to a fraction")
 
 
 def _composed(parts: list[Part], *, raw: bool) -> Evaluate:
@@ -556,7 +567,7 @@ def _call_with_budget(function: Function, arguments: list[Evaluate], parameters:
     call = function.call
     if len(arguments) == 1 and parameters[0].types is None:
         (argument,) = arguments
-        return lambda value, budget: call(argument(value, budget), budget=budget)
+        return lambda value, budget: call(argument(value, budget), budget)
     checked = _checked(function, arguments, parameters)
     return lambda value, budget: call(*checked(value, budget), budget=budget)
 

@@ -21,7 +21,7 @@ from medtech.jmespath.chain import (
     weight_of_steps,
 )
 from medtech.jmespath.syntax import Syntax
-from medtech.selection import Requirement, Trait, both, either
+from medtech.selection import ANYTHING, Requirement, Trait, both, either
 
 Part = Syntax | list[Step]
 """An expression, or steps from the current node on."""
@@ -42,22 +42,28 @@ class SplitExpression:
 
 
 def split_at_filter(tree: Syntax) -> SplitExpression | None:
-    """The parts around the first filter that requires something of objects; None if there is none."""
+    """The parts around a filter that requires something of objects; None if there is none.
+
+    Of several that pipes join, the last that compares with a constant is taken, else the last: expressions that differ
+    only from there on have most in common.
+    """
     segments = _segments(tree)
-    for number, segment in enumerate(segments):
+    found: SplitExpression | None = None
+    for number, segment in reversed(list(enumerate(segments))):
         base, steps = chain(segment)
         place = next((place for place, step in enumerate(steps) if isinstance(step, (*PROJECTING, Flatten))), None)
-        if base is not None or place is None:
-            continue
-        filtering = steps[place]
+        filtering = steps[place] if base is None and place is not None else None
         required = requirement(filtering.condition) if isinstance(filtering, Filter) else None
         if required is None:
             continue
         before: list[Part] = [*segments[:number], steps[:place]]
-        source = " | ".join(map(_described, before))
         steps_before = sum(map(weight, segments[:number])) + weight_of_steps(steps[:place])
-        return SplitExpression(source, steps_before, before, [steps[place:], *segments[number + 1 :]], required)
-    return None
+        after: list[Part] = [steps[place:], *segments[number + 1 :]]
+        split = SplitExpression(" | ".join(map(_described, before)), steps_before, before, after, required)
+        if any(trait.constant is not ANYTHING for traits in required for trait in traits):
+            return split
+        found = found or split
+    return found
 
 
 def leading_names(tree: Syntax) -> tuple[str, ...]:

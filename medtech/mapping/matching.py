@@ -11,7 +11,7 @@ below, with names and conditions bound as constants.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
 from medtech.jmespath.expression import Expression
@@ -112,13 +112,15 @@ def finder_of(template: int, expression: Path | Expression) -> Scan | Search:
     return Search(template, find, expression.weight, expression.leading_names, expression.selection(), language)
 
 
-_Find = Callable[[dict[str, Any], EvaluationBudget], Matches]
+class _Find(Protocol):
+    def __call__(self, document: dict[str, Any], budget: EvaluationBudget, openings: int = 0) -> Matches: ...
 
 
 class Matcher:
     """All type match expressions of a mapping.
 
-    `find(document, budget)` returns the Matches of a message, or raises MatchTooCostly. `evaluates` says whether it
+    `find(document, budget, openings)` returns the Matches of a message, or raises MatchTooCostly. `openings` is what
+    `parse_counted` says of the body, 0 if it was not asked. `evaluates` says whether it
     does more than look at the names of objects. `reads_metadata` says whether the document must have Properties and
     SystemProperties, because an expression looks at values or may match the document itself.
     """
@@ -142,8 +144,8 @@ class Matcher:
                 return True
         return False
 
-    def _find_all(self, document: dict[str, Any], budget: EvaluationBudget) -> Matches:
-        matches = self._walk(document, budget) if self._names else {}
+    def _find_all(self, document: dict[str, Any], budget: EvaluationBudget, openings: int = 0) -> Matches:
+        matches = self._walk(document, budget, openings) if self._names else {}
         self._searches.find(document, matches, budget)
         return matches
 
@@ -218,32 +220,44 @@ class _SharedArray:
 
 _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 
-# Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
+# Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited. The
+# body has at most as many objects and arrays as its text has opening brackets: once so many have been seen, there are
+# none below those that wait, and their members need not be gone through, which is most of the time of a walk.
 _WALK = """
-def walk(document, budget):
+def walk(document, budget, openings=0):
     matches = {{}}
     root = {root}
 {prepare}
     container = document
 {ask_document}
-    waiting = []
+    later = []
+    if document["SystemProperties"]:
+        later.append(document["SystemProperties"])
+    if document["Properties"]:
+        later.append(document["Properties"])
+    body = document["Body"]
+    waiting = [body] if type(body) is dict or type(body) is list else []
     take = waiting.pop
     put = waiting.append
-    if document["SystemProperties"]:
-        put(document["SystemProperties"])
-    if document["Properties"]:
-        put(document["Properties"])
-    body = document["Body"]
-    if type(body) is dict or type(body) is list:
-        put(body)
-    while waiting:
+    taken = 0
+    while waiting or later:
+        if not waiting:
+            put(later.pop())
+            openings = 0
+        if taken + len(waiting) == openings:
+            for container in reversed(waiting):
+                if type(container) is dict:
+{ask_last}
+            waiting.clear()
+            continue
+        taken += 1
         container = take()
         if type(container) is dict:
 {ask}
             container = container.values()
         for child in reversed(container):
             kind = type(child)
-            if kind is dict or kind is list:
+            if kind is not str and (kind is dict or kind is list):
                 put(child)
 {finish}
     return matches
@@ -265,6 +279,7 @@ def _compile_walk(scans: list[Scan], names: frozenset[str]) -> _Find:
         root="Root(document, budget)" if any(scan.condition is not None for scan in scans) else "None",
         prepare=_indented(prepare, 1),
         ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
+        ask_last=_indented(ask, 5) if ask else "                    pass",
         ask=_indented(ask, 3),
         finish=_indented(finish, 1),
     )
@@ -328,13 +343,16 @@ def _select(
 
 def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, dict[int, list[Any]], EvaluationBudget], None]:
     """Asks only the scans that may hold for the object by what it has."""
-    names = TokenIndex((scan.required, (scan.template, _holds(scan))) for scan in scans).top.names
+    nodes = TokenIndex((scan.required, (scan.template, _holds(scan))) for scan in scans).top.names
+    # Of most names nothing but presence is asked: then it takes no call to know who wants them.
+    asked = {name: node.present if node.is_leaf else node for name, node in nodes.items()}
 
     def ask(candidate: dict[str, Any], root: Root, matches: dict[int, list[Any]], budget: EvaluationBudget) -> None:
         for name in candidate:
-            if name not in names:
+            if name not in asked:
                 continue
-            wanting = names[name].wanting(candidate[name])
+            node = asked[name]
+            wanting = node if isinstance(node, list) else node.wanting(candidate[name])
             if len(wanting) > _MOST_IN_A_ROW:
                 try:
                     budget.charge(len(wanting) * _ASKED_STEPS)

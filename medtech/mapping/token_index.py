@@ -63,6 +63,11 @@ class Node(Generic[Entry]):
         if type(trait.constant) is int:
             node.of_integers.append(entry)
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether only the presence of the path is asked."""
+        return not self.names and not self.by_constant
+
     def wanting(self, token: Any) -> list[Wanted[Entry]]:
         """The entries for a token at the end of the path."""
         kind = type(token)
