@@ -4,9 +4,9 @@ import codecs
 import re
 from typing import Any
 
-import orjson
+import msgspec
 
-from medtech.dotnet.json_reader import MAX_DEPTH, LocatedSyntaxError, Reader
+from medtech.dotnet.json_reader import MAX_DEPTH, MAX_INTEGER_LENGTH, LocatedSyntaxError, Reader
 
 
 class NotJson(ValueError):
@@ -19,26 +19,40 @@ def parse_body(body: bytes) -> Any:
     An empty body is null, a byte order mark is skipped. Text after the first value is ignored; a second value is
     an error, because it would be lost.
     """
+    return parse_counted(body)[0]
+
+
+def parse_counted(body: bytes) -> tuple[Any, int]:
+    """As `parse_body`, with the number of the body's opening brackets, or 0 if they have not been counted.
+
+    There are as many objects and arrays, or fewer: a bracket may stand in a text.
+    """
     if not body:
-        return None
+        return None, 0
     if body[0] == 0xEF and body.startswith(codecs.BOM_UTF8):
         body = body[3:]
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _parse_tolerantly(body)
-    # orjson makes floats of integers past 64 bits. Looking for 19 digits in a row this way costs 0.1 us (`in` instead
-    # of `find` would first try the needle as a number, and take three times as long).
-    if body.translate(_DIGITS_AS_ZERO).find(_NINETEEN_DIGITS) >= 0 and _LONG_INTEGER.search(body):
-        return _parse_tolerantly(body)
-    if len(body) > 2 * MAX_DEPTH and body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        # It reads integers of any length, and fractions to the last bit; orjson makes floats of integers past 64 bits.
+        value = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_tolerantly(body), 0
+    if len(body) <= MAX_INTEGER_LENGTH:
+        return value, 0
+    if body[::_STRIDE].translate(_DIGITS_AS_ZERO).find(_STRIDES_OF_DIGITS) >= 0 and _TOO_LONG_INTEGER.search(body):
+        return _parse_tolerantly(body), 0
+    openings = body.count(b"[") + body.count(b"{")
+    if openings > MAX_DEPTH:
         _check_depth(value)
-    return value
+    return value, openings
 
 
+_decode = msgspec.json.Decoder().decode
+
+_STRIDE = 16
+"""Every sixteenth byte is enough to find a run of digits that Json.NET refuses, in a sixteenth of the time."""
+_STRIDES_OF_DIGITS = b"0" * (MAX_INTEGER_LENGTH // _STRIDE)
 _DIGITS_AS_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
-_NINETEEN_DIGITS = b"0" * 19
-_LONG_INTEGER = re.compile(rb"(?:\A|[\s\[,:])-?[0-9]{19}")
+_TOO_LONG_INTEGER = re.compile(rb"[0-9]{%d}" % MAX_INTEGER_LENGTH)
 _WIDE_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

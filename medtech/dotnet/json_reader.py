@@ -22,7 +22,7 @@ Python has 1,000 frames by default, so a walk may use one frame a level, but not
 the stack. What may be called from deep inside uses a loop.
 """
 
-_MAX_INTEGER_LENGTH = 380
+MAX_INTEGER_LENGTH = 380
 """Digits of an integer; Json.NET refuses longer ones."""
 
 
@@ -210,7 +210,7 @@ class Reader:
                 if number < 2**64:
                     return number if number <= INT64_MAX else number - 2**64
         elif _INTEGER.fullmatch(text):
-            if len(text) <= _MAX_INTEGER_LENGTH:
+            if len(text) <= MAX_INTEGER_LENGTH:
                 return int(text)
         elif _FRACTION.fullmatch(text):
             if not self._located:

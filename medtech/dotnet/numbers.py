@@ -16,6 +16,9 @@ INT64_MAX = 2**63 - 1
 _PLAIN_DIGITS = 17
 """From 1e17 on .NET prints an exponent; Python's `repr` does so from 1e16 on."""
 
+_LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16
+"""Between these Python writes no exponent."""
+
 _FLOAT = re.compile(
     rf"[{NUMBER_BLANKS}]*+(?P<number>[+-]?(?:[0-9][0-9,]*+(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)"
     rf"[{NUMBER_BLANKS}]*+\x00*+"
@@ -29,6 +32,9 @@ _SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 def format_double(value: float) -> str:
     """The shortest text that reads back as `value`: `98.6`, `100` (of 100.0), `1.5E-07`, `NaN`, `-0`."""
     text = repr(value)
+    if _LEAST_PLAIN <= value < _MOST_PLAIN:
+        # Nearly every reading. Python's form is .NET's here, but for the fraction of a whole number.
+        return text[:-2] if text[-2:] == ".0" else text
     if text.endswith(".0"):
         return text[:-2]
     mantissa, marker, exponent = text.partition("e")

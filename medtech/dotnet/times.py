@@ -89,17 +89,16 @@ def _microsoft_date(found: re.Match[str]) -> JsonDate | None:
 def utc_ticks(text: str) -> int | None:
     """The ticks of `2024-02-29T10:00:00.250Z` and its like; None for other shapes, which `json_date` or `parse` read.
 
-    This is the shape of nearly every time in a message. There are few different minutes, so each is computed once and
+    This is the shape of nearly every time in a message. There are few different seconds, so each is computed once and
     cached; what follows is looked up by its digits, which checks them too. That takes half the time of `datetime`'s
     own parser. `json_date` and `parse` read the same from any text that is read here.
     """
     length = len(text)
     try:
         if length == 24 and text[23] == "Z":
-            return _minute_ticks(text[:17]) + _SECONDS[text[17:20]] + _THOUSANDTHS[text[20:23]]
+            return _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]]
         if length == 27 and text[26] == "Z":
-            ticks = _minute_ticks(text[:17]) + _SECONDS[text[17:20]] + _THOUSANDTHS[text[20:23]]
-            return ticks + _MILLIONTHS[text[23:26]]
+            return _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]] + _MILLIONTHS[text[23:26]]
         offset = 0
         if text[-1:] == "Z":
             length -= 1
@@ -109,7 +108,7 @@ def utc_ticks(text: str) -> int | None:
         if length == 19:
             ticks = _minute_ticks(text[:17]) + _WHOLE_SECONDS[text[17:19]]
         elif length == 23 or length == 26 or length == 27:
-            ticks = _minute_ticks(text[:17]) + _SECONDS[text[17:20]] + _THOUSANDTHS[text[20:23]]
+            ticks = _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]]
             if length != 23:
                 ticks += _MILLIONTHS[text[23:26]]
                 if length == 27:
@@ -128,12 +127,31 @@ _OFFSETS = {
     for minutes in range(14 * 60 + 1)
 }
 """The ticks of every offset up to 14 hours, by its text; the two readers disagree about larger ones."""
-_SECONDS = {f"{number:02d}.": number * TICKS_PER_SECOND for number in range(60)}
+_SECONDS_OF_MINUTE = {f"{number:02d}.": number * TICKS_PER_SECOND for number in range(60)}
 _WHOLE_SECONDS = {f"{number:02d}": number * TICKS_PER_SECOND for number in range(60)}
 _THOUSANDTHS = {f"{number:03d}": number * TICKS_PER_MILLISECOND for number in range(1000)}
 _MILLIONTHS = {f"{number:03d}": number * TICKS_PER_MICROSECOND for number in range(1000)}
 _LAST_DIGIT = {str(number): number for number in range(10)}
 _MINUTE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):")
+
+
+class _Seconds(dict[str, int]):
+    """The ticks of `2024-02-29T10:00:00.` by that text, up to a number of them; a look-up raises KeyError or NoDate.
+
+    A dict finds what it has in a third of the time that a cached function takes.
+    """
+
+    def __missing__(self, text: str) -> int:
+        ticks = _minute_ticks(text[:17]) + _SECONDS_OF_MINUTE[text[17:]]
+        if len(self) >= _MOST_SECONDS:
+            self.clear()
+        self[text] = ticks
+        return ticks
+
+
+_MOST_SECONDS = 8192
+"""Two hours of readings each second; about a megabyte."""
+_SECONDS = _Seconds()
 
 
 @lru_cache(maxsize=4096)

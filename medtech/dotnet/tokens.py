@@ -1,7 +1,7 @@
 """The tokens of a message and their readings, as Json.NET and .NET have them.
 
 The connector reads a message with Json.NET, which turns every string that looks like a date into one, and a *value*
-is the text that .NET makes of a token. Both are done lazily here: a body becomes plain Python values (orjson's), a
+is the text that .NET makes of a token. Both are done lazily here: a body becomes plain Python values (msgspec's), a
 string stays a string, and is read as a date only when an expression asks for its text or its time.
 
     Json.NET's types    Python

@@ -47,7 +47,9 @@ from medtech.jmespath.functions import (
     charge_tree,
     wrong_type,
 )
+from medtech.jmespath.selection import Part, leading_names, split_at_filter
 from medtech.jmespath.syntax import Syntax, nested_too_deep, parse
+from medtech.selection import Selection
 
 
 class Expression:
@@ -64,6 +66,7 @@ class Expression:
         "_from_root",
         "_further_name",
         "_makes_containers",
+        "_tree",
         "names",
         "reads_further_name",
         "text",
@@ -74,6 +77,7 @@ class Expression:
         base, steps = chain(tree)
         is_names = base is None and all(isinstance(step, Member) for step in steps)
         self.text = text
+        self._tree = tree
         self.names = tuple(step.name for step in steps if isinstance(step, Member)) if is_names else None
         seen = root_names(tree)
         self.reads_further_name = further_name is not None and (further_name in seen or WHOLE_ROOT in seen)
@@ -91,24 +95,21 @@ class Expression:
         `further` is the value of the further name, if the expression was compiled with one; `document` must then be an
         object.
         """
-        try:
-            if self._further_name is None:
-                result = self._from_root(document, budget)
-            elif self._from_further is not None:
-                result = self._from_further(further, budget)
-            else:
-                # Only the few outermost members are copied; what they hold is shared.
-                result = self._from_root({**document, self._further_name: further}, budget)
-        except OverflowError:
-            raise ExpressionFailed("fails: an integer is too large to be converted to a fraction") from None
-        return result
+        if self._further_name is None:
+            return _evaluated(self._from_root, document, budget)
+        if self._from_further is not None:
+            return _evaluated(self._from_further, further, budget)
+        # Only the few outermost members are copied; what they hold is shared.
+        return _evaluated(self._from_root, {**document, self._further_name: further}, budget)
 
     def tokens(self, document: Any, further: Any = None, budget: EvaluationBudget = UNBOUNDED) -> list[Any]:
         """The selected tokens: the elements of a projection, else the one token, or none for null.
 
         Whoever goes through a token does finite work: all of it is charged here if it may be larger than the document.
         """
-        result = self.search(document, further, budget)
+        return self._tokens(self.search(document, further, budget), budget)
+
+    def _tokens(self, result: Any, budget: EvaluationBudget) -> list[Any]:
         if type(result) is Projection:
             found = [_settled(element) for element in result]
         else:
@@ -122,12 +123,50 @@ class Expression:
 
         A projection becomes an array, even one of a single element.
         """
-        result = self.search(document, further, budget)
+        if self._from_further is None:
+            result = self.search(document, further, budget)
+        else:
+            # As `search`, without its calls: nearly every value of a mapping is read here.
+            try:
+                result = self._from_further(further, budget)
+            except OverflowError:
+                raise _too_large() from None
         if type(result) is not Projection:
             return result
         if len(result) > 1:
             raise ExpressionFailed(f"finds {len(result)} tokens where one is needed")
         return _settled(result)
+
+    @property
+    def leading_names(self) -> tuple[str, ...]:
+        """The member names from the root that it follows first: where they lead nowhere, it is null."""
+        return leading_names(self._tree)
+
+    def selection(self) -> Selection | None:
+        """The expression in two parts, if it filters an array by what a condition requires of its elements."""
+        parts = split_at_filter(self._tree)
+        if parts is None:
+            return None
+        before = _composed(parts.before, raw=False)
+        after = _composed(parts.after, raw=True)
+
+        def array(document: Any, budget: EvaluationBudget) -> list[Any]:
+            found = _evaluated(before, document, budget)
+            if type(found) is not list:
+                return []
+            budget.charge(len(found) * _ELEMENT_STEPS)
+            return found
+
+        def select(elements: list[Any] | None, document: Any, budget: EvaluationBudget) -> list[Any]:
+            return self._tokens(_evaluated(after, elements, budget), budget)
+
+        try:
+            finds_something_in_nothing = select([], None, UNBOUNDED) or select(None, None, UNBOUNDED)
+        except ExpressionFailed:
+            return None
+        if finds_something_in_nothing:
+            return None
+        return Selection(parts.source, array, parts.weight, parts.required, select)
 
     def __str__(self) -> str:
         return self.text
@@ -164,6 +203,31 @@ def _settled(value: Any) -> Any:
     return value
 
 
+def _evaluated(evaluate: Evaluate, value: Any, budget: EvaluationBudget) -> Any:
+    try:
+        return evaluate(value, budget)
+    except OverflowError:
+        raise _too_large() from None
+
+
+def _too_large() -> ExpressionFailed:
+    return ExpressionFailed("fails: an integer is too large to be converted to a fraction")
+
+
+def _composed(parts: list[Part], *, raw: bool) -> Evaluate:
+    """Parts of an expression as one closure: each is evaluated on what the one before it gives."""
+    compiler = _Compiler()
+    *first, last = parts
+    composed = compiler.part(last, raw=raw)
+    for part in reversed(first):
+        composed = _then(compiler.part(part, raw=False), composed)
+    return composed
+
+
+def _then(first: Evaluate, second: Evaluate) -> Evaluate:
+    return lambda value, budget: second(first(value, budget), budget)
+
+
 class _Compiler:
     """Makes closures of two arguments, the current node and the budget.
 
@@ -180,6 +244,9 @@ class _Compiler:
 
     def settled(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
         return self._compile(node, at_root, raw=False)
+
+    def part(self, part: Part, *, raw: bool) -> Evaluate:
+        return self._steps(part, False, raw) if isinstance(part, list) else self._compile(part, False, raw=raw)
 
     def _compile(self, node: Syntax, at_root: bool, *, raw: bool) -> Evaluate:
         base, steps = chain(node)
@@ -500,7 +567,7 @@ def _call_with_budget(function: Function, arguments: list[Evaluate], parameters:
     call = function.call
     if len(arguments) == 1 and parameters[0].types is None:
         (argument,) = arguments
-        return lambda value, budget: call(argument(value, budget), budget=budget)
+        return lambda value, budget: call(argument(value, budget), budget)
     checked = _checked(function, arguments, parameters)
     return lambda value, budget: call(*checked(value, budget), budget=budget)
 

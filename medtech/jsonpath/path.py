@@ -10,12 +10,15 @@ What an evaluation does is charged to its budget: each token that a scan visits 
 finds, each pair that is compared. What is done for one token alone is part of the path's `weight`.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, reduce
-from typing import Any, NamedTuple
+from itertools import takewhile
+from typing import Any
 
+from medtech.dotnet.times import json_date
 from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.jsonpath.comparison import COMPARISONS, Property, is_string
 from medtech.jsonpath.patterns import Pattern, PatternInvalid, compile_pattern, search
@@ -38,6 +41,7 @@ from medtech.jsonpath.syntax import (
     parse_path,
     steps_text,
 )
+from medtech.selection import MOST_ALTERNATIVES, Requirement, Selection, Trait, both, either
 
 Tokens = list[Any]
 
@@ -127,6 +131,33 @@ class Path:
             return [token for token in found if type(token) is not Property]
         return found
 
+    @property
+    def leading_names(self) -> tuple[str, ...]:
+        """The names from the root that it follows first: where they lead nowhere, it finds nothing."""
+        return _leading_names(self.steps)
+
+    def selection(self) -> Selection | None:
+        """The path in two parts, if it filters the elements of arrays by what a condition requires of objects."""
+        place = next((place for place, step in enumerate(self.steps) if isinstance(step, Filter)), 0)
+        filtering = self.steps[place] if place else None
+        required = _required(filtering.condition) if isinstance(filtering, Filter) and not filtering.deep else None
+        if required is None or self._further_name is not None:
+            return None
+        before, after = _compile_steps(self.steps[:place]), _compile_steps(self.steps[place:])
+        hides_properties = self._hides_properties
+
+        def array(document: Any, budget: EvaluationBudget) -> Tokens:
+            arrays = [token for token in before([document], Root(document, budget)) if type(token) is list]
+            budget.charge(len(arrays) + sum(map(len, arrays)) * _ASKED_STEPS)
+            return [element for each in arrays for element in each]
+
+        def select(elements: Tokens, document: Any, budget: EvaluationBudget) -> Tokens:
+            found = after([elements], Root(document, budget))
+            return [token for token in found if type(token) is not Property] if hides_properties else found
+
+        source = steps_text(self.steps[:place])
+        return Selection(source, array, _weight_of_steps(self.steps[:place]), required, select)
+
     def __str__(self) -> str:
         return steps_text(self.steps)
 
@@ -147,17 +178,22 @@ class DeepCondition:
 
     `holds(candidate, root)` says whether a token of `walk(document)` is selected. The root is one `Root` of the
     document for all candidates. `weight` is how many steps asking takes at least, which are not charged.
-    `required_names`, where it is not None, is a necessary condition: only an object that has every name of one of the
-    sets can be selected. Where `names_suffice`, such an object always is, and `holds` need not be asked.
+    `required`, where it is not None, is a necessary condition. `required_names` are the outermost names of its sets:
+    only an object that has every name of one of them can be selected. Where `names_suffice`, such an object always is,
+    and `holds` need not be asked.
     """
 
-    __slots__ = ("holds", "names_suffice", "required_names", "weight")
+    __slots__ = ("holds", "names_suffice", "required", "required_names", "weight")
 
     def __init__(self, condition: Condition) -> None:
         self.holds = _compile_condition(condition)
-        required = _required_names(condition)
-        self.required_names = None if required is None else required.sets
-        self.names_suffice = required is not None and required.suffice
+        self.required = _required(condition)
+        self.required_names: tuple[frozenset[str], ...] | None = None
+        if self.required is not None:
+            sets = (frozenset(trait.path[0] for trait in traits) for traits in self.required)
+            self.required_names = tuple(dict.fromkeys(sets))
+        ways = _ways(condition)
+        self.names_suffice = ways is not None and ways <= MOST_ALTERNATIVES
         self.weight = _ASKED_STEPS + _weight(condition)
 
 
@@ -357,7 +393,7 @@ def _scan_all(tokens: Tokens, root: Root) -> Tokens:
 def _compile_filter(condition: Condition, *, deep: bool) -> _Run:
     holds = _compile_condition(condition)
     steps = _ASKED_STEPS + _weight(condition)
-    if deep and _required_names(condition) is not None:
+    if deep and _required(condition) is not None:
 
         def select_objects(tokens: Tokens, root: Root) -> Tokens:
             found: Tokens = []
@@ -566,65 +602,63 @@ def _may_read(name: str, steps: tuple[Step, ...]) -> bool:
     return True
 
 
-_MOST_ALTERNATIVES = 64
-"""A condition with more ways to be true than this is tried on every token."""
-
-
-class _RequiredNames(NamedTuple):
-    """What a condition asks of an object's names.
-
-    The condition holds only for an object that has every name of one of `sets`; where they `suffice`, for each such
-    object.
-    """
-
-    sets: tuple[frozenset[str], ...]
-    suffice: bool
-
-
-def _required_names(condition: Condition) -> _RequiredNames | None:
+def _required(condition: Condition) -> Requirement | None:
     """None: the condition may hold for any token."""
     match condition:
         case Exists(side):
             return _required_by_side(side)
-        case Comparison(_, left, right):
-            both = _both(_required_by_side(left), _required_by_side(right))
-            return None if both is None else both._replace(suffice=False)
+        case Comparison(operator, left, right):
+            equals = _equals_constant(left, right) or _equals_constant(right, left)
+            if operator in _EQUALITIES and equals is not None:
+                return (frozenset((equals,)),)
+            return both(_required_by_side(left), _required_by_side(right))
         case Combination("&&", conditions):
-            return reduce(_both, map(_required_names, conditions))
+            return reduce(both, map(_required, conditions))
         case Combination(_, conditions):
-            return _some(map(_required_names, conditions))
+            return either(map(_required, conditions))
 
 
-def _required_by_side(side: Query | Literal) -> _RequiredNames | None:
+_EQUALITIES = ("==", "===")
+
+
+def _equals_constant(side: Query | Literal, other: Query | Literal) -> Trait | None:
+    """The trait of `@.a.b == constant`. A date equals other texts than its own, and fractions equal by nearness."""
+    if not isinstance(side, Query) or side.from_root or not isinstance(other, Literal):
+        return None
+    path = _leading_names(side.steps)
+    constant = other.value
+    if not path or len(path) < len(side.steps) or type(constant) is float:
+        return None
+    return None if isinstance(constant, str) and json_date(constant) is not None else Trait(path, constant)
+
+
+def _leading_names(steps: Iterable[Step]) -> tuple[str, ...]:
+    """The names that steps follow before they do anything else."""
+    names = takewhile(lambda step: isinstance(step, Name) and not step.deep, steps)
+    return tuple(step.name for step in names if isinstance(step, Name))
+
+
+def _required_by_side(side: Query | Literal) -> Requirement | None:
     match side:
-        case Query(False, (Name(name, deep=False), *below)):
-            return _RequiredNames((frozenset((name,)),), suffice=not below)
-        case Query(False, (Names(names, deep=False), *below)):
-            return _RequiredNames(tuple(frozenset((name,)) for name in dict.fromkeys(names)), suffice=not below)
+        case Query(False, (Name(_, deep=False), *_)):
+            return (frozenset((Trait(_leading_names(side.steps)),)),)
+        case Query(False, (Names(names, deep=False), *_)):
+            return tuple(frozenset((Trait((name,)),)) for name in dict.fromkeys(names))
     return None
 
 
-def _both(left: _RequiredNames | None, right: _RequiredNames | None) -> _RequiredNames | None:
-    if left is None or right is None:
-        known = right if left is None else left
-        return None if known is None else known._replace(suffice=False)
-    sets = tuple(dict.fromkeys(one | other for one in left.sets for other in right.sets))
-    if len(sets) > _MOST_ALTERNATIVES:
-        # One side alone is still necessary, and no longer sufficient.
-        return left._replace(suffice=False)
-    return _RequiredNames(sets, left.suffice and right.suffice)
-
-
-def _some(parts: Iterable[_RequiredNames | None]) -> _RequiredNames | None:
-    alternatives = []
-    for part in parts:
-        if part is None:
-            return None
-        alternatives.append(part)
-    sets = tuple(dict.fromkeys(names for part in alternatives for names in part.sets))
-    if len(sets) > _MOST_ALTERNATIVES:
-        return None
-    return _RequiredNames(sets, all(part.suffice for part in alternatives))
+def _ways(condition: Condition) -> int | None:
+    """How many sets of names make the condition true, whatever the values; None if it asks for more than names."""
+    match condition:
+        case Exists(Query(False, (Name(_, deep=False),))):
+            return 1
+        case Exists(Query(False, (Names(names, deep=False),))):
+            return len(names)
+        case Combination(operator, conditions):
+            ways = [ways for ways in map(_ways, conditions) if ways is not None]
+            if len(ways) == len(conditions):
+                return math.prod(ways) if operator == "&&" else sum(ways)
+    return None
 
 
 def _may_hold_for_properties(condition: Condition) -> bool:

@@ -7,12 +7,13 @@ template has a compiled function that takes its measurements from its matches (`
 from collections.abc import Sequence
 from typing import Any
 
-from medtech.dotnet.json_body import NotJson, parse_body
+from medtech.dotnet.json_body import NotJson, parse_counted
 from medtech.errors import ErrorType, MappingInvalid, MessageTooCostly, NotSupported
 from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.mapping.allowance import BASE_STEPS, MOST_STEPS, steps_a_byte
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
+from medtech.mapping.expression import FAILED
 from medtech.mapping.extraction import Extract, compile_extraction, most_bytes_of_lookups
 from medtech.mapping.matching import Matcher, MatchTooCostly, Scan, Search
 from medtech.mapping.schema import DEVICE, Issues, PartialMapping, read_collection
@@ -33,7 +34,10 @@ class DeviceMapping:
         self.templates = tuple(template for template, _ in loaded)
         self.matcher = Matcher([finder for _, finder in loaded])
         self._extracts: list[Extract] = [
-            compile_extraction(template, matches_once=isinstance(finder, Scan)) for template, finder in loaded
+            compile_extraction(template, matches_once=True, certain_names=finder.certain_names)
+            if isinstance(finder, Scan)
+            else compile_extraction(template, matches_once=False)
+            for template, finder in loaded
         ]
         self._steps_a_byte = steps_a_byte(len(loaded))
         self._uncounted_bytes = 0 if self.matcher.evaluates else most_bytes_of_lookups(self.templates, BASE_STEPS)
@@ -49,7 +53,7 @@ class DeviceMapping:
         measurements: list[Measurement] = []
         failures: list[NormalizationFailure] = []
         try:
-            parsed = parse_body(body)
+            parsed, openings = parse_counted(body)
         except NotJson as error:
             failures.append(NormalizationFailure(NotSupported(str(error)), -1, -1))
             return Normalized(measurements, failures)
@@ -71,14 +75,14 @@ class DeviceMapping:
             steps = BASE_STEPS + len(body) * self._steps_a_byte
             budget = EvaluationBudget(steps if steps < MOST_STEPS else MOST_STEPS)
         try:
-            matches = matcher.find(document, budget)
+            matches = matcher.find(document, budget, openings)
             for index in sorted(matches) if len(matches) > 1 else matches:
                 found = matches[index]
-                if isinstance(found, list):
+                if type(found) is list:
                     self._extracts[index](
                         document, found, ingestion_time, partition, sequence_number, measurements, failures, budget
                     )
-                else:
+                elif isinstance(found, FAILED):
                     template = self.templates[index]
                     failures.append(template.failure(template.type_match, found, -1))
         except MatchTooCostly as spent:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from medtech.dotnet.numbers import format_double
 from medtech.dotnet.text import is_blank, well_formed
 from medtech.dotnet.times import utc_ticks
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
@@ -43,12 +44,15 @@ _ASKED_STEPS = 10
 """For asking an object whether it has a template's names, its part of the walk included."""
 
 
-def compile_extraction(template: ContentTemplate, *, matches_once: bool) -> Extract:
+def compile_extraction(
+    template: ContentTemplate, *, matches_once: bool, certain_names: frozenset[str] = frozenset()
+) -> Extract:
     """The function that makes a measurement or a failure of each matched token, in order.
 
-    `matches_once` promises that every matched token is an object, and another one of the message.
+    `matches_once` promises that every matched token is an object, and another one of the message; then each has the
+    `certain_names`.
     """
-    return _Writer(template, matches_once).function()
+    return _Writer(template, matches_once, certain_names).function()
 
 
 def most_bytes_of_lookups(templates: Sequence[ContentTemplate], steps: int) -> int:
@@ -72,9 +76,10 @@ def most_bytes_of_lookups(templates: Sequence[ContentTemplate], steps: int) -> i
 class _Writer:
     """Writes the source of one template's function."""
 
-    def __init__(self, template: ContentTemplate, matches_once: bool) -> None:
+    def __init__(self, template: ContentTemplate, matches_once: bool, certain_names: frozenset[str]) -> None:
         self._template = template
         self._matches_once = matches_once
+        self._certain_names = certain_names
         self._fields: list[Field] = []
         self._before: list[str] = []
         self._each: list[str] = []
@@ -224,7 +229,9 @@ class _Writer:
         is_object = not source.from_match or self._matches_once
         code = [] if source.names else [f"{variable} = {base}"]
         for name in source.names:
-            step = f"{base}.get({self._constant('name', name)})"
+            is_certain = base == "token" and self._matches_once and name in self._certain_names
+            constant = self._constant("name", name)
+            step = f"{base}[{constant}]" if is_certain else f"{base}.get({constant})"
             code.append(
                 f"{variable} = {step}" if is_object else f"{variable} = {step} if type({base}) is dict else None"
             )
@@ -274,6 +281,8 @@ def _code(source: str) -> CodeType:
 
 def required_text(token: Any) -> str | None:
     """The text of a token. Texts that a function makes, and metadata of the hub, may hold half characters."""
+    if type(token) is float:
+        return format_double(token)  # what most functions return
     text = text_reading(token)
     return None if text is None else well_formed(text)
 

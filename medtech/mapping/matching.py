@@ -10,11 +10,15 @@ below, with names and conditions bound as constants.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
+from medtech.jmespath.expression import Expression
 from medtech.jsonpath.path import Path, Predicate, Root
 from medtech.mapping.expression import FAILED, EvaluationFailed
+from medtech.mapping.token_index import TokenIndex
+from medtech.selection import Requirement, Selection, Trait
 
 Matches = dict[int, list[Any] | EvaluationFailed]
 """By template: the tokens found, in the order of the document, or why its type match expression fails on the message.
@@ -41,42 +45,82 @@ class MatchTooCostly(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """`$..[?(condition)]` where the condition is false of all but objects with every name of one of `required`.
+    """`$..[?(condition)]` where the condition is false of all but objects that meet what is `required`.
 
-    `condition` is None where that is all that it asks; asking it takes `weight` steps besides those that it charges.
+    `names` are the outermost names of that; `condition` is None where an object that has them meets it. Asking the
+    condition takes `weight` steps besides those that it charges.
     """
 
     template: int
-    required: tuple[frozenset[str], ...]
+    required: Requirement
+    names: tuple[frozenset[str], ...]
     condition: Predicate | None
     weight: int
+
+    @property
+    def certain_names(self) -> frozenset[str]:
+        """The names that every match has."""
+        return frozenset.intersection(*self.names)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Any other type match expression: (document, None, budget) to tokens. Raises what FAILED names, or BudgetSpent."""
+    """Any other type match expression: (document, None, budget) to tokens. Raises what FAILED names, or BudgetSpent.
+
+    It finds nothing where its `leading_names` lead nowhere from the document. If it has a `selection`, that finds the
+    same in two parts, of which others may share the first; `language` is its language.
+    """
 
     template: int
     find: Callable[[Any, None, EvaluationBudget], list[Any]]
     weight: int
+    leading_names: tuple[str, ...] = ()
+    selection: Selection | None = None
+    language: str = ""
+
+    def add(
+        self,
+        document: dict[str, Any],
+        matches: Matches,
+        budget: EvaluationBudget,
+        find: Callable[[Any, None, EvaluationBudget], list[Any]] | None = None,
+    ) -> None:
+        """Adds what it finds to the matches; raises MatchTooCostly. `find` may stand for its own."""
+        try:
+            budget.charge(self.weight)
+            tokens = (find or self.find)(document, None, budget)
+        except FAILED as error:
+            matches[self.template] = error
+        except BudgetSpent as spent:
+            raise MatchTooCostly(self.template, spent) from None
+        else:
+            if tokens:
+                matches[self.template] = tokens
 
 
-def finder_of(template: int, path: Path) -> Scan | Search:
-    """What finds the matches of a template whose type match expression is a JSONPath."""
-    condition = path.deep_condition
-    if condition is None or condition.required_names is None:
-        return Search(template, path.find, path.weight)
-    holds = None if condition.names_suffice else condition.holds
-    return Scan(template, condition.required_names, holds, condition.weight)
+def finder_of(template: int, expression: Path | Expression) -> Scan | Search:
+    """What finds the matches of a template with this type match expression."""
+    if isinstance(expression, Expression):
+        find: Callable[[Any, None, EvaluationBudget], list[Any]] = expression.tokens
+    else:
+        find = expression.find
+        condition = expression.deep_condition
+        if condition is not None and condition.required is not None and condition.required_names is not None:
+            holds = None if condition.names_suffice else condition.holds
+            return Scan(template, condition.required, condition.required_names, holds, condition.weight)
+    language = type(expression).__name__
+    return Search(template, find, expression.weight, expression.leading_names, expression.selection(), language)
 
 
-_Find = Callable[[dict[str, Any], EvaluationBudget], Matches]
+class _Find(Protocol):
+    def __call__(self, document: dict[str, Any], budget: EvaluationBudget, openings: int = 0) -> Matches: ...
 
 
 class Matcher:
     """All type match expressions of a mapping.
 
-    `find(document, budget)` returns the Matches of a message, or raises MatchTooCostly. `evaluates` says whether it
+    `find(document, budget, openings)` returns the Matches of a message, or raises MatchTooCostly. `openings` is what
+    `parse_counted` says of the body, 0 if it was not asked. `evaluates` says whether it
     does more than look at the names of objects. `reads_metadata` says whether the document must have Properties and
     SystemProperties, because an expression looks at values or may match the document itself.
     """
@@ -84,11 +128,11 @@ class Matcher:
     def __init__(self, finders: Iterable[Scan | Search]) -> None:
         finders = tuple(finders)
         scans = [finder for finder in finders if isinstance(finder, Scan)]
-        self._searches = [finder for finder in finders if isinstance(finder, Search)]
-        self._names = frozenset(name for scan in scans for names in scan.required for name in names)
+        self._searches = _Searches([finder for finder in finders if isinstance(finder, Search)])
+        self._names = frozenset(name for scan in scans for names in scan.names for name in names)
         self._walk = _compile_walk(scans, self._names)
-        self.find: _Find = self._find_all if self._searches else self._walk
-        self.evaluates = bool(self._searches or any(scan.condition is not None for scan in scans))
+        self.find: _Find = self._find_all if self._searches.any else self._walk
+        self.evaluates = bool(self._searches.any or any(scan.condition is not None for scan in scans))
         self.reads_metadata = self.evaluates or not self._names.isdisjoint(_DOCUMENT_NAMES)
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
@@ -100,50 +144,120 @@ class Matcher:
                 return True
         return False
 
-    def _find_all(self, document: dict[str, Any], budget: EvaluationBudget) -> Matches:
-        matches = self._walk(document, budget) if self._names else {}
-        for search in self._searches:
-            try:
-                budget.charge(search.weight)
-                tokens = search.find(document, None, budget)
-            except FAILED as error:
-                matches[search.template] = error
-            except BudgetSpent as spent:
-                raise MatchTooCostly(search.template, spent) from None
-            else:
-                if tokens:
-                    matches[search.template] = tokens
+    def _find_all(self, document: dict[str, Any], budget: EvaluationBudget, openings: int = 0) -> Matches:
+        matches = self._walk(document, budget, openings) if self._names else {}
+        self._searches.find(document, matches, budget)
         return matches
+
+
+class _Searches:
+    """The type match expressions that are evaluated by themselves, or together with those that filter the same array.
+
+    Only those are evaluated whose leading names lead somewhere in the document.
+    """
+
+    def __init__(self, searches: list[Search]) -> None:
+        self.any = bool(searches)
+        of_source: dict[tuple[str, str], list[tuple[Search, Selection]]] = {}
+        finders: list[Search | _SharedArray] = []
+        for search in searches:
+            if search.selection is None:
+                finders.append(search)
+            else:
+                of_source.setdefault((search.language, search.selection.source), []).append((search, search.selection))
+        for sharing in of_source.values():
+            pairs = zip(*sharing, strict=True)
+            finders.append(sharing[0][0] if len(sharing) == 1 else _SharedArray(*map(list, pairs)))
+        self._always = [each for each in finders if not each.leading_names]
+        following = [each for each in finders if each.leading_names]
+        self._index = TokenIndex(((frozenset((Trait(each.leading_names),)),), each) for each in following)
+
+    def find(self, document: dict[str, Any], matches: Matches, budget: EvaluationBudget) -> None:
+        """Adds what they find to the matches; raises MatchTooCostly."""
+        for each in self._always:
+            each.add(document, matches, budget)
+        for each, _ in self._index.wanted(document):
+            each.add(document, matches, budget)
+
+
+class _SharedArray:
+    """Searches that filter one array: it is looked for once, and each gets the elements that it may select."""
+
+    def __init__(self, searches: list[Search], selections: list[Selection]) -> None:
+        self.leading_names = searches[0].leading_names
+        self._searches = searches
+        self._source = selections[0]
+        self._selects = [selection.select for selection in selections]
+        self._index = TokenIndex((selection.required, place) for place, selection in enumerate(selections))
+
+    def add(self, document: dict[str, Any], matches: Matches, budget: EvaluationBudget) -> None:
+        """Adds what they find to the matches; raises MatchTooCostly."""
+        try:
+            budget.charge(self._source.array_weight)
+            elements = self._source.array(document, budget)
+            wanted = self._wanted(elements, budget)
+        except FAILED as error:
+            matches |= dict.fromkeys((search.template for search in self._searches), error)
+            return
+        except BudgetSpent as spent:
+            raise MatchTooCostly(self._searches[0].template, spent) from None
+        for place in sorted(wanted):
+            select, found = self._selects[place], list(wanted[place].values())
+            self._searches[place].add(document, matches, budget, partial(_select, select, found))
+
+    def _wanted(self, elements: list[Any], budget: EvaluationBudget) -> dict[int, dict[int, Any]]:
+        """By the place of a search among these, the elements that it may select by their position in the array."""
+        wanted: dict[int, dict[int, Any]] = {}
+        for position, element in enumerate(elements):
+            found = self._index.wanted(element)
+            if len(found) > _MOST_IN_A_ROW:
+                budget.charge(len(found) * _ASKED_STEPS)
+            for place, names in found:
+                if names <= element.keys():
+                    wanted.setdefault(place, {})[position] = element
+        return wanted
 
 
 _DOCUMENT_NAMES = ("Body", "Properties", "SystemProperties")
 
-# Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited.
+# Every object of the document, parents before what is below them. Metadata is mostly empty, and then not visited. The
+# body has at most as many objects and arrays as its text has opening brackets: once so many have been seen, there are
+# none below those that wait, and their members need not be gone through, which is most of the time of a walk.
 _WALK = """
-def walk(document, budget):
+def walk(document, budget, openings=0):
     matches = {{}}
     root = {root}
 {prepare}
     container = document
 {ask_document}
-    waiting = []
+    later = []
+    if document["SystemProperties"]:
+        later.append(document["SystemProperties"])
+    if document["Properties"]:
+        later.append(document["Properties"])
+    body = document["Body"]
+    waiting = [body] if type(body) is dict or type(body) is list else []
     take = waiting.pop
     put = waiting.append
-    if document["SystemProperties"]:
-        put(document["SystemProperties"])
-    if document["Properties"]:
-        put(document["Properties"])
-    body = document["Body"]
-    if type(body) is dict or type(body) is list:
-        put(body)
-    while waiting:
+    taken = 0
+    while waiting or later:
+        if not waiting:
+            put(later.pop())
+            openings = 0
+        if taken + len(waiting) == openings:
+            for container in reversed(waiting):
+                if type(container) is dict:
+{ask_last}
+            waiting.clear()
+            continue
+        taken += 1
         container = take()
         if type(container) is dict:
 {ask}
             container = container.values()
         for child in reversed(container):
             kind = type(child)
-            if kind is dict or kind is list:
+            if kind is not str and (kind is dict or kind is list):
                 put(child)
 {finish}
     return matches
@@ -153,7 +267,7 @@ def walk(document, budget):
 def _compile_walk(scans: list[Scan], names: frozenset[str]) -> _Find:
     """One walk for all `scans`, which ask for `names`."""
     constants: dict[str, Any] = {}
-    if sum(len(scan.required) for scan in scans) <= _MOST_IN_A_ROW:
+    if sum(len(scan.names) for scan in scans) <= _MOST_IN_A_ROW:
         prepare, ask, finish = _ask_in_a_row(scans, constants)
     else:
         constants |= {"ask": _asker(scans), "names": names}
@@ -165,6 +279,7 @@ def _compile_walk(scans: list[Scan], names: frozenset[str]) -> _Find:
         root="Root(document, budget)" if any(scan.condition is not None for scan in scans) else "None",
         prepare=_indented(prepare, 1),
         ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
+        ask_last=_indented(ask, 5) if ask else "                    pass",
         ask=_indented(ask, 3),
         finish=_indented(finish, 1),
     )
@@ -182,7 +297,7 @@ def _ask_in_a_row(scans: list[Scan], constants: dict[str, Any]) -> tuple[list[st
     for number, scan in enumerate(scans):
         constants[f"TEMPLATE_{number}"] = scan.template
         alternatives = []
-        for required in scan.required:
+        for required in scan.names:
             names = {f"NAME_{len(constants) + place}": name for place, name in enumerate(sorted(required))}
             constants |= names
             alternatives.append(" and ".join(f"{constant} in container" for constant in names))
@@ -216,26 +331,34 @@ def _holds(scan: Scan) -> _Holds | None:
     return holds
 
 
+def _select(
+    select: Callable[[list[Any], Any, EvaluationBudget], list[Any]],
+    elements: list[Any],
+    document: Any,
+    further: None,
+    budget: EvaluationBudget,
+) -> list[Any]:
+    return select(elements, document, budget)
+
+
 def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, dict[int, list[Any]], EvaluationBudget], None]:
-    """Asks only the scans that want one of the object's properties."""
-    asked: dict[str, list[tuple[int, frozenset[str], _Holds | None]]] = {}
-    for scan in scans:
-        holds = _holds(scan)
-        for required in scan.required:
-            first = min(required)
-            asked.setdefault(first, []).append((scan.template, required - {first}, holds))
+    """Asks only the scans that may hold for the object by what it has."""
+    nodes = TokenIndex((scan.required, (scan.template, _holds(scan))) for scan in scans).top.names
+    # Of most names nothing but presence is asked: then it takes no call to know who wants them.
+    asked = {name: node.present if node.is_leaf else node for name, node in nodes.items()}
 
     def ask(candidate: dict[str, Any], root: Root, matches: dict[int, list[Any]], budget: EvaluationBudget) -> None:
         for name in candidate:
             if name not in asked:
                 continue
-            wanting = asked[name]
+            node = asked[name]
+            wanting = node if isinstance(node, list) else node.wanting(candidate[name])
             if len(wanting) > _MOST_IN_A_ROW:
                 try:
                     budget.charge(len(wanting) * _ASKED_STEPS)
                 except BudgetSpent as spent:
-                    raise MatchTooCostly(wanting[0][0], spent) from None
-            for template, others, holds in wanting:
+                    raise MatchTooCostly(wanting[0][0][0], spent) from None
+            for (template, holds), others in wanting:
                 if others and not others <= candidate.keys():
                     continue
                 found = matches.get(template)

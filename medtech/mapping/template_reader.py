@@ -138,7 +138,7 @@ class _TemplateReader:
         origin = _origin("typeMatchExpression", written)
         if written.language == _JMESPATH:
             expression = self._compiled(written, compile_expression, None)
-            return None if expression is None else (origin, Search(self._index, expression.tokens, expression.weight))
+            return None if expression is None else (origin, finder_of(self._index, expression))
         path = self._compiled(written, compile_path, None)
         return None if path is None else (origin, finder_of(self._index, path))
 

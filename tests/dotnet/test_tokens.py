@@ -54,6 +54,24 @@ def test_body(body: bytes, value: Any) -> None:
     assert repr(parsed) == repr(value)
 
 
+def test_a_long_integer_does_not_make_the_tolerant_reader_read_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes six times as long."""
+    monkeypatch.setattr("medtech.dotnet.json_body.Reader", None)
+    for integer in (2**63, -(2**63) - 1, 2**64, 10**19, 12345678901234567890, 10**300, 1 - 10**300):
+        body = json.dumps({"readings": [{"v": 1.5, "t": "2024-02-29T10:00:00Z"}] * 100, "n": integer}).encode()
+        assert parse_body(body)["n"] == integer
+
+
+@pytest.mark.parametrize("before", range(17))
+def test_an_integer_is_too_long_wherever_it_stands(before: int) -> None:
+    room = " " * before
+    assert parse_body(f"[{room}{'1' * 380}]".encode()) == [int("1" * 380)]
+    assert parse_body(f'[{room}"{"1" * 5000}"]'.encode()) == ["1" * 5000]
+    for integer in ("1" * 381, "-" + "1" * 380, "1" * 5000):
+        with pytest.raises(NotJson, match="malformed or too long"):
+            parse_body(f"[{room}{integer}]".encode())
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -214,6 +232,15 @@ def test_both_readers_agree(value: Any) -> None:
     body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     strict = parse_body(body)
     assert parse_body(body + b" ]") == strict == json.loads(json.dumps(value))
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.from_regex(r"-?(0|[1-9][0-9]{0,30})\.[0-9]{1,30}", fullmatch=True)
+)
+def test_a_fraction_is_read_to_the_last_bit(number: float | str) -> None:
+    text = number if isinstance(number, str) else repr(number)
+    assert repr(parse_body(f"[{text}]".encode())) == repr([float(text)])
 
 
 @given(values)

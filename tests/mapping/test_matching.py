@@ -8,12 +8,18 @@ from hypothesis import strategies as st
 
 from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
 from medtech.jmespath.errors import ExpressionFailed
-from medtech.jsonpath.path import compile_path
+from medtech.jmespath.expression import compile_expression
+from medtech.jsonpath.path import Path, compile_path
 from medtech.mapping.matching import Matcher, Search, finder_of
+from medtech.mapping.token_index import TokenIndex
+from medtech.selection import Trait
 
 _NAMES = st.sampled_from(["a", "b", "c", "Body", "Properties", "two words", "it's"])
 _DOCUMENTS = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["a", "2020-01-01T00:00:00Z"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.sampled_from(["a", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00.0Z", 1.0, 1 + 2**-52, "[{"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_NAMES, inner, max_size=4),
     max_leaves=30,
 )
@@ -23,7 +29,23 @@ _DOCUMENTS = st.recursive(
 def _conditions(draw: st.DrawFn) -> str:
     side = draw(_NAMES).replace("'", "\\'")
     simple = draw(
-        st.sampled_from(["@['{}']", "@['{}'] > 0", "@['{}'].a", "@['{}','a'] == 1", "@['{}','a'].b", "@..['{}']"])
+        st.sampled_from(
+            [
+                "@['{}']",
+                "@['{}'] > 0",
+                "@['{}'].a",
+                "@['{}','a'] == 1",
+                "@['{}','a'].b",
+                "@..['{}']",
+                "@['{}'] == 1",
+                "2 === @['{}']",
+                "@['{}'].b == null",
+                "@['{}'] == 'a'",
+                "@['{}'] == '2020-01-01T00:00:00Z'",
+                "@['{}'] == true",
+                "@['{}'] == 1.0",
+            ]
+        )
     )
     first = simple.format(side)
     return f"{first} {draw(st.sampled_from(['&&', '||']))} {draw(_conditions())}" if draw(st.booleans()) else first
@@ -36,8 +58,9 @@ def test_walk_finds_what_each_path_finds(
 ) -> None:
     texts = [f"$..[?({condition})]" for condition in conditions] + [f"$..[?(@x{n} || @y{n})]" for n in range(others)]
     document = {"Body": body, "Properties": properties, "SystemProperties": {}}
+    openings = repr(body).count("[") + repr(body).count("{")
     matches = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)]).find(
-        document, UNBOUNDED
+        document, UNBOUNDED, openings
     )
     for index, text in enumerate(texts):
         expected = compile_path(text).find(document)
@@ -94,3 +117,109 @@ def test_metadata_with_a_property_that_is_asked_for_may_match() -> None:
     assert matcher.may_take({"a": 1})
     assert matcher.may_take({"x": {"y": {"a": 1}}})
     assert not matcher.may_take({"x": 1, "y": "a"})
+
+
+_PREFIXES = {
+    "JsonPath": ["$.Body", "$.Body.a", "$.Body[*].b", "$..a"],
+    "JmesPath": ["Body", "Body.a", "[Body, Body.a][0]"],
+}
+_CONDITIONS = {
+    "JsonPath": [
+        "@.a",
+        "@.a == 1",
+        "@.a.b == 'a'",
+        "@.a && @.b == 2",
+        "@.a == 'a' || @.b",
+        "@.b != 1",
+        "@.c == $.Body[0].c",
+    ],
+    "JmesPath": [
+        "a",
+        "a == `1`",
+        "a.b == 'a'",
+        'a == `"2020-01-01T00:00:00.0Z"`',
+        "a && b == `2`",
+        "a == 'a' || b",
+        "abs(c) == `1` && a == `1`",
+        "a == `1` && abs(c) == `1`",
+        "b > `1`",
+        "b < 'x'",
+        "!a",
+        "a == `null`",
+    ],
+}
+_ENDS = {
+    "JsonPath": ["", ".b", "[*]", "[?(@.b)]"],
+    "JmesPath": ["", ".b", "[]", " | [0]", " | length(@)", ".{a: b}", " | [?b].c"],
+}
+
+
+@st.composite
+def _searches(draw: st.DrawFn) -> tuple[str, str]:
+    language = draw(st.sampled_from(["JsonPath", "JmesPath"]))
+    parts = (draw(st.sampled_from(choices[language])) for choices in (_PREFIXES, _CONDITIONS, _ENDS))
+    prefix, condition, end = parts
+    return language, f"{prefix}[?({condition})]{end}"
+
+
+@given(body=_DOCUMENTS, searches=st.lists(_searches(), min_size=1, max_size=20))
+def test_searches_that_share_an_array_find_what_each_finds_by_itself(
+    body: Any, searches: list[tuple[str, str]]
+) -> None:
+    document = {"Body": body, "Properties": {}, "SystemProperties": {}}
+    compiled = [
+        compile_path(text) if language == "JsonPath" else compile_expression(text) for language, text in searches
+    ]
+    matches = Matcher([finder_of(index, expression) for index, expression in enumerate(compiled)]).find(
+        document, UNBOUNDED
+    )
+    for index, expression in enumerate(compiled):
+        found = matches.get(index, [])
+        try:
+            if isinstance(expression, Path):
+                expected = expression.find(document)
+            else:
+                expected = expression.tokens(document)
+        except ExpressionFailed as error:
+            assert repr(found) == repr(error), searches[index]
+        else:
+            assert repr(found) == repr(expected), searches[index]
+
+
+_KINDS = [
+    "$..[?(@t{})]",
+    "$..[?(@telemetry.t{})]",
+    "$..[?(@type == 't{}')]",
+    "$..[?(@code == {})]",
+    "$..[?(@value && @type == 't{}')]",
+    "$.Body.data[?(@type == 't{}')]",
+    "$.Body.named.t{}",
+    "Body.data[?t{}]",
+    "Body.data[?type == 't{}'].value",
+    "Body.data[?value && code == `{}`] | [0]",
+    "to_array(Body) | [?id].data[] | [?type == 't{}']",
+    "Body.named.t{}",
+]
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_a_thousand_templates_take_hardly_more_steps_than_two(kind: str) -> None:
+    spent = []
+    for templates in (2, 1000):
+        texts = [kind.format(number) for number in range(templates)]
+        compiled = [compile_path(text) if text.startswith("$") else compile_expression(text) for text in texts]
+        reading = {"type": "t1", "code": 1, "t1": 1, "telemetry": {"t1": 1}, "value": 3}
+        body = {"id": "d", "data": [reading] * 100, "named": {"t1": 1}}
+        budget = EvaluationBudget(10**9)
+        matcher = Matcher([finder_of(index, expression) for index, expression in enumerate(compiled)])
+        matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}}, budget)
+        assert list(matches) == [1]
+        spent.append(budget.spent)
+    assert spent[1] <= spent[0] + 100
+
+
+def test_elements_of_an_array_that_no_template_wants_are_not_asked() -> None:
+    index = TokenIndex([((frozenset({Trait(("type",), f"t{number}"), Trait(("v",))}),), number) for number in range(9)])
+    assert index.wanted({"type": "t7"}) == [(7, {"v"})]
+    assert index.wanted({"type": "t9", "v": 1}) == []
+    assert index.wanted([{"type": "t7"}]) == []
