@@ -57,10 +57,10 @@ def collect() -> list[Workload]:
     """The workloads of this file, for `bench/__main__.py`."""
     over_batch = "jmespath (jmespath.device.json over batch)"
     return [
-        _workload("single", "single", "single", workloads.single(), 1.5),
-        _workload("seventeen", "seventeen", "seventeen", workloads.seventeen(), 4),
-        _workload("batch", "batch", "batch", workloads.batch(), 1.5),
-        _workload("jmespath over batch", over_batch, "jmespath", workloads.batch(), 6),
+        _workload("single", "single", "single", workloads.single(), 2.6),
+        _workload("seventeen", "seventeen", "seventeen", workloads.seventeen(), 8),
+        _workload("batch", "batch", "batch", workloads.batch(), 4),
+        _workload("jmespath over batch", over_batch, "jmespath", workloads.batch(), 18),
     ]
 
 

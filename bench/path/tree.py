@@ -60,8 +60,8 @@ def checked_out(commit: str) -> Tree:
     folder = _WORKTREES / commit
     if not (folder / ".git").exists():
         _git("cat-file", "-e", f"{commit}^{{commit}}", doing=f"find commit {commit}")
-        _git("worktree", "prune", doing="prune worktrees")
-        _git("worktree", "add", "--detach", str(folder), commit, doing=f"check out commit {commit}")
+        # --force: the folder may have been removed, which git is not told by `make clean`.
+        _git("worktree", "add", "--force", "--detach", str(folder), commit, doing=f"check out commit {commit}")
     return Tree("before", folder)
 
 
