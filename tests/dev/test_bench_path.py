@@ -1,18 +1,15 @@
-"""The scenarios of bench.path on tiny sizes: they do what they claim, and every stage finds its functions."""
+"""The parts of bench.path on tiny sizes: they do what they claim, and every stage finds its functions."""
 
 import json
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from bench.path.__main__ import measure
-from bench.path.flush import SCENARIOS
-from bench.path.parts import Effort
-from bench.path.servers import Servers, servers
+from bench.path.parts import PARTS, Effort
 from bench.path.tables import tables
 from bench.path.tree import working_tree
 
-HERE = working_tree()
 TINY = Effort(
     rounds=1,
     calls=1,
@@ -23,58 +20,54 @@ TINY = Effort(
     size=(2, 3),
     fresh_rounds=1,
     flat_rounds=1,
-    most=100,
+    most=4,
     window_readings=200,
     million=400,
     samples=600,
-    mark_rounds=1,
 )
+WITHOUT_MARKS = [part for part in PARTS if part != "marks"]
+"""`make bench` has no tiny size; its workloads are tested by themselves."""
+
+pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def opened() -> Iterator[Servers]:
-    with servers() as found:
-        yield found
+@pytest.fixture(scope="module")
+def run() -> dict[str, Any]:
+    return measure(WITHOUT_MARKS, [working_tree()], TINY)
 
 
-@pytest.mark.parametrize(("workload", "readings"), [("single", 1), ("batch", 50)])
-def test_ingest_stores_what_it_is_given(opened: Servers, workload: str, readings: int) -> None:
-    found = HERE.run("ingest", connection=opened.connection, workload=workload, messages=4, calls=1)
+def test_every_part_runs_and_is_in_the_json_and_the_tables(run: dict[str, Any]) -> None:
+    assert run["broken"] == {}
+    assert list(run["parts"]) == WITHOUT_MARKS
+    assert json.loads(json.dumps(run)) == run
+    assert run.keys() == {
+        *("date", "commit", "before", "machine", "calibration", "seconds", "parts", "broken", "goals"),
+    }
+    assert run["goals"][0].keys() == {"name", "figure", "bound", "unit", "at_least", "verdict"}
+    assert "flat over shards" in tables(run)
+
+
+@pytest.mark.parametrize(("workload", "messages", "readings"), [("single", 4, 1), ("batch", 2, 50)])
+def test_ingest_stores_what_it_is_given(run: dict[str, Any], workload: str, messages: int, readings: int) -> None:
+    found = run["parts"]["ingest"][workload]["now"]
     assert found["missing"] == []
+    assert found["messages"] == messages
     assert found["table_requests"] >= 1
-    assert found["table_bytes"] > 4 * readings
+    assert found["table_bytes"] > messages * readings
     assert found["total_us"] == pytest.approx(sum(found["stages_us"].values()))
 
 
-@pytest.mark.parametrize(
-    ("scenario", "readings", "observations", "entries"),
-    [("new", 6, 6, 12), ("changed", 6, 6, 12), ("hot", 6, 2, 4)],
-)
-def test_a_flush_writes_each_observation_once(
-    opened: Servers, scenario: str, readings: int, observations: int, entries: int
-) -> None:
-    found = HERE.run(
-        "flush",
-        connection=opened.connection,
-        fhir_url=opened.fhir_url,
-        scenario=scenario,
-        repeats=1,
-        size=(2, 3),
-    )
+@pytest.mark.parametrize(("scenario", "observations"), [("new", 6), ("changed", 6), ("hot", 2)])
+def test_a_flush_reads_and_writes_each_observation_once(run: dict[str, Any], scenario: str, observations: int) -> None:
+    found = run["parts"]["flush"][scenario]["now"]
     assert found["missing"] == []
     counts = {name: found[name] for name in ("readings", "observations", "fhir_entries")}
-    assert counts == {"readings": readings, "observations": observations, "fhir_entries": entries}
+    assert counts == {"readings": 6, "observations": observations, "fhir_entries": 2 * observations}
+    assert found["table_requests"] > 0
 
 
-@pytest.mark.timeout(600)
-def test_every_part_runs_and_is_in_the_json() -> None:
-    parts = ["ingest", "stack", "flush", "million", "flat", "series", "fresh"]
-    run = measure(parts, [HERE], TINY)
-    assert run["broken"] == {}
-    assert list(run["parts"]) == parts
-    assert json.loads(json.dumps(run)) == run
-    assert set(run["parts"]["flush"]) == set(SCENARIOS)
-    assert set(run["parts"]["flat"]) > {"devices, at the flush", "shards", "overdue windows", "message size"}
-    assert {"date", "commit", "before", "machine", "calibration", "seconds", "goals"} < run.keys()
-    assert {"name", "figure", "bound", "unit", "at_least", "verdict"} == run["goals"][0].keys()
-    assert "| goal" in tables(run)
+def test_rows_of_more_and_more_have_their_steps(run: dict[str, Any]) -> None:
+    found = run["parts"]["flat"]
+    assert list(found["shards"]) == list(found["overdue windows"]) == ["1", "4"]
+    assert list(found["message size"]) == ["4 KiB"]
+    assert sum(row.startswith("templates, ") for row in found) == 7
