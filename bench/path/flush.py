@@ -62,11 +62,12 @@ class Size(NamedTuple):
 
 
 class Flushed(NamedTuple):
-    """What one flush took, in seconds of the processor, and what it did."""
+    """What one flush took, in seconds of the processor, and what it did; `saved_as` are the words of `SavedAs`."""
 
     seconds: float
     readings: int
     observations: int
+    saved_as: set[str]
 
 
 class Site:
@@ -123,30 +124,33 @@ class Site:
         seconds = time.process_time() - started
         if tally.outages or tally.letters or tally.errors or flusher.buffer.shards():
             raise RuntimeError(f"the flush left something: {tally}")
-        return Flushed(seconds, tally.measurements, sum(tally.observations.values()))
+        saved_as = {str(each) for each in tally.observations}
+        return Flushed(seconds, tally.measurements, sum(tally.observations.values()), saved_as)
 
 
 class Scenario(NamedTuple):
-    """`prepare` fills the site; `window(site, size, number)` stores the number-th window that is measured."""
+    """`prepare` fills the site; `window(site, size, number)` stores the number-th window that is measured, from 1.
+
+    `saved_as` is what a flush of it does with every Observation.
+    """
 
     mapping: str
     size: Size
+    saved_as: str
     prepare: Callable[[Site, Size], None]
     window: Callable[[Site, Size, int], None]
 
 
-def _no_preparation(site: Site, size: Size) -> None:
-    # The identities of all devices are known by what comes first, and modules are imported.
+def _meet_devices(site: Site, size: Size) -> None:
+    """So that all identities are known, and modules imported."""
     _new(site, Size(size.devices, 1), 0)
     site.flush()
 
 
 def _new(site: Site, size: Size, window: int) -> None:
-    arrived = site.start + window * site.window_ticks
+    taken = site.start + window * site.window_ticks
     readings = [
-        site.reading(
-            "heartRate", arrived + each * site.second, f"device-{device}", [("hr", str(60 + each % 40))], window
-        )
+        site.reading("heartRate", taken + each * site.second, f"device-{device}", [("hr", str(60 + each % 40))], window)
         for each in range(size.each)
         for device in range(size.devices)
     ]
@@ -211,16 +215,19 @@ def _store_half_an_hour(site: Site, size: Size) -> None:
 
 
 SCENARIOS = {
-    "new": Scenario("quantity.fhir.json", Size(500, 10), _no_preparation, _new),
-    "changed": Scenario("path/seventeen.fhir.json", Size(150, len(_TYPES)), _store_types, _of_types),
-    "hot": Scenario("hot.fhir.json", Size(50, 300), _store_half_an_hour, _hot),
+    "new": Scenario("quantity.fhir.json", Size(500, 10), "Created", _meet_devices, _new),
+    "changed": Scenario("path/seventeen.fhir.json", Size(150, len(_TYPES)), "Updated", _store_types, _of_types),
+    "hot": Scenario("hot.fhir.json", Size(50, 300), "Updated", _store_half_an_hour, _hot),
 }
 
 
 def run(
     *, connection: str, fhir_url: str, scenario: str, repeats: int, size: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    """Flushes `repeats` windows; the best counts, with its own stages. `size` as in Size, for other than the usual."""
+    """Flushes `repeats` windows (of `hot` an hour has six more); the best counts, with its own stages.
+
+    `size` as in Size, for other than the usual.
+    """
     chosen = SCENARIOS[scenario]
     use(app_settings(connection, fhir=chosen.mapping, fhir_url=fhir_url))
     wanted = chosen.size if size is None else Size(*size)
@@ -236,6 +243,8 @@ def run(
             sent.clear()
             _fhir_counts(fhir_url)
             flushed = site.flush()
+            if flushed.saved_as != {chosen.saved_as}:
+                raise RuntimeError(f"{scenario}: the Observations were {flushed.saved_as}")
             flushes.append((flushed, clocks.with_rest(flushed.seconds)))
         fhir = _fhir_counts(fhir_url)
     best, stages = min(flushes, key=lambda each: each[0].seconds)
