@@ -42,14 +42,16 @@ MOST_OF_SETTING = 1.2
 MOST_BESIDE_MIB = 40
 
 _MIB = 1024 * 1024
-_BATCH = 500
 _WINDOW = ticks.from_unix_seconds(1_760_000_400)
-_NOW = _WINDOW + ticks.TICKS_PER_HOUR
+_WINDOW_TICKS = 300 * ticks.TICKS_PER_SECOND
 _HERE = Path(__file__).parent
 
 
 class Case(NamedTuple):
-    """`readings` of `devices` in one window. `type` is `series` (an hour of SampledData) or `single` (a Quantity)."""
+    """`readings` of `devices` in one window, or spread over several that follow each other, stored `batch` at a time.
+
+    `type` is `series` (an hour of SampledData) or `single` (a Quantity).
+    """
 
     name: str
     readings: int
@@ -58,14 +60,31 @@ class Case(NamedTuple):
     shards: int = 4
     portion_mb: int = 64
     server: bool = False
+    windows: int = 1
+    batch: int = 500
 
 
 class Measured(NamedTuple):
+    """`peak_mib` is above what the process took before; `left` are the shards that still hold rows."""
+
     seconds: float
     processor_seconds: float
     settled: int
     peak_mib: float
     left: int
+
+    @property
+    def microseconds(self) -> float:
+        """Of the processor, a reading."""
+        return self.processor_seconds / max(self.settled, 1) * 1e6
+
+    def complete(self, case: Case) -> bool:
+        return self.left == 0 and self.settled == case.readings
+
+
+def most_mib(case: Case) -> float:
+    """What a flush may take at its peak."""
+    return MOST_OF_SETTING * case.portion_mb + MOST_BESIDE_MIB
 
 
 TIMES = [
@@ -111,10 +130,9 @@ def main(arguments: Sequence[str]) -> int:
     good = True
     paces: list[float] = []
     for case in cases:
-        measured = _in_fresh_processes(case)
-        most = MOST_OF_SETTING * case.portion_mb + MOST_BESIDE_MIB
-        microseconds = measured.processor_seconds / max(measured.settled, 1) * 1e6
-        fine = measured.left == 0 and measured.settled == case.readings and measured.peak_mib <= most
+        measured = measure(case)
+        most, microseconds = most_mib(case), measured.microseconds
+        fine = measured.complete(case) and measured.peak_mib <= most
         if not case.server:
             paces.append(microseconds)
             fine = fine and microseconds <= MOST_SLOWER * paces[0]
@@ -127,7 +145,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if good else 1
 
 
-def _in_fresh_processes(case: Case) -> Measured:
+def measure(case: Case) -> Measured:
+    """Stores the case's readings, and flushes them, each in a process of its own."""
     with TemporaryDirectory() as folder:
         azurite, server = Azurite(Path(folder)), FhirServer(Path(folder))
         azurite.start()
@@ -155,11 +174,12 @@ def _store(case: Case, connection: str) -> None:
     chance = random.Random(1)
     earlier = _WINDOW - ticks.TICKS_PER_HOUR
     _store_batch(case, buffer, 0, [_measurement(case, n, f"warm-{n}", earlier) for n in range(40)])
-    for start in range(0, case.readings, _BATCH):
-        numbers = range(start, min(start + _BATCH, case.readings))
+    for start in range(0, case.readings, case.batch):
+        numbers = range(start, min(start + case.batch, case.readings))
         devices = [n if case.devices >= case.readings else chance.randrange(case.devices) for n in numbers]
+        window = _WINDOW + start * case.windows // case.readings * _WINDOW_TICKS
         measurements = [
-            _measurement(case, n, f"device-{device:08d}", _WINDOW) for n, device in zip(numbers, devices, strict=True)
+            _measurement(case, n, f"device-{device:08d}", window) for n, device in zip(numbers, devices, strict=True)
         ]
         _store_batch(case, buffer, start + 1, measurements)
     storage.close()
@@ -203,7 +223,7 @@ def _flush(case: Case, connection: str, url: str) -> Measured:
         budget_seconds=3600,
     )
     flush.run()
-    clock.append(_NOW)
+    clock.append(_WINDOW + case.windows * _WINDOW_TICKS + ticks.TICKS_PER_HOUR)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     base, started, processor = _status_mib("VmRSS"), time.monotonic(), time.process_time()
     tally = flush.run()
