@@ -258,8 +258,8 @@ class Settings(DeclaredSettings):
     table_client: Annotated[
         TableClient,
         Field(
-            description="How the app asks Table storage. `direct`: by requests of its own, in about a quarter of the "
-            "CPU time or less (`python -m bench.storage`). `library`: through azure-data-tables. Both keep the same."
+            description="How the app asks Table storage. `direct`: by requests of its own, in a third of the CPU time "
+            "or less (`python -m bench.storage`). `library`: through azure-data-tables. Both keep the same."
         ),
     ] = TableClient.DIRECT
 
