@@ -1,8 +1,8 @@
 """Python's garbage collector while a shard is flushed.
 
-A flush makes containers by the million and no cycles among them, so its memory goes without the collector, which looks
-through all that is alive every 2,000 of them: 18 to 22 % of the flush's time. What was there before, modules and
-mappings, is set aside while a flush lasts, and what it makes is looked through less often: 5 to 7 %.
+A flush makes containers by the million and no cycles among its readings, so their memory is freed without the
+collector, which would look for cycles every 2,000 containers all the same. While a flush lasts, what was there before
+it, such as modules and mappings, is set aside, and what it makes is looked through less often.
 """
 
 import gc
@@ -12,7 +12,7 @@ from threading import Lock
 
 _CONTAINERS_MADE = 50_000
 """The collector belongs to the process: what batches beside the flush leave in cycles stays until so many containers
-were made, some 15 MB at most. 100,000 would save another 1 %."""
+were made."""
 
 _changing = Lock()
 _flushes = 0

@@ -23,12 +23,13 @@ def group_measurements(measurements: Iterable[Measurement]) -> list[MeasurementG
     for key, measurement in zip(map(_key, once), once, strict=True):
         found[key].append(measurement)
     for members in found.values():
-        _sort(members)
+        if len(members) > 1:
+            _sort(members)
     return [MeasurementGroup(*key, members) for key, members in found.items()]
 
 
 def _sort(measurements: list[Measurement]) -> None:
-    """By `precedence`, which takes as long to make as all else of a group. Mostly the times say it alone."""
+    """By `precedence`, whose keys take as long to make as the groups. Mostly the times say it alone."""
     times = list(map(_time, measurements))
     if len(set(times)) < len(times):
         measurements.sort(key=precedence)

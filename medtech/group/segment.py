@@ -220,8 +220,7 @@ def measurements_of(columns: Columns, copies: dict[str | None, str | None]) -> l
 
 
 def _read_tolerantly(content: bytes) -> tuple[str, Columns]:
-    """What a typed decoder refuses, and it is none of ours, is looked at again: to name the field, and since numbers
-    up to 2^64 - 1 are let through."""
+    """Reads again what the typed decoder refuses: to name the field, and since numbers up to 2^64 - 1 are allowed."""
     try:
         trace_context, columns = orjson.loads(content)
     except (ValueError, TypeError):
