@@ -14,6 +14,8 @@ _IDENTITY = ResourceIdentity("device-1", "patient-1", None)
 _ISSUED = read_effective({"effectiveInstant": "2024-02-29T11:00:00Z"}, "the workload").start or 0
 _HOUR = _ISSUED - 3600 * TICKS_PER_SECOND
 
+_MARKS = {"quantity": 5, "hourly": 6}
+
 
 def collect() -> list[Workload]:
     rates = REFERENCE["transform_observations_per_second"]
@@ -24,13 +26,12 @@ def collect() -> list[Workload]:
     found = []
     for name, rate in rates.items():
         mapping = _mapping(name.partition(",")[0])
+        kind = name.partition(".")[0]
         found.append(
-            Workload(
-                f"transform {name.partition('.')[0]}", "Observations", _Transform(mapping, groups), rate, calibration, 3
-            )
+            Workload(f"transform {kind}", "Observations", _Transform(mapping, groups), rate, calibration, _MARKS[kind])
         )
     hot = _Merge(_mapping("hot.fhir.json"))
-    found.append(Workload("merge hot", "merges", hot, merge_rate, merges["calibration"], 2))
+    found.append(Workload("merge hot", "merges", hot, merge_rate, merges["calibration"], 9))
     return found
 
 
