@@ -93,7 +93,7 @@ def _need(plan: Plan) -> Sequence[str]:
 _REMEDIES = {
     "the FHIR server": "a larger one; SampledData in place of single values; a longer window",
     "the flush's cores": "FLUSH_FANOUT=queue, then more `BUFFER_SHARDS`",
-    "a storage account": "name a second one in `BufferStorage`",
+    "a storage account": "name further ones in `BufferStorage__furtherAccounts`",
     "a partition's batches, one at a time": "a hub with more partitions; a larger `maxEventBatchSize`",
     "a table partition": "larger batches; more `BUFFER_SHARDS` where rows are larger than 1 KiB",
     "the hub": "more units, or the next tier",

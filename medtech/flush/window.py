@@ -169,9 +169,9 @@ class WindowFlush:
 
     def _flush_portion(self, window: int, reading: WindowReading, portion: Portion) -> None:
         rows_of: RowsOf = {}
-        alone: dict[str, tuple[Row, ...]] = {row.row_key: (row,) for row in portion.rows}
+        alone: dict[tuple[int, str], tuple[Row, ...]] = {row.place: (row,) for row in portion.rows}
         for measurement, row in portion.with_rows():
-            rows_of[measurement] = rows_of.get(measurement, ()) + alone[row.row_key]
+            rows_of[measurement] = rows_of.get(measurement, ()) + alone[row.place]
         try:
             for groups in runs(self.mapping, rows_of, self.memory.run_bytes):
                 self._contain(window, partial(self._flush_run, rows_of, groups))
@@ -312,7 +312,7 @@ class WindowFlush:
         self._check_lease()
         if not plan.links.hold(self._check_lease, self.watches):
             raise ShardContested("A Device was linked to another Patient meanwhile.")
-        rows = {row.row_key: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
+        rows = {row.place: row for write in creates for row in _rows_with(write.draft, plan.rows_of)}
         for row in rows.values():
             if not row.keeps_mark:
                 row.keeps_mark = True
