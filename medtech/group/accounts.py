@@ -117,7 +117,7 @@ class Accounts:
             row = known.get(account.place)
             if not account.retired or row is None:
                 continue
-            if now - int(row.get("written") or 0) < QUIET_SECONDS * ticks.TICKS_PER_SECOND:
+            if now - _written(row) < QUIET_SECONDS * ticks.TICKS_PER_SECOND:
                 continue
             if account.storage.table(TABLE).first("PartitionKey ne ''", select=["PartitionKey"]) is None:
                 # By its etag: an instance may just have renewed it.
@@ -131,6 +131,11 @@ class Accounts:
 def _keys(place: str) -> Entity:
     # A key has no slash.
     return {"PartitionKey": PARTITION_KEY, "RowKey": place.replace("/", "|")}
+
+
+def _written(row: Entity) -> int:
+    text = str(row.get("written"))
+    return int(text) if text.isdecimal() else 0
 
 
 def _place(row: Entity) -> str:

@@ -134,9 +134,9 @@ class Buffer:
         """Forgets accounts that are emptied at `now` (ticks), and logs, once, what was taken off the list too early."""
         self._accounts.forget_emptied(now)
         if not self._left_out_logged:
-            self._left_out_logged = True
             for account in self._accounts.left_out():
                 _log.error("%s", account.advice)
+            self._left_out_logged = True
 
     def stored_replayed(self, partition_key: str, first: str, last: str) -> set[str]:
         """The keys of the rows of replayed letters in a partition, from `first` to `last`."""

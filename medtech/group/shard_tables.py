@@ -9,12 +9,9 @@ accounts; a flush drops what it finds twice, as it does with redeliveries of oth
 from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import groupby
-from typing import TypeVar
 
 from medtech.storage.connection import Storage
 from medtech.storage.table import Table
-
-Found = TypeVar("Found", int, tuple[int, int])
 
 
 class ShardTables:
@@ -36,7 +33,7 @@ class ShardTables:
         """The number of the table that new rows of a shard go to."""
         return self._homes[shard % len(self._homes)]
 
-    def in_order(self, found_in: Callable[[Table], Iterator[Found]]) -> Iterator[Found]:
+    def in_order(self, found_in: Callable[[Table], Iterator[int]]) -> Iterator[int]:
         """What is found in any of the tables, each once; `found_in` gives it in rising order, and is asked on as far
         as the result is."""
         return (found for found, _ in groupby(merge(*map(found_in, self._tables))))

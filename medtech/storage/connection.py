@@ -110,7 +110,7 @@ class Storage:
             "random_jitter_range": 1,
         }
         self._creates_tables = creates_tables
-        self._environment = environment
+        self._environment = dict(environment)
         self._further: tuple[FurtherAccount, ...] | None = None
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
