@@ -72,6 +72,7 @@ class Flush:
         tally = Tally()
         try:
             with within(budget.work):
+                self.buffer.look_after_accounts(self.clock())
                 shards, watched = self.buffer.shards(), self.watches.shards()
                 mapping = self.fhir_mapping() if shards else None
                 if shards and mapping is None:

@@ -61,8 +61,10 @@ BUFFER_STORAGE = PlatformSetting(
     "a storage connection string, or as parts `__accountName`, or `__tableServiceUri` and `__blobServiceUri`",
     "Where the buffer, the dead letters and the mappings in force are kept: a connection string, or "
     "`BufferStorage__accountName`, or `BufferStorage__tableServiceUri` and `BufferStorage__blobServiceUri` (roles "
-    "*Storage Blob Data Owner*, *Storage Table Data Contributor* on the account).",
-    _STORAGE_PARTS,
+    "*Storage Blob Data Owner*, *Storage Table Data Contributor* on the account). "
+    "`BufferStorage__furtherAccounts` spreads the buffer over further accounts: see "
+    "[several storage accounts](operate.md#several-storage-accounts).",
+    (*_STORAGE_PARTS, "furtherAccounts"),
 )
 HOST_STORAGE = PlatformSetting(
     "AzureWebJobsStorage",

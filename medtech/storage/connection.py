@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
+from medtech.storage import further as further_accounts
 from medtech.storage.table import Table, Tables
 
 if TYPE_CHECKING:
@@ -52,9 +53,22 @@ class Timeouts(NamedTuple):
         }
 
 
+_FURTHER = "FurtherBufferStorage"
+"""The name of the connection to a further account, in an environment made for it."""
+
+_IDENTITY_PARTS = ("credential", "clientid", "managedidentityresourceid")
+
 TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=30, retries=2)
 """A function that waits for storage holds a batch and a thread: three attempts within seconds, then the batch goes back
 to the hub, or the rows wait for the next tick of the flush."""
+
+
+class FurtherAccount(NamedTuple):
+    """An account that has a part of the buffer, and nothing else; `retired`: it is only emptied."""
+
+    place: str
+    storage: Storage
+    retired: bool
 
 
 class Storage:
@@ -99,6 +113,8 @@ class Storage:
         }
         self._creates_tables = creates_tables
         self._library_tables = library_tables
+        self._environment = dict(environment)
+        self._further: tuple[FurtherAccount, ...] | None = None
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
         self._opened_tables: Tables | None = None
@@ -114,13 +130,46 @@ class Storage:
         return self._name
 
     def check(self) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are."""
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, or names
+        further accounts of which one is none."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
         else:
             for kind in ("table", "blob"):
                 self._address(kind)
+        self.further()
+
+    @property
+    def place(self) -> str:
+        """The host and path of the account's tables, by which one account is known from another. Raises SettingInvalid
+        as `check` does."""
+        if self._connection_string:
+            return further_accounts.place_of_connection_string(self._connection_string)
+        return further_accounts.place_of_address(self._address("table"))
+
+    def further(self) -> tuple[FurtherAccount, ...]:
+        """The accounts beside this one that have a part of the buffer. Raises SettingInvalid if they are misnamed."""
+        with self._lock:
+            if self._further is None:
+                named = next((text for key, text in self._environment.items() if further_accounts.is_list(key)), "")
+                entries = further_accounts.read(named, self.place) if named.strip() else []
+                self._further = tuple(map(self._opens, entries))
+            return self._further
+
+    def _opens(self, entry: further_accounts.Entry) -> FurtherAccount:
+        # By the same identity, and without a list of its own.
+        own = {key: value for key, value in self._environment.items() if not further_accounts.is_list(key)}
+        identity = {f"{_FURTHER}__{part}": value for part, value in self._settings.items() if part in _IDENTITY_PARTS}
+        named = {_FURTHER: entry.connection_string, f"{_FURTHER}__tableServiceUri": entry.table_address}
+        account = Storage(
+            _FURTHER,
+            {**own, **identity, **named},
+            self._timeouts,
+            creates_tables=self._creates_tables,
+            library_tables=self._library_tables,
+        )
+        return FurtherAccount(entry.place, account, entry.retired)
 
     def table(self, name: str) -> Table:
         with self._lock:
@@ -182,6 +231,8 @@ class Storage:
             for opened in (self._opened_tables, self._table_service, self._blob_service):
                 if opened is not None:
                     opened.close()
+            for account in self._further or ():
+                account.storage.close()
 
     def _transport(self) -> BoundedTransport:
         from medtech.storage.transport import BoundedTransport
@@ -249,5 +300,9 @@ def _is_connection_string(text: str) -> bool:
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:
-    """A blank value is none: so people take a setting back where they cannot remove it."""
-    return any(text.strip() and (key == name or key.startswith(f"{name}__")) for key, text in environment.items())
+    """A blank value is none: so people take a setting back where they cannot remove it. The list of further accounts
+    names none for the rest."""
+    return any(
+        text.strip() and not further_accounts.is_list(key) and (key == name or key.startswith(f"{name}__"))
+        for key, text in environment.items()
+    )
