@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
 
 from dev import processes
 from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
@@ -63,6 +64,9 @@ def storage(azurite: str) -> Iterator[Storage]:
     with BlobServiceClient.from_connection_string(azurite) as blobs:
         for container in blobs.list_containers():
             blobs.delete_container(container.name)
+    with QueueServiceClient.from_connection_string(azurite) as queues:
+        for queue in queues.list_queues():
+            queues.delete_queue(queue.name)
     storage = Storage(environment={"BufferStorage": azurite})
     yield storage
     storage.close()

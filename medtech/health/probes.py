@@ -87,12 +87,16 @@ def hub(storage: Storage, now: int) -> Part:
     return Part(HUB, State.OK, f"The last event was enqueued {duration(silent)} ago.", facts)
 
 
-def storage(storage: Storage) -> Part:
-    """Tables and blobs are two services, with roles of their own. Raises StorageUnavailable."""
+def storage(storage: Storage, queue: str | None = None) -> Part:
+    """Tables, blobs and queues are services with roles of their own; `queue` is the one that flushes by queue use.
+    Raises StorageUnavailable."""
     storage.table(TABLE).first(f"PartitionKey eq {quoted('none')}")
     with reaching(f"container `{lease.CONTAINER}`"):
         storage.container(lease.CONTAINER).exists()
-    return Part(STORAGE, State.OK, "Tables and blobs can be read.")
+    if queue is None:
+        return Part(STORAGE, State.OK, "Tables and blobs can be read.")
+    storage.queue(queue).check()
+    return Part(STORAGE, State.OK, "Tables, blobs and queues can be read.")
 
 
 def mapping(name: str, state: MappingState) -> Part:

@@ -1,8 +1,8 @@
 """The storage account of a Functions connection: which one, by whose identity, and how long a call waits for it.
 
 A connection is named as Functions names it: `NAME` holds a connection string, or `NAME__accountName`,
-`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened by the app's identity
-(`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
+`NAME__tableServiceUri`, `NAME__blobServiceUri` and `NAME__queueServiceUri` name the account, which is then opened by
+the app's identity (`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
+from medtech.storage.queue import Queue
 from medtech.storage.table import Table
 
 if TYPE_CHECKING:
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+    from azure.storage.queue import QueueServiceClient
 
     from medtech.storage.transport import BoundedTransport
 
@@ -72,8 +74,7 @@ class Storage:
 
         Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
         """
-        names = (connection, "AzureWebJobsStorage")
-        name = next((name for name in names if _is_set(name, environment)), None)
+        name = setting_in_use(connection, environment)
         if name is None:
             raise SettingInvalid(
                 f"No storage is set. Set {connection} or AzureWebJobsStorage to a connection string, "
@@ -100,6 +101,7 @@ class Storage:
         self._lock = threading.RLock()
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
+        self._queue_service: QueueServiceClient | None = None
         self._credential: Credential | None = None
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
@@ -109,18 +111,22 @@ class Storage:
         """Of the setting that the connection is taken from."""
         return self._name
 
-    def check(self) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are."""
+    def check(self, *, queues: bool = False) -> None:
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, and with
+        `queues`, where queues are."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
         else:
-            for kind in ("table", "blob"):
+            for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
                 self._address(kind)
 
     def table(self, name: str) -> Table:
         with self._lock:
             return self._tables.setdefault(name, Table(name, self.table_service, creates=self._creates_tables))
+
+    def queue(self, name: str) -> Queue:
+        return Queue(name, self.queue_service)
 
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""
@@ -158,6 +164,15 @@ class Storage:
                 self._blob_service = self._opened("blob", BlobServiceClient, "account_url", self._blob_options)
             return self._blob_service
 
+    def queue_service(self) -> QueueServiceClient:
+        """Raises SettingInvalid when the connection does not say where the account's queues are."""
+        from azure.storage.queue import QueueServiceClient
+
+        with self._lock:
+            if self._queue_service is None:
+                self._queue_service = self._opened("queue", QueueServiceClient, "account_url", self._blob_options)
+            return self._queue_service
+
     def credential(self) -> Credential:
         """Of the app's identity, for the account, for mapping blobs in other accounts, and for the FHIR server."""
         with self._lock:
@@ -168,7 +183,7 @@ class Storage:
     def close(self) -> None:
         """Gives the connections back; the app itself keeps them as long as it lives."""
         with self._lock:
-            for service in (self._table_service, self._blob_service):
+            for service in (self._table_service, self._blob_service, self._queue_service):
                 if service is not None:
                     service.close()
 
@@ -203,6 +218,11 @@ class Storage:
             f"{self._name} is not a storage connection string. Copy it again from the storage account, or set "
             f"{self._name}__accountName instead."
         )
+
+
+def setting_in_use(connection: str = "BufferStorage", environment: Mapping[str, str] = os.environ) -> str | None:
+    """The name of the setting that the app's storage is taken from; None if there is none."""
+    return next((name for name in (connection, "AzureWebJobsStorage") if _is_set(name, environment)), None)
 
 
 def _is_connection_string(text: str) -> bool:

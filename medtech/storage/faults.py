@@ -32,7 +32,7 @@ _TOO_LARGE = {"EntityTooLarge", "PropertyValueTooLarge", "RequestBodyTooLarge"}
 def reaching(what: str) -> Iterator[None]:
     """Raises StorageUnavailable in place of errors that say the service is away or closed to the app.
 
-    `what` names the table, blob or lease in the message.
+    `what` names the table, blob, lease or queue in the message.
     """
     from azure.core.exceptions import AzureError
 
@@ -75,7 +75,8 @@ def _unavailable(what: str, error: AzureError) -> StorageUnavailable | None:
     if status in _DENIED or isinstance(error, ClientAuthenticationError):
         return StorageUnavailable(
             f"Storage ({what}) denies access ({status} {code}). Give the app's identity the roles Storage Blob Data "
-            "Owner and Storage Table Data Contributor on the account, or fix the connection string."
+            "Owner and Storage Table Data Contributor (with FLUSH_FANOUT=queue also Storage Queue Data Contributor) on "
+            "the account, or fix the connection string."
         )
     if is_table_missing(error) or "BeingDeleted" in code:
         return StorageUnavailable(
