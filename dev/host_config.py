@@ -21,6 +21,9 @@ TELEMETRY_MODES = ("ApplicationInsights", "OpenTelemetry")
 """Of azure-functions-host (TelemetryMode), the default first; matched without regard to case."""
 
 
+WORKER_PROCESSES = "FUNCTIONS_WORKER_PROCESS_COUNT"
+MOST_WORKER_PROCESSES = 10
+
 LARGEST_QUEUE_BATCH = 32
 SHORTEST_POLLING_SECONDS = 0.1
 
@@ -50,8 +53,8 @@ class EventHubOptions:
 class QueueOptions:
     """`extensions.queues`: how many messages are worked on at once, and when one that fails comes again.
 
-    A batch is asked for when no more than `new_batch_threshold` messages are under way. `visibility_seconds` is how long
-    a message is hidden after its function has failed.
+    A batch is asked for when no more than `new_batch_threshold` messages are under way. `visibility_seconds` is how
+    long a message is hidden after its function has failed.
     """
 
     batch_size: int = 16
@@ -73,12 +76,15 @@ class QueueOptions:
 class HostConfig:
     """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level.
 
+    `worker_processes` is how many workers share the invocations: the app setting FUNCTIONS_WORKER_PROCESS_COUNT.
+
     `telemetry_mode` is checked and has no effect: the local host exports no telemetry of its own in either mode.
     `has_extensions`: it names a bundle, without which Azure's host knows neither Event Hubs nor queue triggers.
     """
 
     event_hubs: EventHubOptions
     queues: QueueOptions
+    worker_processes: int
     has_extensions: bool
     route_prefix: str
     function_timeout_seconds: float | None
@@ -117,6 +123,7 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
                 batch_checkpoint_frequency=int(_value(document, "extensions.eventHubs.batchCheckpointFrequency", 1)),
             ),
             queues=_queue_options(document),
+            worker_processes=_worker_processes(settings.get(WORKER_PROCESSES) or "1"),
             route_prefix=str(_value(document, "extensions.http.routePrefix", "api")).strip("/"),
             function_timeout_seconds=_timeout(_value(document, "functionTimeout", "00:30:00")),
             log_levels={"default": LOG_LEVELS["Information"], "Worker": LOG_LEVELS["Warning"]}
@@ -136,6 +143,13 @@ def seconds(text: str) -> float:
         raise ValueError(f"{text!r} is not a time span of the form hh:mm:ss")
     days, hours, minutes, whole, fraction = match.groups()
     return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+
+
+def _worker_processes(text: str) -> int:
+    count = max(1, int(text))
+    if count > MOST_WORKER_PROCESSES:
+        raise ValueError(f"{WORKER_PROCESSES} is {count}, and more than {MOST_WORKER_PROCESSES}")
+    return count
 
 
 def _queue_options(document: dict[str, Any]) -> QueueOptions:

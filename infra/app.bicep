@@ -10,6 +10,7 @@ param eventHubConsumerGroup string
 param eventHubName string
 param eventHubNamespaceHost string
 param fhirServiceUrl string
+param flushFanout string
 param identityName string
 param instanceMemoryMB int
 param location string
@@ -60,6 +61,7 @@ var ownSettings = {
   EVENT_HUB_NAME: eventHubName
   EVENT_HUB_CONSUMER_GROUP: eventHubConsumerGroup
   FHIR_SERVICE_URL: fhirServiceUrl
+  FLUSH_FANOUT: flushFanout
 }
 
 var alwaysReady = filter(

@@ -117,6 +117,8 @@ class Storage:
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
+            if queues and not _has_queues(self._connection_string):
+                raise self._placeless("queue")
         else:
             for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
                 self._address(kind)
@@ -208,7 +210,10 @@ class Storage:
             return address
         if self._settings.get("accountname"):
             return f"https://{self._settings['accountname']}.{kind}.core.windows.net"
-        raise SettingInvalid(
+        raise self._placeless(kind)
+
+    def _placeless(self, kind: str) -> SettingInvalid:
+        return SettingInvalid(
             f"{self._name} does not say where the account's {kind}s are. Set {self._name}__accountName or "
             f"{self._name}__{kind}ServiceUri."
         )
@@ -227,11 +232,25 @@ def setting_in_use(connection: str = "BufferStorage", environment: Mapping[str, 
 
 def _is_connection_string(text: str) -> bool:
     """Whether it has what the packages for tables and blobs both need."""
-    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
-    if parts.get("usedevelopmentstorage", "").lower() == "true":
+    parts = _parts(text)
+    if _is_emulator(parts):
         return True
     placed = bool(parts.get("accountname")) or bool(parts.get("tableendpoint") and parts.get("blobendpoint"))
     return placed and bool(parts.get("accountkey") or parts.get("sharedaccesssignature"))
+
+
+def _has_queues(text: str) -> bool:
+    parts = _parts(text)
+    return _is_emulator(parts) or bool(parts.get("accountname") or parts.get("queueendpoint"))
+
+
+def _is_emulator(parts: Mapping[str, str]) -> bool:
+    return parts.get("usedevelopmentstorage", "").lower() == "true"
+
+
+def _parts(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value for name, _, value in pairs}
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:
