@@ -27,7 +27,7 @@ from dev.queue_listener import POISON_SUFFIX, QueueListener, Queues
 from dev.timers import Timer
 from dev.worker_process import InvocationResult, WorkerSupervisor
 from medtech.errors import SettingInvalid
-from medtech.storage.connection import Storage, Timeouts
+from medtech.storage.connection import Storage, Timeouts, setting_in_use
 
 log = logging.getLogger("Host")
 
@@ -225,15 +225,14 @@ class FunctionsHost:
     def _add_queue_listener(self, function: Function, trigger: QueueTrigger) -> None:
         if not self.config.has_extensions:
             raise FunctionInvalid(f"Function {function.name}: name an extensionBundle in host.json for its trigger.")
+        # Storage itself would take AzureWebJobsStorage in its place, which Azure's host does not.
+        if setting_in_use(trigger.connection, self._settings) != trigger.connection:
+            raise _without_queue(function.name, trigger.connection)
+        storage = Storage(trigger.connection, self._settings, CHECKPOINT_TIMEOUTS)
         try:
-            storage = Storage(trigger.connection, self._settings, CHECKPOINT_TIMEOUTS)
-            if storage.name != trigger.connection:
-                raise SettingInvalid("")
             service = storage.queue_service()
         except (SettingInvalid, ValueError):  # not a ValueError's text: it may quote the connection string
-            raise FunctionInvalid(
-                f"Function {function.name}: set {trigger.connection} to a connection string; its queue is there."
-            ) from None
+            raise _without_queue(function.name, trigger.connection) from None
         self._queue_storages.append(storage)
         if function.disabled:
             return
@@ -278,6 +277,10 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
             f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."
         )
     return endpoint
+
+
+def _without_queue(function: str, connection: str) -> FunctionInvalid:
+    return FunctionInvalid(f"Function {function}: set {connection} to a connection string; its queue is there.")
 
 
 def _partition_state(partition: Partition) -> dict[str, Any]:

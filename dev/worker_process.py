@@ -350,7 +350,7 @@ class WorkerSupervisor:
         self._workers[worker.id] = worker
         try:
             await worker.start(self._port, self._app_directory, self._settings, self._config.log_levels)
-        except BaseException:
+        except Exception:
             del self._workers[worker.id]
             raise
         self.starts += 1
