@@ -147,7 +147,8 @@ class Fanout:
 def _poison_shard(shards: list[int]) -> PoisonShard:
     named = ", ".join(map(str, shards))
     return PoisonShard(
-        f"The flush of shard {named} ended the process, or failed, each time it was tried. Its measurements stay in the "
-        f"buffer, the other shards go on, and it is tried again {POISON_SECONDS // 60} minutes later. Look in the host's log "
-        "for what ended the process; for want of memory, give instances more, or make FLUSH_PORTION_MB smaller."
+        f"The flush of shard {named} ended the process, or failed, each time it was tried. Its measurements stay in "
+        f"the buffer, the other shards go on, and it is tried again {POISON_SECONDS // 60} minutes later. Look in the "
+        "host's log for what ended the process; for want of memory, give instances more, or make FLUSH_PORTION_MB "
+        "smaller."
     )
