@@ -10,6 +10,7 @@ param eventHubConsumerGroup string
 param eventHubName string
 param eventHubNamespaceHost string
 param fhirServiceUrl string
+param flushFanout string
 param furtherStorage string
 param identityName string
 param instanceMemoryMB int
@@ -61,6 +62,7 @@ var ownSettings = {
   EVENT_HUB_NAME: eventHubName
   EVENT_HUB_CONSUMER_GROUP: eventHubConsumerGroup
   FHIR_SERVICE_URL: fhirServiceUrl
+  FLUSH_FANOUT: flushFanout
 }
 
 // The tables of further accounts. Left out without any: a setting that is there and says nothing only puzzles.

@@ -49,8 +49,9 @@ param settings appSettings = {}
 @description('Further app settings, of the Functions host or the platform, by name. A deployment removes settings that are in no parameter.')
 param platformSettings object = {}
 
-@description('Whether the app may use storage queues, which flushing by queue needs.')
-param queueFanOut bool = false
+@allowed(['timer', 'queue'])
+@description('Who flushes: timer, one instance; queue, as many instances as there are shards that are due, up to maximumInstanceCount. The app may then use storage queues.')
+param flushFanout string = 'timer'
 
 @description('App settings that are secrets: name, and address of the secret in the key vault (https://NAME.vault.azure.net/secrets/SECRET). The app sees the secret, a reader of the settings does not.')
 param settingSecretUris object = {}
@@ -350,7 +351,7 @@ module ownRoles 'roles.bicep' = {
     applicationInsightsName: monitoring.outputs.applicationInsightsName
     appPrincipalId: identity.properties.principalId
     furtherStorageAccountNames: furtherStorageNames
-    queues: queueFanOut
+    queues: flushFanout == 'queue'
     storageAccountName: storage.outputs.name
   }
   dependsOn: [
@@ -505,6 +506,7 @@ module app 'app.bicep' = {
     fhirServiceUrl: empty(fhirServiceUrl)
       ? 'https://${fhirId[8]}-${fhirId[10]}.fhir.azurehealthcareapis.com'
       : fhirServiceUrl
+    flushFanout: flushFanout
     furtherStorage: join(
       map(
         furtherStorageAccounts,

@@ -88,17 +88,20 @@ def hub(storage: Storage, now: int) -> Part:
     return Part(HUB, State.OK, f"The last event was enqueued {duration(silent)} ago.", facts)
 
 
-def storage(storage: Storage) -> Part:
-    """Tables and blobs are two services, with roles of their own; of further accounts only tables are used. Raises
-    StorageUnavailable."""
+def storage(storage: Storage, queue: str | None = None) -> Part:
+    """Tables, blobs and queues are services with roles of their own; of further accounts only tables are used. `queue`
+    is the one that flushes by queue use. Raises StorageUnavailable."""
     accounts = Accounts(storage).look()
     with reaching(f"container `{lease.CONTAINER}`"):
         storage.container(lease.CONTAINER).exists()
+    if queue is not None:
+        storage.queue(queue).check()
     advice = " ".join(filter(None, (account.advice for account in accounts)))
     if any(account.standing in (Standing.LEFT_OUT, Standing.WAS_FIRST) for account in accounts):
         return Part(STORAGE, State.WARNING, advice)
+    read = "Tables and blobs" if queue is None else "Tables, blobs and queues"
     further = f" The buffer's further accounts ({len(accounts)}) can be reached." if accounts else ""
-    return Part(STORAGE, State.OK, f"Tables and blobs can be read.{further} {advice}".rstrip())
+    return Part(STORAGE, State.OK, f"{read} can be read.{further} {advice}".rstrip())
 
 
 def mapping(name: str, state: MappingState) -> Part:

@@ -1,8 +1,8 @@
 """The storage account of a Functions connection: which one, by whose identity, and how long a call waits for it.
 
 A connection is named as Functions names it: `NAME` holds a connection string, or `NAME__accountName`,
-`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened by the app's identity
-(`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
+`NAME__tableServiceUri`, `NAME__blobServiceUri` and `NAME__queueServiceUri` name the account, which is then opened by
+the app's identity (`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
 from medtech.storage import further as further_accounts
+from medtech.storage.queue import Queue
 from medtech.storage.table import Table, Tables
 
 if TYPE_CHECKING:
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+    from azure.storage.queue import QueueServiceClient
 
     from medtech.storage.transport import BoundedTransport
 
@@ -88,8 +90,7 @@ class Storage:
 
         Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
         """
-        names = (connection, "AzureWebJobsStorage")
-        name = next((name for name in names if _is_set(name, environment)), None)
+        name = setting_in_use(connection, environment)
         if name is None:
             raise SettingInvalid(
                 f"No storage is set. Set {connection} or AzureWebJobsStorage to a connection string, "
@@ -120,6 +121,7 @@ class Storage:
         self._opened_tables: Tables | None = None
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
+        self._queue_service: QueueServiceClient | None = None
         self._credential: Credential | None = None
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
@@ -129,14 +131,16 @@ class Storage:
         """Of the setting that the connection is taken from."""
         return self._name
 
-    def check(self) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, or names
-        further accounts of which one is none."""
+    def check(self, *, queues: bool = False) -> None:
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, and with
+        `queues`, where queues are, or names further accounts of which one is none."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
+            if queues and not _has_queues(self._connection_string):
+                raise self._placeless("queue")
         else:
-            for kind in ("table", "blob"):
+            for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
                 self._address(kind)
         self.further()
 
@@ -182,6 +186,9 @@ class Storage:
                 self._opened_tables = self._through_library() if self._library_tables else self._directly()
             return self._opened_tables
 
+    def queue(self, name: str) -> Queue:
+        return Queue(name, self.queue_service)
+
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""
         return self.blob_service().get_container_client(name)
@@ -218,6 +225,15 @@ class Storage:
                 self._blob_service = self._opened("blob", BlobServiceClient, "account_url", self._blob_options)
             return self._blob_service
 
+    def queue_service(self) -> QueueServiceClient:
+        """Raises SettingInvalid when the connection does not say where the account's queues are."""
+        from azure.storage.queue import QueueServiceClient
+
+        with self._lock:
+            if self._queue_service is None:
+                self._queue_service = self._opened("queue", QueueServiceClient, "account_url", self._blob_options)
+            return self._queue_service
+
     def credential(self) -> Credential:
         """Of the app's identity, for the account, for mapping blobs in other accounts, and for the FHIR server."""
         with self._lock:
@@ -228,7 +244,7 @@ class Storage:
     def close(self) -> None:
         """Gives the connections back; the app itself keeps them as long as it lives."""
         with self._lock:
-            for opened in (self._opened_tables, self._table_service, self._blob_service):
+            for opened in (self._opened_tables, self._table_service, self._blob_service, self._queue_service):
                 if opened is not None:
                     opened.close()
             for account in self._further or ():
@@ -278,7 +294,10 @@ class Storage:
             return address
         if self._settings.get("accountname"):
             return f"https://{self._settings['accountname']}.{kind}.core.windows.net"
-        raise SettingInvalid(
+        raise self._placeless(kind)
+
+    def _placeless(self, kind: str) -> SettingInvalid:
+        return SettingInvalid(
             f"{self._name} does not say where the account's {kind}s are. Set {self._name}__accountName or "
             f"{self._name}__{kind}ServiceUri."
         )
@@ -290,13 +309,32 @@ class Storage:
         )
 
 
+def setting_in_use(connection: str = "BufferStorage", environment: Mapping[str, str] = os.environ) -> str | None:
+    """The name of the setting that the app's storage is taken from; None if there is none."""
+    return next((name for name in (connection, "AzureWebJobsStorage") if _is_set(name, environment)), None)
+
+
 def _is_connection_string(text: str) -> bool:
     """Whether it has what the packages for tables and blobs both need."""
-    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
-    if parts.get("usedevelopmentstorage", "").lower() == "true":
+    parts = _parts(text)
+    if _is_emulator(parts):
         return True
     placed = bool(parts.get("accountname")) or bool(parts.get("tableendpoint") and parts.get("blobendpoint"))
     return placed and bool(parts.get("accountkey") or parts.get("sharedaccesssignature"))
+
+
+def _has_queues(text: str) -> bool:
+    parts = _parts(text)
+    return _is_emulator(parts) or bool(parts.get("accountname") or parts.get("queueendpoint"))
+
+
+def _is_emulator(parts: Mapping[str, str]) -> bool:
+    return parts.get("usedevelopmentstorage", "").lower() == "true"
+
+
+def _parts(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value for name, _, value in pairs}
 
 
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:

@@ -25,6 +25,7 @@ OF_TRIGGERS = {
     "EventHubConnection__credential",
     "EventHubConnection__clientId",
     "FLUSH_SCHEDULE",
+    "FLUSH_FANOUT",
     "AZURE_CLIENT_ID",
 }
 OF_THE_PLATFORM = {

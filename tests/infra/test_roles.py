@@ -64,13 +64,13 @@ def test_no_other_file_assigns_a_role(name: str) -> None:
 
 def test_queues_may_be_used_only_where_asked_for() -> None:
     main = template("main.bicep")
-    assert main.parameters["queueFanOut"].default == "false"
+    assert main.parameters["flushFanout"].default == "'timer'"
     given = {
         symbol: module.parameters["queues"].text
         for symbol, module in main.modules.items()
         if "queues" in module.parameters
     }
-    assert given == {"ownRoles": "queueFanOut"}
+    assert given == {"ownRoles": "flushFanout == 'queue'"}
 
 
 @pytest.mark.parametrize("page", ["deploy.md", "settings.md"])
