@@ -138,7 +138,12 @@ def markdown(report: ImportReport) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKS.sub(r"\\\1", printable(text).replace("\n", " "))
+    return _MARKS.sub(r"\\\1", _in_one_line(text))
+
+
+def _in_one_line(text: str) -> str:
+    """A name with a line end in it could else look like a heading of the report."""
+    return printable(text).replace("\n", " ")
 
 
 def lines(report: ImportReport) -> Iterator[Text]:
@@ -150,8 +155,8 @@ def lines(report: ImportReport) -> Iterator[Text]:
             is_bad = heading == "Faults of the setup"
             yield Text(heading, "bold red" if is_bad else "bold")
             for item in items:
-                yield Text(f"  {printable(item)}")
-    yield Text(_summary(report))
+                yield Text(f"  {_in_one_line(item)}")
+    yield Text(_summary(report), "bold")
 
 
 def _title(report: ImportReport) -> str:

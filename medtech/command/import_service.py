@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medtech.command.terminal import console, printable
+
 if TYPE_CHECKING:
     from medtech.command.import_report import ImportReport
     from medtech.importing.old_service import OldService
@@ -62,7 +64,7 @@ def import_service(
     try:
         old = sources.read_all(paths, Deployment(subscription, resource_group))
     except Refused as refusal:
-        raise typer.BadParameter(str(refusal), param_hint="SERVICE.json") from None
+        raise typer.BadParameter(printable(str(refusal)), param_hint="SERVICE.json") from None
     files = _files(old, out)
     if not force:
         _refuse_to_overwrite(out, [*files, REPORT])
@@ -116,7 +118,6 @@ def _write(out: Path, texts: Mapping[str, str], *, force: bool) -> None:
 
 def _show(report: ImportReport, *, as_json: bool) -> None:
     from medtech.command import import_report
-    from medtech.command.terminal import console
 
     if as_json:
         typer.echo(json.dumps(import_report.document(report)))

@@ -21,7 +21,7 @@ MAX_TEXT = 4 * 1024 * 1024
 _MAX_DEPTH = 50
 """Calls within calls, and parameters within variables. Compiled templates have fewer than ten."""
 
-_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*+')|(-?[0-9]+)|([A-Za-z_$#][\w$#.]*)|([(),\[\].]))")
+_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*+')|(-?[0-9]+)|([A-Za-z_][\w.]*)|([(),\[\].]))")
 _HOLE = re.compile(r"\{([0-9]+)\}")
 
 

@@ -112,6 +112,13 @@ def test_a_broken_file_gives_exit_code_2_and_writes_nothing(tmp_path: Path, cont
     assert not (tmp_path / "out").exists()
 
 
+def test_a_refusal_names_nothing_that_moves_the_cursor(tmp_path: Path) -> None:
+    result = run(written(tmp_path, "a.json", {"type": "\x1b[2J"}), "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "\\x1b" in result.output
+    assert "\x1b" not in result.output
+
+
 def test_files_nested_beyond_measure_are_refused(tmp_path: Path) -> None:
     nested: Any = "x"
     for _ in range(490):
@@ -145,7 +152,7 @@ def test_a_connector_is_imported_without_its_keys(container: Path, tmp_path: Pat
 
 
 def test_names_of_a_resource_are_text_on_the_page_and_the_terminal(tmp_path: Path) -> None:
-    name = "</li><script>alert(1)</script>![x](https://x.example)\x1b[2J\u202e`a`"
+    name = "</li><script>alert(1)</script>![x](https://x.example)\x1b[2J\u202e`a`\nTaken over"
     identity = {"type": "UserAssigned", "userAssignedIdentities": {name: {}}}
     first = written(tmp_path, "s.json", service() | {"name": name, "identity": identity})
     result = run(first, written(tmp_path, "d.json", destination()), "--out", tmp_path / "out")
@@ -153,6 +160,7 @@ def test_names_of_a_resource_are_text_on_the_page_and_the_terminal(tmp_path: Pat
     assert "\\<script\\>" in page
     assert "<script>" not in page.replace("\\<", "")
     assert "![x](" not in page
+    assert result.output.count("\nTaken over") == 1
     for text in (page, result.output):
         assert "\x1b" not in text
         assert "\u202e" not in text
