@@ -12,6 +12,7 @@ from medtech.command import check
 from medtech.command.mapping_files import MappingFile, Pair
 from medtech.command.terminal import printable
 from medtech.importing import app_settings, divergences, remaining
+from medtech.importing.document import Place
 from medtech.importing.old_service import OldService, SetupFault
 from medtech.mapping.fhir import FhirOptions
 from medtech.validation.document import of_finding
@@ -82,8 +83,6 @@ def _file(folder: Path, name: Any, text: str | None) -> MappingFile | None:
 
 def _invalid(found: Sequence[check.Reported], folder: Path) -> Iterator[SetupFault]:
     """A mapping with errors, which the service refuses at its setup, once for each of the two."""
-    from medtech.importing.document import Place
-
     for name, file in _FILES.items():
         errors = [each for each in found if each.finding.mapping == name and each.finding.level is Level.ERROR]
         if errors:

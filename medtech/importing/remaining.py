@@ -17,8 +17,8 @@ def _group(old: OldService) -> Iterator[str]:
     theirs = f"'{old.consumer_group}', which the service reads" if old.consumer_group else "the service's"
     yield (
         f"Consumer group: the app has one of its own, '{consumer_group(old)}', and never {theirs}: two readers of one "
-        "group take the partitions from each other. The templates in infra/ create it, and roles.sh does. A namespace of "
-        "the Basic tier takes no further group; scale it to Standard first."
+        "group take the partitions from each other. The templates in infra/ create it, and roles.sh does. A namespace "
+        "of the Basic tier takes no further group; scale it to Standard first."
     )
 
 
