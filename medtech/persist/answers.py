@@ -15,13 +15,14 @@ from a gateway: to a read it is an outage, and so it is to a write unless someth
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from medtech.transform.fhir_json import dump_resource
@@ -224,6 +225,72 @@ def match_entries(
     ]
 
 
+def replies_to_done(
+    interactions: Sequence[Interaction], answer: bytes, retry_after_seconds: float | None
+) -> list[Reply] | None:
+    """The replies to writes that were all carried out, in order, without the resources as the server has them now.
+
+    They are half of what a flush receives, and nothing is asked of them but the version. None for any other answer,
+    and for one in another form: that is for `match_entries`, whose replies these are but for `resource`.
+    """
+    try:
+        bundle = _decode_done(answer)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if bundle.resource_type != "Bundle" or len(bundle.entry) != len(interactions):
+        return None
+    replies: list[Reply] = []
+    for interaction, entry in zip(interactions, bundle.entry, strict=True):
+        response, resource = entry.response, entry.resource
+        status = _status(response.status[:_STATUS_CHARACTERS])
+        if not 200 <= status < 300 or not interaction.writes:
+            return None
+        if resource is None or not resource.id or resource.resource_type in _NO_TARGETS:
+            found = _LOCATION.search(response.location) if response.location else None
+            if found is not None and found[1] != interaction.url:
+                return None
+        elif f"{resource.resource_type}/{resource.id}" != interaction.url:
+            return None
+        version = resource.meta.version_id if resource is not None and resource.meta is not None else None
+        if not version:
+            version = version_from(None, response.etag, response.location)
+        replies.append(Reply(interaction, status, None, version, None, retry_after_seconds))
+    return replies
+
+
+class _Meta(msgspec.Struct, gc=False, rename="camel"):
+    version_id: str | None = None
+
+
+class _Written(msgspec.Struct, gc=False, rename="camel"):
+    """Of the resource as it was stored, what says which one it is."""
+
+    resource_type: str | None = None
+    id: str | None = None
+    meta: _Meta | None = None
+
+
+class _Response(msgspec.Struct, gc=False, rename="camel"):
+    status: str = ""
+    etag: str | None = None
+    location: str | None = None
+
+
+class _Done(msgspec.Struct, gc=False, rename="camel"):
+    response: _Response
+    resource: _Written | None = None
+
+
+class _DoneBundle(msgspec.Struct, gc=False, rename="camel"):
+    resource_type: str
+    entry: list[_Done]
+
+
+_decode_done: Callable[[bytes], _DoneBundle] = msgspec.json.Decoder(_DoneBundle).decode
+
+_NO_TARGETS = (None, "OperationOutcome", "Bundle")
+
+
 def _object(value: Any) -> Resource:
     """The JSON object that belongs there, an empty one in place of anything else: a gateway may have answered."""
     return value if isinstance(value, dict) else {}
@@ -240,7 +307,7 @@ def _entry_target(entry: Resource) -> str | None:
         versions = (_object(each.get("resource")) for each in _objects(resource.get("entry")))
         resource = next((version for version in versions if version), {})
         suffix = "/_history"
-    if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
+    if resource.get("id") and resource.get("resourceType") not in _NO_TARGETS:
         return f"{resource['resourceType']}/{resource['id']}{suffix}"
     location = _object(entry.get("response")).get("location")
     found = _LOCATION.search(str(location)) if location else None

@@ -33,6 +33,7 @@ from medtech.persist.answers import (
     Verdict,
     match_entries,
     outcome_text,
+    replies_to_done,
     retry_after_seconds,
     version_from,
 )
@@ -437,6 +438,11 @@ class FhirClient:
         if not outer.is_success:
             current.error = str(outer.status_code)
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
+        if outer.status_code == 200 and all(each.writes for each in interactions):
+            done = replies_to_done(interactions, outer.content, asked)
+            if done is not None:
+                self._taken.remember(done)
+                return done
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
             replies = match_entries(interactions, resource, asked)
