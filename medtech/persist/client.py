@@ -41,6 +41,7 @@ from medtech.persist.body import (
     ACCEPTED_ENCODING,
     MAX_ANSWER_BYTES,
     MAX_ANSWER_ELEMENTS,
+    Answer,
     AnswerTooLarge,
     read_body,
 )
@@ -517,7 +518,7 @@ class FhirClient:
         content: bytes | None = None,
         form: Form | None = None,
         headers: dict[str, str] | None = None,
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         """The answer, None when none was received before the deadline.
 
         `url` is relative to the base, or absolute on its host. Raises AnswerTooLarge, and Unavailable when there is no
@@ -532,12 +533,14 @@ class FhirClient:
 
     def _request(
         self, method: str, url: str, content: bytes | None, form: Form | None, headers: dict[str, str] | None
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
-        address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        address: str | httpx.URL = self._base
+        if url:
+            address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
         authorization = self.credentials.authorization()
         answer = self._answer(method, address, content, form, headers, authorization)
         if (
@@ -553,12 +556,12 @@ class FhirClient:
     def _answer(
         self,
         method: str,
-        address: str,
+        address: str | httpx.URL,
         content: bytes | None,
         form: Form | None,
         headers: dict[str, str],
         authorization: str | None,
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         if authorization is not None:
             headers = {**headers, "Authorization": authorization}
         left = deadline.seconds_left()
@@ -574,8 +577,7 @@ class FhirClient:
             return None
         if answer.status_code in THROTTLED_STATUSES:
             count(Throttled("fhir"))
-        unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
-        return httpx.Response(answer.status_code, headers=unpacked, content=body)
+        return Answer(answer.status_code, answer.headers, body)
 
 
 class _Taken:
@@ -635,7 +637,7 @@ def matches(bundle: Resource) -> list[Resource]:
     return [resource for resource in found if resource and resource.get("resourceType") != "OperationOutcome"]
 
 
-def _fhir(answer: httpx.Response) -> Resource | None:
+def _fhir(answer: Answer) -> Resource | None:
     """The resource in an answer, None for what is not FHIR (a gateway's page, a body that was cut off)."""
     try:
         resource = parse_resource(answer.content)
