@@ -34,6 +34,7 @@ from medtech.persist.answers import (
     match_entries,
     outcome_text,
     replies_to_done,
+    replies_to_reads,
     retry_after_seconds,
     version_from,
 )
@@ -229,7 +230,9 @@ class FhirClient:
         if not interactions:
             return []
         can = self.capabilities()
-        in_batch = [can.batch and (can.search_in_batch or not each.searches) for each in interactions]
+        if can.batch and can.search_in_batch:
+            return self._in_batches(interactions)
+        in_batch = [can.batch and not each.searches for each in interactions]
         batched = iter(
             self._in_batches([each for each, bundled in zip(interactions, in_batch, strict=True) if bundled])
         )
@@ -378,9 +381,9 @@ class FhirClient:
     def _in_batches(self, interactions: Sequence[Interaction]) -> list[Reply]:
         bundles = filled(interactions, _entry_bytes, most=self.bundle_size, most_bytes=MAX_BUNDLE_BYTES)
         replies = [reply for found in self._side_by_side(self._batch, bundles) for reply in found]
-        searches = [reply for reply in replies if reply.interaction.searches]
-        refused = [reply.interaction for reply in searches if reply.status in NO_SEARCH_IN_BATCH]
-        if not refused or any(reply.verdict is Verdict.DONE for reply in searches):
+        perhaps = [reply.interaction for reply in replies if reply.status in NO_SEARCH_IN_BATCH]
+        refused = [interaction for interaction in perhaps if interaction.searches]
+        if not refused or any(reply.verdict is Verdict.DONE for reply in replies if reply.interaction.searches):
             return replies
         # Not the first: the same one, if it is refused alone too, would hide each time what the server can do.
         if self._single(random.choice(refused)).verdict is not Verdict.DONE:
@@ -439,11 +442,11 @@ class FhirClient:
         if not outer.is_success:
             current.error = str(outer.status_code)
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
-        if outer.status_code == 200 and all(each.writes for each in interactions):
-            done = replies_to_done(interactions, outer.content, asked)
-            if done is not None:
-                self._taken.remember(done)
-                return done
+        if outer.status_code == 200:
+            usual = replies_to_done if interactions[0].writes else replies_to_reads
+            if (found := usual(interactions, outer.content, asked)) is not None:
+                self._taken.remember(found)
+                return found
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
             replies = match_entries(interactions, resource, asked)
