@@ -302,7 +302,9 @@ def replies_to_reads(
 
     None for any other answer: this is what a flush receives again and again, without what others may say.
     """
-    bundle = _decoded(_decode_found, answer, len(interactions))
+    url = interactions[0].url
+    others = "?" in url or url.endswith("/_history")
+    bundle = None if others else _decoded(_decode_found, answer, len(interactions))
     if bundle is None:
         return None
     replies: list[Reply] = []
