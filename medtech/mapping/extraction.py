@@ -12,7 +12,7 @@ from typing import Any
 
 from medtech.dotnet.numbers import format_double
 from medtech.dotnet.text import is_blank, well_formed
-from medtech.dotnet.times import utc_ticks
+from medtech.dotnet.times import LAST_MILLIONTHS, LAST_THOUSANDTHS, SECONDS, THOUSANDTHS, NoDate
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
 from medtech.errors import MessageTooCostly
 from medtech.evaluation_budget import CHARACTERS_A_STEP, BudgetSpent, EvaluationBudget
@@ -97,7 +97,11 @@ class _Writer:
             "optional_text": optional_text,
             "required_text": required_text,
             "time_reading": time_reading,
-            "utc_ticks": utc_ticks,
+            "LAST_MILLIONTHS": LAST_MILLIONTHS,
+            "LAST_THOUSANDTHS": LAST_THOUSANDTHS,
+            "OTHER_SHAPE": (KeyError, TypeError, NoDate),
+            "SECONDS": SECONDS,
+            "THOUSANDTHS": THOUSANDTHS,
         }
 
     def function(self) -> Extract:
@@ -179,13 +183,10 @@ class _Writer:
         self._put(code, *fields)
 
     def _attempt(self, variable: str, field: Field) -> list[str]:
-        # `time_reading` begins with `utc_ticks` too; asked here, it saves nearly every message that call.
         return [
             f"at = {self._number(field)}",
             *self._token("token_of_time", field.source),
-            f"{variable} = utc_ticks(token_of_time) if type(token_of_time) is str else None",
-            f"if {variable} is None:",
-            f"    {variable} = time_reading(token_of_time)",
+            *(line.format(time=variable) for line in _READ_TIME),
         ]
 
     def _values(self, fields: tuple[Field, ...]) -> str:
@@ -251,6 +252,24 @@ class _Writer:
         template = self._template
         return template.too_costly(template.type_match if at < 0 else self._fields[at].origin, cause)
 
+
+# The two shapes of nearly all times are read as `utc_ticks` reads them, with which `time_reading` begins: without the
+# call a reading of a batch takes 0.1 us less. What is no text has no length or no slices, and is left to `time_reading`
+# too.
+_READ_TIME = [
+    "{time} = None",
+    "try:",
+    "    length = len(token_of_time)",
+    "    if length == 24:",
+    "        {time} = SECONDS[token_of_time[:20]] + LAST_THOUSANDTHS[token_of_time[20:]]",
+    "    elif length == 27:",
+    "        {time} = SECONDS[token_of_time[:20]] + THOUSANDTHS[token_of_time[20:23]] + "
+    "LAST_MILLIONTHS[token_of_time[23:]]",
+    "except OTHER_SHAPE:",
+    "    pass",
+    "if {time} is None:",
+    "    {time} = time_reading(token_of_time)",
+]
 
 _FAIL_ALL = [
     "        except FAILURES as error:",
