@@ -2,7 +2,6 @@
 
 import codecs
 import re
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -33,7 +32,7 @@ def parse_counted(body: bytes) -> tuple[Any, int]:
     if body[0] == 0xEF and body.startswith(codecs.BOM_UTF8):
         body = body[3:]
     try:
-        # It reads integers of any length, and fractions to the last bit; orjson makes floats of integers past 64 bits.
+        # msgspec reads integers of any length, and fractions to the last bit.
         value = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_tolerantly(body), 0
@@ -96,11 +95,15 @@ def _check_depth(value: Any, openings: int) -> None:
     level = [value] if type(value) is dict or type(value) is list else []
     for depth in range(MAX_DEPTH):
         openings -= len(level)
-        # Each level below takes one more of those that have not been seen. Hardly ever are they enough, and then the
-        # members of most objects need not be gone through.
+        # Each level below takes at least one of those that have not been seen. Where they are too few, which is so of a
+        # message with readings of plain values, the members of the readings need not be gone through.
         if not level or depth + openings < MAX_DEPTH:
             return
-        children = chain.from_iterable(each.values() if type(each) is dict else each for each in level)
-        level = [child for child in children if (kind := type(child)) is not str and (kind is dict or kind is list)]
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) is dict or type(child) is list
+        ]
     if level:
         raise NotJson(f"The message body is nested more than {MAX_DEPTH} deep: send a flatter one.")
