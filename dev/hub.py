@@ -13,6 +13,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ _SYSTEM_NAMES = frozenset(
 
 _BEFORE_THE_FIRST = "-1"
 """The offset that stands for the start of a partition."""
+_OFFSET = re.compile(r"[0-9]{1,19}")
 _AFTER_THE_LAST = "@latest"
 """The offset that stands for the end of a partition, as it is when a reader begins."""
 
@@ -153,7 +155,7 @@ class Partition:
         if offset == _BEFORE_THE_FIRST:
             return 0
         if offset:
-            if not offset.isdecimal() or int(offset) > (self._starts[-1] if self._starts else -1):
+            if not _OFFSET.fullmatch(offset) or int(offset) > (self._starts[-1] if self._starts else -1):
                 raise PositionInvalid(
                     f"The supplied offset '{offset}' is invalid. The last offset in the system is "
                     f"'{self._starts[-1] if self._starts else _BEFORE_THE_FIRST}'."
