@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from medtech.command import dead_letters, mapping, settings_file
+from medtech.command import compare, dead_letters, mapping, settings_file
 from medtech.command.convert import convert
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
@@ -59,6 +59,7 @@ app.command()(status)
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
+app.add_typer(compare.app, name="compare")
 app.command()(jwks)
 
 
