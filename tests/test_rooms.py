@@ -51,8 +51,9 @@ MAY_IMPORT: dict[str, str] = {
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter comparison "
     "ingest replay flush validation health debugger parts",
+    "importing": "address dotnet settings setup jsonpath jmespath mapping validation",
     "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter "
-    "comparison replay transform persist validation health parts application",
+    "comparison replay transform persist validation health parts importing application",
     "__init__": "",
     "__main__": "command",
 }

@@ -12,6 +12,7 @@ import typer
 
 from medtech.command import compare, dead_letters, mapping, settings_file
 from medtech.command.convert import convert
+from medtech.command.import_service import import_service
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
 from medtech.command.replay import replay
@@ -61,6 +62,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
 app.add_typer(compare.app, name="compare")
 app.command()(jwks)
+app.command("import")(import_service)
 
 
 def run() -> None:
