@@ -201,7 +201,7 @@ def _overdue_seconds() -> float | None:
     chosen = parts.settings()
     if oldest is None:
         return 0.0
-    return overdue_seconds(oldest, ticks.now(), chosen.window_seconds, chosen.flush_grace_seconds)
+    return overdue_seconds(oldest, ticks.now(), chosen.window_seconds, chosen.hold_seconds)
 
 
 @exporting()
@@ -277,6 +277,28 @@ def show_dead_letter(request: func.HttpRequest) -> func.HttpResponse:
 
     with within(Deadline(LIST_SECONDS)):
         return answer_letter(request, parts.dead_letters, ticks.now())
+
+
+@exporting()
+@answers
+def show_comparison(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/comparison`."""
+    from medtech.comparison.http import answer
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer(request, parts.comparisons, ticks.now())
+
+
+@exporting()
+@answers
+def show_difference(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/comparison/{id}`."""
+    from medtech.comparison.http import answer_difference
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer_difference(request, parts.comparisons)
 
 
 @exporting()
