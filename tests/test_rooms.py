@@ -31,12 +31,14 @@ MAY_IMPORT: dict[str, str] = {
     "settings": "errors address client_key declared_settings",
     "storage": "errors deadline entra filling side_counts",
     "setup": "errors declared_settings settings storage",
+    "jobs": "errors dotnet storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
-    "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
+    "replay": "errors deadline dotnet model settings storage jobs normalize group dead_letter",
+    "backfill": "errors deadline dotnet model settings storage setup jobs normalize group dead_letter ingest",
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline address client_key declared_settings entra filling side_counts telemetry dotnet model "
     "settings transform",
@@ -46,12 +48,12 @@ MAY_IMPORT: dict[str, str] = {
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "debugger": "mapping",
     "metrics": "errors side_counts telemetry dotnet ingest flush",
-    "parts": "settings storage setup mapping group dead_letter ingest replay persist flush health",
+    "parts": "settings storage setup mapping group dead_letter ingest replay backfill persist flush health",
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
-    "flush validation health debugger parts",
-    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
-    "transform persist validation health parts application",
+    "backfill flush validation health debugger parts",
+    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter jobs "
+    "replay backfill transform persist validation health parts application",
     "__init__": "",
     "__main__": "command",
 }

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from medtech.command import dead_letters, mapping, settings_file
+from medtech.command.backfill import backfill
 from medtech.command.convert import convert
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
@@ -59,6 +60,7 @@ app.command()(status)
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
+app.command()(backfill)
 app.command()(jwks)
 
 

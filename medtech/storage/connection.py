@@ -151,6 +151,22 @@ class Storage:
                 return account.get_blob_client(anonymous.container_name, anonymous.blob_name)
         return BlobClient.from_blob_url(address, credential=self.credential(), **options)
 
+    def container_at(self, address: str) -> ContainerClient:
+        """A container: of the account by its name, or anywhere by its address, as `blob_at` opens a blob."""
+        from azure.storage.blob import ContainerClient
+
+        if not address.startswith(("https://", "http://")):
+            return self.container(address)
+        options = self._blob_options | {"transport": self._transport()}
+        anonymous: ContainerClient = ContainerClient.from_container_url(address, **options)
+        if "sig=" in address.partition("?")[2]:
+            return anonymous
+        if self._connection_string:
+            account = self.blob_service()
+            if address.startswith(f"{account.url.rstrip('/')}/"):
+                return account.get_container_client(anonymous.container_name)
+        return ContainerClient.from_container_url(address, credential=self.credential(), **options)
+
     def table_service(self) -> TableServiceClient:
         """Raises SettingInvalid when the connection does not say where the account's tables are."""
         from azure.data.tables import TableServiceClient
