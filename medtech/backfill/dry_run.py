@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from medtech.backfill.container import CaptureContainer
 from medtech.backfill.job import Fault, Request
-from medtech.backfill.reading import chunks, files
+from medtech.backfill.reading import chunks, days, files
 from medtech.deadline import seconds_left
 from medtech.normalize.batch import Normalizer, normalize
 
 SAMPLE_EVENTS = 200
-_SAMPLE_CHUNKS = 20
+_SAMPLE_CHUNKS = 100
 """Looked into for events of the time that is asked for."""
 
 
@@ -42,13 +42,14 @@ def dry_run(container: CaptureContainer, request: Request, mapping: Normalizer |
     count = size_bytes = 0
     partitions: set[str] = set()
     complete = True
-    for blob in files(container, request):
+    for day in days(request):
         if not seconds_left():
             complete = False
             break
-        count += 1
-        size_bytes += blob.size_bytes
-        partitions.add(blob.partition)
+        for blob in files(container, request, day):
+            count += 1
+            size_bytes += blob.size_bytes
+            partitions.add(blob.partition)
     in_order = tuple(sorted(partitions, key=lambda each: (len(each), each)))
     return DryRun(count, size_bytes, in_order, complete, tuple(container.others), tuple(faults), sample)
 

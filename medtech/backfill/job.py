@@ -22,11 +22,12 @@ class Fault(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """The file that is under way, or the last one that is done with, and the position to go on from."""
+    """The file that is under way, or the last one that is done with, and the position to go on from. Without a file it
+    is the start of a day: all before it are done with."""
 
     time: int
-    partition: str
-    file: str
+    partition: str = ""
+    file: str = ""
     block: int = START.block
     record: int = START.record
     done: bool = False

@@ -27,17 +27,22 @@ class Chunk(NamedTuple):
     after: Cursor
 
 
-def files(container: CaptureContainer, request: Request, after: Cursor | None = None) -> Iterator[CaptureBlob]:
-    """The files that may hold events of a request, the oldest first, from the one under way on."""
-    first = max(0, request.from_time - SLACK_TICKS)
-    last = request.to_time + SLACK_TICKS
-    start = first if after is None else max(first, after.time)
-    for day in range(ticks.floor(start, ticks.TICKS_PER_DAY), last, ticks.TICKS_PER_DAY):
-        for blob in container.files(day, request.partition):
-            if not first <= blob.time < last:
-                continue
-            if after is None or blob[:3] > after.place or (blob[:3] == after.place and not after.done):
-                yield blob
+def days(request: Request, after: Cursor | None = None) -> range:
+    """The days (their starts, in ticks) whose files may hold events of a request, from the one under way on."""
+    start = max(0, request.from_time - SLACK_TICKS)
+    reached = start if after is None else max(start, after.time)
+    return range(ticks.floor(reached, ticks.TICKS_PER_DAY), request.to_time + SLACK_TICKS, ticks.TICKS_PER_DAY)
+
+
+def files(
+    container: CaptureContainer, request: Request, day: int, after: Cursor | None = None
+) -> Iterator[CaptureBlob]:
+    """The files of a day that may hold events of a request, the oldest first, from the one under way on."""
+    for blob in container.files(day, request.partition):
+        if not request.from_time - SLACK_TICKS <= blob.time < request.to_time + SLACK_TICKS:
+            continue
+        if after is None or blob[:3] > after.place or (blob[:3] == after.place and not after.done):
+            yield blob
 
 
 def chunks(
@@ -45,12 +50,15 @@ def chunks(
 ) -> Iterator[Chunk]:
     """`hub` is that of `hub_name`; `most_records` is asked before each chunk how many records it may have.
 
-    A file that cannot be read ends with the fault that says so, and the next one follows.
+    A file that cannot be read ends with the fault that says so, and the next one follows. A day ends with a chunk of
+    nothing: to list days without files takes its time too, and need not be done again.
     """
-    for blob in files(container, request, after):
-        under_way = after is not None and after.place == blob[:3]
-        cursor = after if under_way and after is not None else Cursor(blob.time, blob.partition, blob.name)
-        yield from _chunks_of_file(container, request, hub, blob, cursor, most_records)
+    for day in days(request, after):
+        for blob in files(container, request, day, after):
+            under_way = after is not None and after.place == blob[:3]
+            cursor = after if under_way and after is not None else Cursor(blob.time, blob.partition, blob.name)
+            yield from _chunks_of_file(container, request, hub, blob, cursor, most_records)
+        yield Chunk([], [], Cursor(day + ticks.TICKS_PER_DAY))
 
 
 def _chunks_of_file(

@@ -21,7 +21,7 @@ from itertools import islice
 from medtech.backfill.container import CaptureContainer, shown
 from medtech.backfill.job import BackfillJob, BackfillJobs, Cursor, Fault
 from medtech.backfill.path_format import PathFormat
-from medtech.backfill.reading import Chunk, chunks, files
+from medtech.backfill.reading import Chunk, chunks, days, files
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
@@ -252,15 +252,16 @@ class _Run:
 
     def _leave_file(self, container: CaptureContainer) -> None:
         """Leaves the file that is under way, without reading on."""
-        blob = next(files(container, self.job.request, self.job.cursor), None)
+        request, cursor = self.job.request, self.job.cursor
+        found = (blob for day in days(request, cursor) for blob in files(container, request, day, cursor))
+        blob = next(found, None)
         if blob is None:
             return
         fault = Fault(
             blob.name,
             f"the file is left from there on: the app came to no end over it {self.job.attempts - 1} times. Report it.",
         )
-        cursor = Cursor(blob.time, blob.partition, blob.name, done=True)
-        self._move_on(Chunk([], [fault], cursor), NOTHING)
+        self._move_on(Chunk([], [fault], Cursor(blob.time, blob.partition, blob.name, done=True)), NOTHING)
 
     def _finish(self, container: CaptureContainer) -> None:
         job = self.job

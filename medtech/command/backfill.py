@@ -88,8 +88,10 @@ def _request(
         raise typer.BadParameter(str(invalid), param_hint=f"--{invalid.option}") from None
     if start is None or end is None:
         raise typer.BadParameter("Give both: from when, and until when.", param_hint="--from, --to")
-    if start >= end:
-        raise typer.BadParameter(f"No time is from {from_time!a} on and before {to_time!a}.", param_hint="--to")
+    if start >= min(end, now):
+        raise typer.BadParameter(
+            f"No time until now is from {from_time!a} on and before {to_time!a}.", param_hint="--to"
+        )
     if partition is not None and not (partition.isascii() and partition.isdigit()):
         raise typer.BadParameter("A partition is a number.", param_hint="--partition")
     return Request(container, path_format, start, min(end, now), partition)

@@ -7,9 +7,11 @@ import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from medtech.backfill import work
+from medtech.backfill.job import Cursor
 from medtech.backfill.path_format import DEFAULT_FORMAT
 from medtech.backfill.reading import SLACK_TICKS
 from medtech.backfill.work import MOST_WINDOWS_AHEAD
+from medtech.dotnet import ticks
 from medtech.jobs import State
 from medtech.storage.connection import Storage
 from tests.azurite import ACCOUNT_KEY
@@ -168,6 +170,36 @@ def test_without_a_mapping_it_waits_and_says_so(captured: CapturedWard, server: 
 def test_without_the_container_it_waits_and_says_so(captured: CapturedWard, server: Server) -> None:
     job = captured.backfill(container="absent")
     assert (job.state, job.message.partition(".")[0]) == (State.RUNNING, "There is no container absent")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://blobs.example/capture",
+        "http://ward.blob.core.windows.net/capture",
+        "https://ward.blob.core.windows.net.example/capture",
+        "https://example/ward.blob.core.windows.net/capture",
+    ],
+)
+def test_the_identity_opens_no_container_elsewhere(captured: CapturedWard, server: Server, address: str) -> None:
+    job = captured.backfill(container=address)
+    assert job.state is State.RUNNING
+    assert "identity opens no container" in job.message
+
+
+def test_days_without_files_are_not_listed_again(captured: CapturedWard, server: Server) -> None:
+    captured.capture([captured.event(message(known(server).device, series=60))])
+    days = [HOUR - 3 * ticks.TICKS_PER_DAY, HOUR + 3 * ticks.TICKS_PER_DAY]
+    job = captured.jobs.create(captured.request(from_time=days[0], to_time=days[1]), captured.ward.clock())
+    mappings = chain([GOOD] * 3, repeat(None))
+    captured.worker = captured.worker_over(captured.storage, device_mapping=mappings.__next__)
+    captured.tick()
+    cursor = captured.job(job.id).cursor
+    assert cursor == Cursor(ticks.floor(days[0], ticks.TICKS_PER_DAY) + 2 * ticks.TICKS_PER_DAY)
+    captured.worker = captured.worker_over(captured.storage)
+    captured.tick()
+    done = captured.job(job.id)
+    assert (done.state, done.counts.files, done.counts.events) == (State.DONE, 1, 1)
 
 
 def signed(azurite: str, storage: Storage) -> str:
