@@ -198,6 +198,7 @@ class _Run:
         """What the job waits for then; nothing if that is empty."""
         request, place = self.job.request, self._parts.hub()
         container = CaptureContainer(self._parts.storage, request.container, PathFormat(request.path_format), place)
+        container.others.update(dict.fromkeys(self.job.others))
         if self.job.attempts > 2 * _ENDS_PER_EVENT:
             self._leave_file(container)
         found = chunks(container, request, hub_name(*place), self.job.cursor, self._most_records)
@@ -206,7 +207,7 @@ class _Run:
                 return message
             chunk = next(found, None)
             if chunk is None:
-                self._finish(container)
+                self._finish()
                 return ""
             mapping = self._parts.device_mapping()
             if mapping is None:
@@ -214,7 +215,7 @@ class _Run:
             seconds = self._parts.settings.window_seconds
             self._windows.update(window_start(event.enqueued_time, seconds) for event in chunk.events)
             counts = self._put_through(chunk.events, mapping)
-            self._move_on(chunk, counts)
+            self._move_on(chunk, counts, container)
         return ""
 
     def _most_records(self) -> int:
@@ -236,7 +237,7 @@ class _Run:
             return bury(events[0], poison, parts.dead_letters, parts.clock)
         return process(events, mapping, parts.buffer, parts.dead_letters, parts.settings, parts.clock)
 
-    def _move_on(self, chunk: Chunk, counts: BatchCounts) -> None:
+    def _move_on(self, chunk: Chunk, counts: BatchCounts, container: CaptureContainer) -> None:
         job = self.job
         for fault in chunk.faults:
             _log.error("Backfill job %s: %s: %s", job.id, fault.file, fault.reason)
@@ -248,7 +249,8 @@ class _Run:
             dropped=counts.dropped,
             letters=counts.letters,
         )
-        self._write(job.but(counts=done, cursor=chunk.after, attempts=1, carefully=max(0, job.carefully - 1)))
+        others, carefully = tuple(container.others), max(0, job.carefully - 1)
+        self._write(job.but(counts=done, cursor=chunk.after, others=others, attempts=1, carefully=carefully))
 
     def _leave_file(self, container: CaptureContainer) -> None:
         """Leaves the file that is under way, without reading on."""
@@ -261,10 +263,10 @@ class _Run:
             blob.name,
             f"the file is left from there on: the app came to no end over it {self.job.attempts - 1} times. Report it.",
         )
-        self._move_on(Chunk([], [fault], Cursor(blob.time, blob.partition, blob.name, done=True)), NOTHING)
+        self._move_on(Chunk([], [fault], Cursor(blob.time, blob.partition, blob.name, done=True)), NOTHING, container)
 
-    def _finish(self, container: CaptureContainer) -> None:
+    def _finish(self) -> None:
         job = self.job
         # A signature opens the container to whoever reads the row.
         request = replace(job.request, container=shown(job.request.container))
-        self.job = job.but(state=State.DONE, carefully=0, request=request, others=tuple(container.others))
+        self.job = job.but(state=State.DONE, carefully=0, request=request)

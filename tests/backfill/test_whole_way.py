@@ -188,7 +188,9 @@ def test_the_identity_opens_no_container_elsewhere(captured: CapturedWard, serve
 
 
 def test_days_without_files_are_not_listed_again(captured: CapturedWard, server: Server) -> None:
-    captured.capture([captured.event(message(known(server).device, series=60))])
+    event = captured.event(message(known(server).device, series=60))
+    captured.capture([event])
+    captured.capture([event], path(HOUR, event_hub="lab"))
     days = [HOUR - 3 * ticks.TICKS_PER_DAY, HOUR + 3 * ticks.TICKS_PER_DAY]
     job = captured.jobs.create(captured.request(from_time=days[0], to_time=days[1]), captured.ward.clock())
     mappings = chain([GOOD] * 3, repeat(None))
@@ -196,10 +198,12 @@ def test_days_without_files_are_not_listed_again(captured: CapturedWard, server:
     captured.tick()
     cursor = captured.job(job.id).cursor
     assert cursor == Cursor(ticks.floor(days[0], ticks.TICKS_PER_DAY) + 2 * ticks.TICKS_PER_DAY)
+    captured.container.delete_blob(path(HOUR, event_hub="lab"))
     captured.worker = captured.worker_over(captured.storage)
     captured.tick()
     done = captured.job(job.id)
     assert (done.state, done.counts.files, done.counts.events) == (State.DONE, 1, 1)
+    assert done.others == ("ward/lab/",)
 
 
 def signed(azurite: str, storage: Storage) -> str:
