@@ -125,6 +125,7 @@ def test_by_queue_the_timer_flushes_nothing_itself(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("FLUSH_FANOUT", "queue")
     monkeypatch.setattr(parts, "replayer", lambda: SimpleNamespace(run=lambda: done.append("replay")))
+    monkeypatch.setattr(parts, "backfiller", lambda: SimpleNamespace(run=lambda: done.append("replay")))
     monkeypatch.setattr(parts, "fanout", lambda: SimpleNamespace(run=run))
     recorder = SimpleNamespace(flush=lambda run, by_queue: done.append((by_queue, run().windows)))
     monkeypatch.setattr(parts, "recorder", lambda: recorder)
@@ -162,6 +163,7 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
             return Tally()
 
     monkeypatch.setattr(parts, "replayer", _cannot_be_made if stage == "made" else Fails)
+    monkeypatch.setattr(parts, "backfiller", _cannot_be_made if stage == "made" else Fails)
     monkeypatch.setattr(parts, "flusher", lambda: Part("flush"))
     monkeypatch.setattr(parts, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
@@ -177,6 +179,7 @@ def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest
         raise KeyError("patient 4711")
 
     monkeypatch.setattr(parts, "replayer", fails)
+    monkeypatch.setattr(parts, "backfiller", fails)
     monkeypatch.setattr(parts, "flusher", fails)
     monkeypatch.setattr(parts, "expiry", fails)
     monkeypatch.setattr("medtech.ingest.events.read_events", fails)
@@ -194,6 +197,7 @@ def test_what_ends_an_invocation_counts_as_one_error(
     records: list[Any] = []
     monkeypatch.setattr(pipe, "put", records.append)
     monkeypatch.setattr(parts, "replayer", replay)
+    monkeypatch.setattr(parts, "backfiller", replay)
     monkeypatch.setattr(parts, "flusher", lambda: SimpleNamespace(run=Tally))
     monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: 0))
     monkeypatch.setattr(parts, "recorder", lambda: SimpleNamespace(flush=lambda run: run()))

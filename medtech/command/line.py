@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from medtech.command import compare, dead_letters, mapping, settings_file
+from medtech.command.backfill import backfill
 from medtech.command.convert import convert
 from medtech.command.import_service import import_service
 from medtech.command.jwks import jwks
@@ -63,6 +64,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
 app.add_typer(compare.app, name="compare")
 app.command()(rewind)
+app.command()(backfill)
 app.command()(jwks)
 app.command("import")(import_service)
 
