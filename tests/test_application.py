@@ -125,15 +125,15 @@ def test_by_queue_the_timer_flushes_nothing_itself(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("FLUSH_FANOUT", "queue")
     monkeypatch.setattr(parts, "replayer", lambda: SimpleNamespace(run=lambda: done.append("replay")))
-    monkeypatch.setattr(parts, "backfiller", lambda: SimpleNamespace(run=lambda: done.append("replay")))
+    monkeypatch.setattr(parts, "backfiller", lambda: SimpleNamespace(run=lambda: done.append("backfill")))
     monkeypatch.setattr(parts, "fanout", lambda: SimpleNamespace(run=run))
     recorder = SimpleNamespace(flush=lambda run, by_queue: done.append((by_queue, run().windows)))
     monkeypatch.setattr(parts, "recorder", lambda: recorder)
     monkeypatch.setattr(application, "_overdue_seconds", lambda: None)
     monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: done.append("expiry") or 0))
     application.flush(CONTEXT)
-    replay, trace_context, recorded, expired = done
-    assert (replay, recorded, expired) == ("replay", (True, 7), "expiry")
+    replay, backfill, trace_context, recorded, expired = done
+    assert (replay, backfill, recorded, expired) == ("replay", "backfill", (True, 7), "expiry")
     assert span.read_traceparent(trace_context) is not None
 
 
