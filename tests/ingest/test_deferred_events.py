@@ -271,7 +271,7 @@ def test_a_single_event_is_left_to_the_converter() -> None:
     [
         lambda event: event.get_body(),
         lambda event: event.metadata,
-        lambda event: event.to_dict(),
+        lambda event: event.partition_key,
         lambda event: event.enqueued_time,
         lambda event: copy.copy(event).sequence_number,
         lambda event: repr(event).partition(" at ")[0],
