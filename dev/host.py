@@ -178,6 +178,14 @@ class FunctionsHost:
         """When each hub was created: its name to a time in ISO 8601."""
         return {name: hub.created.isoformat() for name, hub in self._hubs.items()}
 
+    def consumer_groups(self) -> dict[str, dict[str, bool]]:
+        """By hub and consumer group: whether a function of the app reads it."""
+        groups: dict[str, dict[str, bool]] = {name: {} for name in self._hubs}
+        for function in self.functions.values():
+            if isinstance(function.trigger, EventHubTrigger):
+                groups[function.trigger.event_hub][function.trigger.consumer_group] = not function.disabled
+        return groups
+
     def _add_timer(self, function: Function) -> None:
         timer = self.timers[function.name] = Timer(function, lambda value: self.invoke(function.name, value))
         if not function.disabled:
@@ -271,7 +279,8 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
     if (name := settings.get(f"{connection}__fullyQualifiedNamespace")) is not None:
         return name
     parts = dict(part.partition("=")[::2] for part in settings.get(connection, "").split(";"))
-    endpoint = parts.get("Endpoint", "").removeprefix("sb://").strip("/")
+    # Without the port, as EventHubsConnectionStringProperties.FullyQualifiedNamespace of azure-sdk-for-net has it.
+    endpoint = parts.get("Endpoint", "").removeprefix("sb://").partition("/")[0].partition(":")[0]
     if not endpoint:
         raise FunctionInvalid(
             f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."

@@ -13,8 +13,9 @@ import asyncio
 import base64
 import json
 import os
+import re
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -45,6 +46,9 @@ _SYSTEM_NAMES = frozenset(
 
 _BEFORE_THE_FIRST = "-1"
 """The offset that stands for the start of a partition."""
+_OFFSET = re.compile(r"[0-9]{1,19}")
+_AFTER_THE_LAST = "@latest"
+"""The offset that stands for the end of a partition, as it is when a reader begins."""
 
 
 class EventRefused(ValueError):
@@ -74,7 +78,7 @@ class StoredEvent(NamedTuple):
     enqueued_time: datetime
 
 
-class PositionInvalid(ValueError):
+class PositionInvalid(Exception):
     """A reader asks for a position that its partition has never had; the message is the service's."""
 
 
@@ -151,7 +155,7 @@ class Partition:
         if offset == _BEFORE_THE_FIRST:
             return 0
         if offset:
-            if not offset.isdecimal() or int(offset) > (self._starts[-1] if self._starts else -1):
+            if not _OFFSET.fullmatch(offset) or int(offset) > (self._starts[-1] if self._starts else -1):
                 raise PositionInvalid(
                     f"The supplied offset '{offset}' is invalid. The last offset in the system is "
                     f"'{self._starts[-1] if self._starts else _BEFORE_THE_FIRST}'."
@@ -165,6 +169,29 @@ class Partition:
                 f"is '{len(self._starts) - 1}'."
             )
         return sequence_number + 1
+
+    def first(self, annotation: str, value: str, *, inclusive: bool) -> int:
+        """The sequence number of the first event beyond a position, or at it if `inclusive`, as receivers give it:
+        by `x-opt-offset`, `x-opt-sequence-number`, or `x-opt-enqueued-time` in milliseconds since 1970.
+
+        Raises PositionInvalid.
+        """
+        if annotation == "x-opt-offset":
+            if value == _AFTER_THE_LAST:
+                return self.next_sequence_number
+            following = self.after(value, None)
+            at_event = following > 0 and str(self._starts[following - 1]) == value
+            return following - 1 if inclusive and at_event else following
+        try:
+            if annotation == "x-opt-sequence-number":
+                return max(0, self.after("", int(value) - inclusive))
+            if annotation == "x-opt-enqueued-time":
+                time = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))
+                find = bisect_left if inclusive else bisect_right
+                return find(range(len(self._starts)), time, key=lambda n: self._at(n).enqueued_time)
+        except (ValueError, OverflowError):
+            raise PositionInvalid(f"The supplied {annotation} '{value}' is invalid.") from None
+        raise PositionInvalid(f"Events are not found by '{annotation}'.")
 
     def append(self, event: NewEvent) -> int:
         """Stores an event and returns its sequence number.

@@ -6,7 +6,9 @@
     GET  /admin/host/ping              200 once functions are served
     POST /dev/events                   stores a device event or an array of them, answers their positions
     POST /dev/hub/steal                a second listener of a partition starts while the first still works
-    GET  /dev/hub                      partitions, last sequence numbers, checkpoints
+    GET  /dev/hub                      partitions, last sequence numbers, checkpoints, consumer groups
+    GET  /dev/hub/position             the sequence number that a receiver begins with
+    GET  /dev/hub/events               events of a partition, for receivers
     GET  /dev/functions                functions, invocations so far, the workers' process ids and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 
@@ -18,11 +20,18 @@ platform's own tools take its place. It needs no key, so a POST to it must have 
 second listener starts from the last checkpoint, so that the batch that the first has in hand is worked on twice at
 once; the first then finishes it without moving the checkpoint, and ends. With `"sequenceNumber": 7` the second starts
 there, as after the loss of a checkpoint; it never passes over events that are beyond the checkpoint.
+
+The receivers of dev/event_hubs ask `/dev/hub/position?partition=0&annotation=x-opt-offset&value=120` (and
+`&inclusive=true`), then `/dev/hub/events?partition=0&from=7&limit=100` again and again: the answer waits up to
+RECEIVE_SECONDS for the first event.
 """
 
+import asyncio
+import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -34,10 +43,14 @@ from starlette.routing import Route
 
 from dev.functions import Function, FunctionInvalid, HttpTrigger
 from dev.host import FunctionsHost
-from dev.hub import EventRefused, read_new_event
+from dev.hub import EventRefused, Partition, PositionInvalid, StoredEvent, read_new_event
 from dev.rpc import messages
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+RECEIVE_SECONDS = 1.0
+"""A host that ends waits this long for the answers to receivers."""
+_MOST_EVENTS = 100
 
 _SEGMENT = re.compile(r"\{(\*?)(\w+)(?::([a-z]+))?(\?)?\}")
 _JSON_SUFFIX = re.compile(r"application/[^/]+\+json")
@@ -53,6 +66,8 @@ def application(host: FunctionsHost) -> Starlette:
         Route("/admin/functions/{name}", _guarded(host, "admin", _start_timer(host)), methods=["POST"]),
         Route("/dev/events", _json_only(_take_events(host)), methods=["POST"]),
         Route("/dev/hub/steal", _json_only(_steal(host)), methods=["POST"]),
+        Route("/dev/hub/position", _position(host)),
+        Route("/dev/hub/events", _events(host)),
         Route("/dev/hub", _hub(host)),
         Route("/dev/functions", _functions(host)),
         Route("/dev/timers/{name}", _json_only(_run_timer(host)), methods=["POST"]),
@@ -252,9 +267,61 @@ def _steal(host: FunctionsHost) -> Endpoint:
 
 def _hub(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
-        return JSONResponse({"hubs": host.hub_states(), "created": host.hubs_created()})
+        return JSONResponse(
+            {"hubs": host.hub_states(), "created": host.hubs_created(), "consumerGroups": host.consumer_groups()}
+        )
 
     return answer
+
+
+def _position(host: FunctionsHost) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        asked = request.query_params
+        try:
+            first = _partition(host, request).first(
+                asked.get("annotation", ""), asked.get("value", ""), inclusive=asked.get("inclusive") == "true"
+            )
+        except (EventRefused, PositionInvalid) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"sequenceNumber": first})
+
+    return answer
+
+
+def _events(host: FunctionsHost) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        try:
+            partition = _partition(host, request)
+            first, limit = (max(0, int(request.query_params[name])) for name in ("from", "limit"))
+        except EventRefused as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except (KeyError, ValueError):
+            return JSONResponse({"error": "from and limit must be whole numbers."}, 400)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(partition.wait_for(first), RECEIVE_SECONDS)
+        return JSONResponse({"events": [_received(event) for event in partition.read(first, min(limit, _MOST_EVENTS))]})
+
+    return answer
+
+
+def _partition(host: FunctionsHost, request: Request) -> Partition:
+    """The partition that a request names. Raises EventRefused."""
+    hub, name = host.hub(request.query_params.get("hub")), request.query_params.get("partition")
+    if name not in hub.partitions:
+        raise EventRefused(f"This hub has partitions 0 to {len(hub.partitions) - 1}.")
+    return hub.partitions[name]
+
+
+def _received(event: StoredEvent) -> dict[str, Any]:
+    return {
+        "bodyBase64": base64.b64encode(event.body).decode(),
+        "properties": event.properties,
+        "systemProperties": event.system_properties,
+        "partitionKey": event.partition_key,
+        "sequenceNumber": event.sequence_number,
+        "offset": event.offset,
+        "enqueuedTime": event.enqueued_time.isoformat(),
+    }
 
 
 def _functions(host: FunctionsHost) -> Endpoint:

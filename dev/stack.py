@@ -21,7 +21,7 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from dev.checkpoints import CONTAINER, CheckpointStore
-from dev.namespace import connection_string, namespace
+from dev.namespace import NAMESPACE, connection_string, namespace
 from dev.processes import ROOT, azurite, choose_ports, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
@@ -80,7 +80,7 @@ class LocalStack(RunningHost):
         own_settings = {
             "AzureWebJobsStorage": self.storage_connection_string,
             "FHIR_SERVICE_URL": self.fhir_url,
-            "EventHubConnection__fullyQualifiedNamespace": "localhost",
+            "EventHubConnection": self.event_hubs_connection_string,
             "EVENT_HUB_NAME": "devicedata",
             "EVENT_HUB_CONSUMER_GROUP": "$Default",
         }
@@ -104,8 +104,9 @@ class LocalStack(RunningHost):
         """The checkpoints of the app's consumer group, by way of storage itself, also while the host is down."""
         container = ContainerClient.from_connection_string(self.storage_connection_string, CONTAINER)
         settings = self.settings
-        namespace, hub = settings["EventHubConnection__fullyQualifiedNamespace"], settings["EVENT_HUB_NAME"]
-        return CheckpointStore(container, namespace, hub, settings["EVENT_HUB_CONSUMER_GROUP"], "nobody")
+        return CheckpointStore(
+            container, NAMESPACE, settings["EVENT_HUB_NAME"], settings["EVENT_HUB_CONSUMER_GROUP"], "nobody"
+        )
 
     def _start_servers(self, opened: ExitStack) -> None:
         servers = (self.storage, self.fhir, self.event_hubs)

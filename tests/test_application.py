@@ -22,6 +22,7 @@ from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
 from medtech.telemetry import pipe, span
+from tests.telemetry.documents import span_attributes
 
 CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 """Of an invocation."""
@@ -92,6 +93,7 @@ def test_a_message_is_carried_out_and_says_whose_tick_it_is_of(monkeypatch: pyte
     [current] = spans
     assert [place.traceparent for place in current.links] == [message.trace_context]
     assert current.attributes["medtech.shard"] == 3
+    assert set(current.attributes) == span_attributes()["flush shard"]
 
 
 def test_a_message_of_somebody_elses_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, str] = {
     "settings": "errors address client_key declared_settings",
     "storage": "errors deadline entra filling side_counts",
     "setup": "errors declared_settings settings storage",
+    "checkpoints": "errors entra setup storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
@@ -52,8 +53,8 @@ MAY_IMPORT: dict[str, str] = {
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter comparison "
     "ingest replay flush validation health debugger parts",
     "importing": "address dotnet settings setup jsonpath jmespath mapping validation",
-    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter "
-    "comparison replay transform persist validation health parts importing application",
+    "command": "errors client_key entra dotnet model settings storage setup checkpoints mapping normalize group "
+    "dead_letter comparison replay transform persist validation health parts importing application",
     "__init__": "",
     "__main__": "command",
 }

@@ -16,6 +16,7 @@ from medtech.command.import_service import import_service
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
 from medtech.command.replay import replay
+from medtech.command.rewind import rewind
 from medtech.command.schema import schema
 from medtech.command.settings import settings
 from medtech.command.simulate import simulate
@@ -61,6 +62,7 @@ app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
 app.add_typer(compare.app, name="compare")
+app.command()(rewind)
 app.command()(jwks)
 app.command("import")(import_service)
 

@@ -37,7 +37,29 @@ def client_for(base: httpx.URL, connections: int, timeout: httpx.Timeout, header
     if any(getproxies().get(scheme) for scheme in ("http", "https", "all")):
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         return httpx.Client(timeout=timeout, headers=headers, limits=limits)
-    return httpx.Client(timeout=timeout, headers=headers, transport=Transport(base, connections))
+    return _DirectClient(Transport(base, connections), timeout=timeout, headers=headers)
+
+
+class _DirectClient(httpx.Client):
+    """httpx without what it passes each request through and the app does not use: authentication, redirects, hooks.
+
+    Cookies are kept and sent: gateways spread requests by them.
+    """
+
+    def __init__(self, transport: "Transport", **options: Any) -> None:
+        super().__init__(transport=transport, **options)
+        self._direct = transport
+
+    def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
+        if self.is_closed:
+            raise RuntimeError("the client was closed")
+        answer = self._direct.handle_request(request)
+        answer.request = request
+        if "set-cookie" in answer.headers:
+            self.cookies.extract_cookies(answer)
+        if not stream:
+            answer.read()
+        return answer
 
 
 class Transport(httpx.BaseTransport):

@@ -96,10 +96,10 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], httpx.
     clients: list[httpx.Client] = []
 
     def make(url: str, timeout: httpx.Timeout = PATIENT) -> httpx.Client:
-        transport = Transport(httpx.URL(url), 1) if request.param == "ours" else None
-        clients.append(
-            httpx.Client(transport=transport, timeout=timeout, limits=httpx.Limits(max_connections=1), trust_env=True)
-        )
+        if request.param == "ours":
+            clients.append(client_for(httpx.URL(url), 1, timeout, {}))
+        else:
+            clients.append(httpx.Client(timeout=timeout, limits=httpx.Limits(max_connections=1)))
         return clients[-1]
 
     yield make
@@ -204,6 +204,24 @@ def test_headers_come_as_bytes(serve: Serve, client_of: ClientOf) -> None:
     with client_of(server.url).stream("GET", server.url) as found:
         assert found.headers["retry-after"] == "7"
         assert (b"X-Odd", b"\xe4") in found.headers.raw
+
+
+def test_a_cookie_is_sent_back(serve: Serve, client_of: ClientOf) -> None:
+    """Gateways send the requests of a client to the same server by one."""
+    server = serve(answer(b"1", Set_Cookie="route=7; Path=/"), answer(b"2"))
+    client = client_of(server.url)
+    got(client, server.url)
+    got(client, server.url)
+    assert [b"cookie: route=7" in request.lower() for request in server.requests] == [False, True]
+
+
+def test_a_client_that_was_closed_sends_nothing(serve: Serve, client_of: ClientOf) -> None:
+    server = serve(answer(b"1"))
+    client = client_of(server.url)
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        got(client, server.url)
+    assert not server.connections
 
 
 def test_redirects_are_not_followed(serve: Serve, client_of: ClientOf) -> None:
