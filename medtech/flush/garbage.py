@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from threading import Lock
 
 _CONTAINERS_MADE = 200_000
-"""More than there are of, alive, in a window of 60,000 readings. The collector belongs to the process: what batches
-beside the flush leave in cycles, some 30 MB at most, stays until so many containers were made."""
+"""A window of 60,000 readings is flushed without a look. The collector belongs to the process: what batches beside the
+flush leave in cycles stays until so many containers were made, which take some 30 MB."""
 
 _changing = Lock()
 _flushes = 0

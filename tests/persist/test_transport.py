@@ -256,8 +256,11 @@ def test_an_answer_that_is_cut_is_none(serve: Serve, client_of: ClientOf, cut: b
     [
         b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"{}"),
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 20\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     ],
-    ids=["interim", "two lengths"],
+    ids=["interim", "two lengths", "a list of lengths", "no length", "another coding"],
 )
 def test_what_follows_a_doubtful_answer_is_not_taken_for_another(serve: Serve, doubtful: bytes) -> None:
     server = serve(doubtful, answer(b"not to be read"))
@@ -266,6 +269,17 @@ def test_what_follows_a_doubtful_answer_is_not_taken_for_another(serve: Serve, d
         with pytest.raises(httpx.RemoteProtocolError):
             got(client, server.url)
         assert got(client, server.url) == (200, b"2")
+
+
+@pytest.mark.parametrize("value", ['W/"1\r\nX-Other: 2"', 'W/"1\n 2"', 'W/"1\x00"'])
+def test_what_would_end_a_header_is_not_sent(serve: Serve, client_of: ClientOf, value: str) -> None:
+    """A version id that the server gave is sent back to it."""
+    server = serve(answer(b"2"))
+    client = client_of(server.url)
+    with pytest.raises(httpx.LocalProtocolError):
+        client.get(server.url, headers={"If-Match": value})
+    assert server.requests == []
+    assert got(client, server.url) == (200, b"2")
 
 
 def test_a_refusal_that_comes_before_everything_is_sent_is_read(serve: Serve, client_of: ClientOf) -> None:
