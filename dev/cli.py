@@ -96,6 +96,9 @@ def host(
         typer.Option(min=0, help="Longest wait before a batch or a worker is tried again."),
     ] = inf,
     retention: Retention = None,
+    hubs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of hubs that other hosts read too. Default: in --data.")
+    ] = None,
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
@@ -116,6 +119,7 @@ def host(
                 partitions,
                 longest_wait_seconds,
                 None if retention is None else timedelta(hours=retention),
+                hubs,
             )
         )
     except OSError as error:

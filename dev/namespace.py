@@ -1,6 +1,6 @@
 """The local Event Hubs namespace: where devices and Microsoft's clients send, over AMQP 1.0 or HTTP.
 
-A Node process (dev/event_hubs) speaks both and puts what it is sent into the partitions of the functions host, as
+A Node process (dev/event_hubs) speaks both and puts what it is sent into the partitions of the hub, as
 `POST /dev/events` does. It has one key, which opens nothing but what runs on this machine.
 """
 
@@ -19,7 +19,8 @@ KEY = base64.b64encode(b"sends to the event hub of this machine and to no other"
 
 
 def namespace(log_folder: Path, amqp_port: int, rest_port: int, host_url: str) -> Server:
-    """The server in front of the functions host at `host_url`, which need not be there yet."""
+    """The server in front of the hubs at `host_url`, a hub server's or a functions host's, which need not be there
+    yet."""
     command = node_command(
         DEV_FOLDER / "event_hubs" / "server.mjs",
         *("--amqp-port", str(amqp_port)),

@@ -34,7 +34,8 @@ from starlette.routing import Route
 
 from dev.functions import Function, FunctionInvalid, HttpTrigger
 from dev.host import FunctionsHost
-from dev.hub import EventRefused, read_new_event
+from dev.hub import EventRefused
+from dev.hub_routes import hub_routes, json_only, media_type
 from dev.rpc import messages
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -51,11 +52,10 @@ def application(host: FunctionsHost) -> Starlette:
         Route("/admin/host/ping", _ping),
         Route("/admin/host/status", _guarded(host, "admin", _status(host))),
         Route("/admin/functions/{name}", _guarded(host, "admin", _start_timer(host)), methods=["POST"]),
-        Route("/dev/events", _json_only(_take_events(host)), methods=["POST"]),
-        Route("/dev/hub/steal", _json_only(_steal(host)), methods=["POST"]),
-        Route("/dev/hub", _hub(host)),
+        *hub_routes(host.hubs, host.hub_states),
+        Route("/dev/hub/steal", json_only(_steal(host)), methods=["POST"]),
         Route("/dev/functions", _functions(host)),
-        Route("/dev/timers/{name}", _json_only(_run_timer(host)), methods=["POST"]),
+        Route("/dev/timers/{name}", json_only(_run_timer(host)), methods=["POST"]),
     ]
     for function in host.functions.values():
         if isinstance(function.trigger, HttpTrigger) and not function.disabled:
@@ -95,11 +95,6 @@ def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoi
     return answer
 
 
-def _media_type(request: Request) -> str:
-    media_type, _, _ = request.headers.get("content-type", "").partition(";")
-    return media_type.strip().lower()
-
-
 def _is_invocation(body: bytes) -> bool:
     """Whether a body is what the real host reads as an invocation: an object whose `input`, if any, is no object or
     array (ASP.NET binds it to a text). FunctionsController of azure-functions-host answers 400 to all else."""
@@ -110,15 +105,6 @@ def _is_invocation(body: bytes) -> bool:
     return isinstance(document, dict) and not any(
         isinstance(value, dict | list) for name, value in document.items() if name.lower() == "input"
     )
-
-
-def _json_only(endpoint: Endpoint) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        if _media_type(request) != "application/json":
-            return JSONResponse({"error": "Send this with the header Content-Type: application/json."}, 415)
-        return await endpoint(request)
-
-    return answer
 
 
 async def _ping(_request: Request) -> Response:
@@ -192,8 +178,8 @@ def _content(value: Any) -> bytes:
 
 def _start_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
-        media_type = _media_type(request)
-        if media_type not in ("application/json", "text/json") and not _JSON_SUFFIX.fullmatch(media_type):
+        sent = media_type(request)
+        if sent not in ("application/json", "text/json") and not _JSON_SUFFIX.fullmatch(sent):
             return Response(status_code=415)
         if not _is_invocation(await request.body()):
             return Response(status_code=400)
@@ -218,21 +204,6 @@ def _run_timer(host: FunctionsHost) -> Endpoint:
     return answer
 
 
-def _take_events(host: FunctionsHost) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        try:
-            document = json.loads(await request.body())
-            events = [read_new_event(each) for each in (document if isinstance(document, list) else [document])]
-            positions = host.hub(request.query_params.get("hub")).append(events)
-        except EventRefused as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except ValueError:  # not the error's text: it may quote the body
-            return JSONResponse({"error": "The request is not valid JSON."}, 400)
-        return JSONResponse({"events": [{"partition": p, "sequenceNumber": n} for p, n in positions]})
-
-    return answer
-
-
 def _steal(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
@@ -240,19 +211,12 @@ def _steal(host: FunctionsHost) -> Endpoint:
             partition, first = wanted["partition"], wanted.get("sequenceNumber")
             if not isinstance(partition, str) or not (first is None or (type(first) is int and first >= 0)):
                 raise ValueError
-            host.steal_partition(host.hub(request.query_params.get("hub")), partition, first)
+            host.steal_partition(host.hubs.hub(request.query_params.get("hub")), partition, first)
         except EventRefused as error:
             return JSONResponse({"error": str(error)}, 400)
         except (ValueError, KeyError, TypeError, AttributeError):
             return JSONResponse({"error": 'The request must be {"partition": "0"}, with a sequenceNumber if any.'}, 400)
         return Response(status_code=202)
-
-    return answer
-
-
-def _hub(host: FunctionsHost) -> Endpoint:
-    async def answer(_request: Request) -> Response:
-        return JSONResponse({"hubs": host.hub_states(), "created": host.hubs_created()})
 
     return answer
 
