@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page page-test page-bench screenshots run demo test torture check format docs-check conformance bench bench-path package sbom audit fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup page page-test page-bench screenshots run demo test torture check format docs-check conformance bench bench-path bench-scale package sbom audit fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format docs-check conformance bench bench-path page page-test page-bench screenshots package sbom audit fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo torture check format docs-check conformance bench bench-path bench-scale page page-test page-bench screenshots package sbom audit fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -67,6 +67,10 @@ bench: setup
 # PARTS="ingest flush" limits it, BEFORE=COMMIT names what it stands beside. bench/README.md says how to read it.
 bench-path: setup
 	@$(PYTHON) -m bench.path $(PARTS) $(if $(BEFORE),--before $(BEFORE))
+
+# The tables and pictures of docs/scale.md, after a figure in bench/scale/figures.json has changed.
+bench-scale: setup
+	@$(PYTHON) -m bench.scale --page
 
 package: setup
 	@$(PYTHON) -m tests.package

@@ -6,6 +6,8 @@ from typing import List  # noqa: UP035 - the worker runtime refuses list[...] as
 import azure.functions as func
 
 from medtech import application
+from medtech.setup import platform
+from medtech.storage.connection import setting_in_use
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -36,8 +38,23 @@ def normalize(events: List[func.EventHubEvent], context: func.Context) -> None: 
 @app.function_name("flush")
 @app.timer_trigger(arg_name="timer", schedule=os.environ.get("FLUSH_SCHEDULE") or "*/30 * * * * *")
 def flush(timer: func.TimerRequest, context: func.Context) -> None:
-    """Replay jobs, to measurements in the buffer; windows that are due, to Observations in the FHIR server."""
+    """Replay jobs, to measurements in the buffer; windows that are due, to Observations in the FHIR server, or by
+    FLUSH_FANOUT to messages that `flush_shard` gets."""
     application.flush(context)
+
+
+if platform.flushes_by_queue(os.environ):
+
+    @app.function_name("flush_shard")
+    @app.queue_trigger(
+        arg_name="message",
+        queue_name=platform.FLUSH_QUEUE,
+        # By the same setting as the app itself opens it.
+        connection=setting_in_use() or platform.HOST_STORAGE.name,
+    )
+    def flush_shard(message: func.QueueMessage, context: func.Context) -> None:
+        """Windows of one shard that are due, to Observations in the FHIR server."""
+        application.flush_shard(message, context)
 
 
 @app.function_name("validate")

@@ -13,6 +13,7 @@ from medtech.transform.observation import convert, create_text
 _IDENTITY = ResourceIdentity("device-1", "patient-1", None)
 _ISSUED = read_effective({"effectiveInstant": "2024-02-29T11:00:00Z"}, "the workload").start or 0
 _HOUR = _ISSUED - 3600 * TICKS_PER_SECOND
+
 _MARKS = {"quantity": 5, "hourly": 6}
 
 
@@ -25,9 +26,9 @@ def collect() -> list[Workload]:
     found = []
     for name, rate in rates.items():
         mapping = _mapping(name.partition(",")[0])
-        file = name.partition(".")[0]
+        kind = name.partition(".")[0]
         found.append(
-            Workload(f"transform {file}", "Observations", _Transform(mapping, groups), rate, calibration, _MARKS[file])
+            Workload(f"transform {kind}", "Observations", _Transform(mapping, groups), rate, calibration, _MARKS[kind])
         )
     hot = _Merge(_mapping("hot.fhir.json"))
     found.append(Workload("merge hot", "merges", hot, merge_rate, merges["calibration"], 9))

@@ -38,11 +38,23 @@ class TimerTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueTrigger:
+    """`connection` is the name of a setting."""
+
+    parameter: str
+    queue: str
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
 class HttpTrigger:
     parameter: str
     route: str
     methods: tuple[str, ...]
     auth_level: str
+
+
+Trigger = EventHubTrigger | TimerTrigger | QueueTrigger | HttpTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Function:
 
     name: str
     id: str
-    trigger: EventHubTrigger | TimerTrigger | HttpTrigger
+    trigger: Trigger
     retry: RetryPolicy | None
     disabled: bool
     metadata: Any
@@ -94,9 +106,7 @@ def _function(metadata: Any, settings: Mapping[str, str]) -> Function:
     )
 
 
-def _trigger(
-    function: str, binding: Mapping[str, Any], settings: Mapping[str, str]
-) -> EventHubTrigger | TimerTrigger | HttpTrigger:
+def _trigger(function: str, binding: Mapping[str, Any], settings: Mapping[str, str]) -> Trigger:
     def text(name: str, default: str = "") -> str:
         return _resolve(function, str(binding.get(name) or default), settings)
 
@@ -106,6 +116,9 @@ def _trigger(
     if kind == "httptrigger":
         methods = tuple(method.upper() for method in binding.get("methods") or _ANYWHERE)
         return HttpTrigger(binding["name"], text("route", function), methods, text("authLevel", "function").lower())
+    if kind == "queuetrigger":
+        # Names of queues are in lower case; the extension makes them so.
+        return QueueTrigger(binding["name"], text("queueName").lower(), text("connection", "AzureWebJobsStorage"))
     if kind == "eventhubtrigger":
         if str(binding.get("cardinality")).lower() != "many":
             raise FunctionInvalid(

@@ -1,8 +1,8 @@
 """The local functions host: one app, its worker, its triggers.
 
-It does what Azure's host does for the triggers that the product uses (Event Hubs batches, timers, HTTP), in the same
-order: settings, host.json, worker, indexing, loading, listeners. Its own log lines hold names, counts and times, never
-the content of an event or a request.
+It does what Azure's host does for the triggers that the product uses (Event Hubs batches, timers, queues, HTTP), in the
+same order: settings, host.json, worker, indexing, loading, listeners. Its own log lines hold names, counts and times,
+never the content of an event, a message or a request.
 """
 
 import asyncio
@@ -19,15 +19,16 @@ from azure.storage.blob import ContainerClient
 
 from dev.checkpoints import CONTAINER, CheckpointStore, ConsumerGroup
 from dev.event_listener import PartitionListener
-from dev.functions import EventHubTrigger, Function, FunctionInvalid, TimerTrigger
+from dev.functions import EventHubTrigger, Function, FunctionInvalid, QueueTrigger, TimerTrigger
 from dev.host_config import load_host_config
 from dev.hub import EventRefused, Hub
 from dev.hubs import Hubs
 from dev.keys import load_keys
+from dev.queue_listener import POISON_SUFFIX, QueueListener, Queues
 from dev.timers import Timer
 from dev.worker_process import InvocationResult, WorkerSupervisor
 from medtech.errors import SettingInvalid
-from medtech.storage.connection import Storage, Timeouts
+from medtech.storage.connection import Storage, Timeouts, setting_in_use
 
 log = logging.getLogger("Host")
 
@@ -73,6 +74,8 @@ class FunctionsHost:
         self._storage: Storage | None = None
         self._consumer_groups: dict[tuple[str, str], ConsumerGroup] = {}
         self._listeners: list[PartitionListener] = []
+        self._queue_listeners: list[QueueListener] = []
+        self._queue_storages: list[Storage] = []
         self._listening: set[asyncio.Task[None]] = set()
         self._timing: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
@@ -90,6 +93,8 @@ class FunctionsHost:
             log.info("Function %s (%s)%s", function.name, type(function.trigger).__name__, _state(function))
             if isinstance(function.trigger, TimerTrigger):
                 self._add_timer(function)
+            elif isinstance(function.trigger, QueueTrigger):
+                self._add_queue_listener(function, function.trigger)
             elif isinstance(function.trigger, EventHubTrigger):
                 reads = (function.trigger.event_hub, function.trigger.consumer_group)
                 if (other := readers.setdefault(reads, function.name)) != function.name:
@@ -100,8 +105,8 @@ class FunctionsHost:
                 self._add_listeners(function, function.trigger)
 
     async def stop(self) -> None:
-        """Waits for running batches to end (at most DRAIN_SECONDS), then ends the worker."""
-        for listener in self._listeners:
+        """Waits for running batches and messages to end (at most DRAIN_SECONDS), then ends the workers."""
+        for listener in (*self._listeners, *self._queue_listeners):
             listener.stop()
         for task in self._timing:
             task.cancel()
@@ -111,8 +116,9 @@ class FunctionsHost:
                 task.cancel()
         await self.worker.stop()
         self.hubs.close()
-        if self._storage is not None:
-            self._storage.close()
+        for storage in (self._storage, *self._queue_storages):
+            if storage is not None:
+                storage.close()
 
     async def invoke(
         self, name: str, value: Any, metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
@@ -196,6 +202,29 @@ class FunctionsHost:
                 )
             )
 
+    def _add_queue_listener(self, function: Function, trigger: QueueTrigger) -> None:
+        if not self.config.has_extensions:
+            raise FunctionInvalid(f"Function {function.name}: name an extensionBundle in host.json for its trigger.")
+        # Storage itself would take AzureWebJobsStorage in its place, which Azure's host does not.
+        if setting_in_use(trigger.connection, self._settings) != trigger.connection:
+            raise _without_queue(function.name, trigger.connection)
+        storage = Storage(trigger.connection, self._settings, CHECKPOINT_TIMEOUTS)
+        try:
+            service = storage.queue_service()
+        except (SettingInvalid, ValueError):  # not a ValueError's text: it may quote the connection string
+            raise _without_queue(function.name, trigger.connection) from None
+        self._queue_storages.append(storage)
+        if function.disabled:
+            return
+
+        async def invoke(value: Any, metadata: dict[str, Any]) -> InvocationResult:
+            return await self.invoke(function.name, value, metadata)
+
+        queues = Queues(*(service.get_queue_client(f"{trigger.queue}{suffix}") for suffix in ("", POISON_SUFFIX)))
+        listener = QueueListener(function, queues, self.config.queues, invoke, self._longest_wait_seconds)
+        self._queue_listeners.append(listener)
+        self._track(self._listening, asyncio.create_task(listener.run()))
+
     def _checkpoint_container(self, function: str) -> ContainerClient:
         """Raises FunctionInvalid if the app has no storage, without which Azure starts no such function either."""
         try:
@@ -228,6 +257,10 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
             f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."
         )
     return endpoint
+
+
+def _without_queue(function: str, connection: str) -> FunctionInvalid:
+    return FunctionInvalid(f"Function {function}: set {connection} to a connection string; its queue is there.")
 
 
 def _state(function: Function) -> str:

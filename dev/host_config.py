@@ -21,6 +21,13 @@ TELEMETRY_MODES = ("ApplicationInsights", "OpenTelemetry")
 """Of azure-functions-host (TelemetryMode), the default first; matched without regard to case."""
 
 
+WORKER_PROCESSES = "FUNCTIONS_WORKER_PROCESS_COUNT"
+MOST_WORKER_PROCESSES = 10
+
+LARGEST_QUEUE_BATCH = 32
+SHORTEST_POLLING_SECONDS = 0.1
+
+
 class HostConfigInvalid(Exception):
     """host.json, or a setting that overrides it, cannot be used; the message says which and why."""
 
@@ -43,14 +50,41 @@ class EventHubOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """`extensions.queues`: how many messages are worked on at once, and when one that fails comes again.
+
+    A batch is asked for when no more than `new_batch_threshold` messages are under way. `visibility_seconds` is how
+    long a message is hidden after its function has failed.
+    """
+
+    batch_size: int = 16
+    new_batch_threshold: int = 8
+    max_dequeue_count: int = 5
+    visibility_seconds: float = 0.0
+    max_polling_seconds: float = 60.0
+    base64: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers with which the extension does not start."""
+        if not 1 <= self.batch_size <= LARGEST_QUEUE_BATCH or self.new_batch_threshold < 0:
+            raise ValueError(f"batchSize must be 1 to {LARGEST_QUEUE_BATCH}, newBatchThreshold at least 0")
+        if self.max_dequeue_count < 1 or self.max_polling_seconds < SHORTEST_POLLING_SECONDS:
+            raise ValueError("maxDequeueCount must be at least 1, maxPollingInterval at least 00:00:00.1")
+
+
+@dataclass(frozen=True, slots=True)
 class HostConfig:
     """What the local host takes from host.json. `log_levels`: category prefix to the contract's number of the level.
 
+    `worker_processes` is how many workers share the invocations: the app setting FUNCTIONS_WORKER_PROCESS_COUNT.
+
     `telemetry_mode` is checked and has no effect: the local host exports no telemetry of its own in either mode.
-    `has_extensions`: it names a bundle, without which Azure's host knows no Event Hubs trigger.
+    `has_extensions`: it names a bundle, without which Azure's host knows neither Event Hubs nor queue triggers.
     """
 
     event_hubs: EventHubOptions
+    queues: QueueOptions
+    worker_processes: int
     has_extensions: bool
     route_prefix: str
     function_timeout_seconds: float | None
@@ -88,6 +122,8 @@ def load_host_config(app_directory: Path, settings: Mapping[str, str]) -> HostCo
                 max_wait_seconds=seconds(_value(document, "extensions.eventHubs.maxWaitTime", "00:01:00")),
                 batch_checkpoint_frequency=int(_value(document, "extensions.eventHubs.batchCheckpointFrequency", 1)),
             ),
+            queues=_queue_options(document),
+            worker_processes=_worker_processes(settings.get(WORKER_PROCESSES) or "1"),
             route_prefix=str(_value(document, "extensions.http.routePrefix", "api")).strip("/"),
             function_timeout_seconds=_timeout(_value(document, "functionTimeout", "00:30:00")),
             log_levels={"default": LOG_LEVELS["Information"], "Worker": LOG_LEVELS["Warning"]}
@@ -107,6 +143,29 @@ def seconds(text: str) -> float:
         raise ValueError(f"{text!r} is not a time span of the form hh:mm:ss")
     days, hours, minutes, whole, fraction = match.groups()
     return int(days or 0) * 86_400 + int(hours) * 3600 + int(minutes) * 60 + float(f"{whole}.{fraction or 0}")
+
+
+def _worker_processes(text: str) -> int:
+    count = max(1, int(text))
+    if count > MOST_WORKER_PROCESSES:
+        raise ValueError(f"{WORKER_PROCESSES} is {count}, and more than {MOST_WORKER_PROCESSES}")
+    return count
+
+
+def _queue_options(document: dict[str, Any]) -> QueueOptions:
+    """QueuesOptions of Microsoft.Azure.WebJobs.Extensions.Storage.Queues, with its defaults for one core."""
+    batch_size = int(_value(document, "extensions.queues.batchSize", 16))
+    encoding = str(_value(document, "extensions.queues.messageEncoding", "base64")).lower()
+    if encoding not in ("base64", "none"):
+        raise ValueError(f"messageEncoding is {encoding!r}, and neither base64 nor none")
+    return QueueOptions(
+        batch_size=batch_size,
+        new_batch_threshold=int(_value(document, "extensions.queues.newBatchThreshold", batch_size // 2)),
+        max_dequeue_count=int(_value(document, "extensions.queues.maxDequeueCount", 5)),
+        visibility_seconds=seconds(_value(document, "extensions.queues.visibilityTimeout", "00:00:00")),
+        max_polling_seconds=seconds(_value(document, "extensions.queues.maxPollingInterval", "00:01:00")),
+        base64=encoding == "base64",
+    )
 
 
 def _telemetry_mode(text: str) -> str:

@@ -7,7 +7,7 @@
     POST /dev/events                   stores a device event or an array of them, answers their positions
     POST /dev/hub/steal                a second listener of a partition starts while the first still works
     GET  /dev/hub                      partitions, last sequence numbers, checkpoints
-    GET  /dev/functions                functions, invocations so far, the worker's process id and starts
+    GET  /dev/functions                functions, invocations so far, the workers' process ids and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 
 A key is given as `x-functions-key` or `?code=`. What is under /dev exists only here: in Azure, Event Hubs and the
@@ -113,7 +113,7 @@ async def _ping(_request: Request) -> Response:
 
 def _status(host: FunctionsHost) -> Endpoint:
     async def answer(_request: Request) -> Response:
-        state = "Running" if host.worker.pid else "Error"
+        state = "Running" if host.worker.pids else "Error"
         return JSONResponse({"id": "local", "state": state, "version": "4.1040.0", "processUptime": host.uptime_ms})
 
     return answer
@@ -231,6 +231,8 @@ def _functions(host: FunctionsHost) -> Endpoint:
             }
             for name, function in host.functions.items()
         }
-        return JSONResponse({"worker": {"pid": host.worker.pid, "starts": host.worker.starts}, "functions": functions})
+        return JSONResponse(
+            {"worker": {"pids": host.worker.pids, "starts": host.worker.starts}, "functions": functions}
+        )
 
     return answer

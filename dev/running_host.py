@@ -118,9 +118,14 @@ class RunningHost:
 
     @property
     def worker_pid(self) -> int | None:
-        """The worker's process id; None while a worker is starting."""
-        pid: int | None = self._functions()["worker"]["pid"]
-        return pid
+        """The process id of the worker that has been ready for the longest; None while there is none."""
+        return next(iter(self.worker_pids), None)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Those of all workers that are ready."""
+        pids: list[int] = self._functions()["worker"]["pids"]
+        return pids
 
     def post_events(self, events: Sequence[Mapping[str, Any]], hub: str | None = None) -> list[Position]:
         """Stores events, in the form of `dev.hub.read_new_event`, in the hub; returns their positions."""

@@ -1,7 +1,8 @@
 """The worker as the host sees it: started, spoken to over gRPC, and started again when it dies.
 
 `WorkerProcess` is one process of the worker; `WorkerSupervisor` replaces it when it exits. What an exiting worker was
-working on fails, as in Azure, and the trigger does what it does for any failed invocation.
+working on fails, as in Azure, and the trigger does what it does for any failed invocation. With several workers
+(FUNCTIONS_WORKER_PROCESS_COUNT) the triggers are the host's, and each invocation goes to the next worker that is ready.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ TERMINATE_SECONDS = 5.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 30.0
 LONGEST_CONSOLE_LINE_BYTES = 1024 * 1024
+NEXT_WORKER_SECONDS = 10.0
+"""Between the starts of several workers: `processStartupInterval` of azure-functions-host."""
 STEADY_SECONDS = 60.0
 """A worker that lived this long did not fail at its start: the next back-off begins at the first step again."""
 
@@ -203,7 +206,7 @@ class WorkerProcess:
 
 
 class WorkerSupervisor:
-    """Keeps one worker alive and passes it invocations."""
+    """Keeps the workers alive and passes them invocations, in turn."""
 
     def __init__(
         self,
@@ -217,36 +220,42 @@ class WorkerSupervisor:
         self._settings = settings
         self._config = config
         self._longest_backoff_seconds = min(longest_wait_seconds, LONGEST_BACKOFF_SECONDS)
+        self._next_worker_seconds = min(longest_wait_seconds, NEXT_WORKER_SECONDS)
         self._running: dict[str, str] = {}
         self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
         self._port = 0
-        self._worker: WorkerProcess | None = None
-        self._ready = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._workers: dict[str, WorkerProcess] = {}
+        self._ready: list[WorkerProcess] = []
+        self._any_ready = asyncio.Event()
+        self._turn = 0
+        self._keepers: list[asyncio.Task[None]] = []
 
     @property
-    def pid(self) -> int | None:
-        """The worker's process id; None while no worker is ready."""
-        if not self._ready.is_set() or self._worker is None or self._worker.process is None:
-            return None
-        return self._worker.process.pid
+    def pids(self) -> list[int]:
+        """The process ids of the workers that are ready, the longest first."""
+        return [worker.process.pid for worker in self._ready if worker.process is not None]
 
     async def start(self) -> dict[str, Function]:
-        """Starts the first worker; returns the functions of the app. Raises WorkerFailed, FunctionInvalid."""
+        """Starts the first worker; returns the functions of the app. Raises WorkerFailed, FunctionInvalid.
+
+        The others follow by and by, while the first works.
+        """
         services.add_FunctionRpcServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         worker = await self._start_worker()
-        self._keeper = asyncio.create_task(self._keep(worker))
+        self._keepers = [asyncio.create_task(self._keep(worker))]
+        self._keepers += [
+            asyncio.create_task(self._add(number * self._next_worker_seconds))
+            for number in range(1, self._config.worker_processes)
+        ]
         return worker.functions
 
     async def invoke(
         self, name: str, value: Any, trigger_metadata: Mapping[str, Any] | None = None, retry: tuple[int, int] = (0, 0)
     ) -> InvocationResult:
         """Runs a function once a worker is ready. `retry` is (number of this retry, maximum of retries)."""
-        await self._ready.wait()
-        worker = self._worker
-        assert worker is not None
+        worker = await self._next()
         function = worker.functions.get(name)
         if function is None:
             return self._failed(name, Failure("The app no longer has this function.", ""))
@@ -290,18 +299,17 @@ class WorkerSupervisor:
         self, incoming: AsyncIterator[Any], _context: Any
     ) -> AsyncIterator[Any]:
         first = await anext(aiter(incoming))
-        worker = self._worker
-        if worker is None or first.start_stream.worker_id != worker.id:
+        worker = self._workers.get(first.start_stream.worker_id)
+        if worker is None:
             return  # a worker that was abandoned
         async for message in worker.stream(incoming):
             yield message
 
     async def stop(self) -> None:
-        """Ends the worker; what it has not finished within TERMINATE_SECONDS is lost."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-        if self._worker is not None:
-            await self._worker.terminate()
+        """Ends the workers; what they have not finished within TERMINATE_SECONDS is lost."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*(worker.terminate() for worker in self._workers.values()))
         await self._server.stop(0)
 
     def _failed(
@@ -330,30 +338,55 @@ class WorkerSupervisor:
             short_id = entry.invocation_id[:8] or "-"
             logging.getLogger(category).log(level, "[%s] %s: %s", short_id, entry.category, entry.message)
 
+    async def _next(self) -> WorkerProcess:
+        """The worker whose turn it is, once one is ready."""
+        while not self._ready:
+            await self._any_ready.wait()
+        self._turn += 1
+        return self._ready[self._turn % len(self._ready)]
+
     async def _start_worker(self) -> WorkerProcess:
-        worker = self._worker = WorkerProcess(self._log)
-        await worker.start(self._port, self._app_directory, self._settings, self._config.log_levels)
+        worker = WorkerProcess(self._log)
+        self._workers[worker.id] = worker
+        try:
+            await worker.start(self._port, self._app_directory, self._settings, self._config.log_levels)
+        except Exception:
+            del self._workers[worker.id]
+            raise
         self.starts += 1
-        self._ready.set()
+        self._ready.append(worker)
+        self._any_ready.set()
         return worker
 
-    async def _keep(self, worker: WorkerProcess) -> None:
+    async def _add(self, after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
+        log.info("Starting another worker.")
+        await self._keep(None)
+
+    async def _keep(self, worker: WorkerProcess | None) -> None:
+        """Waits for the end of a worker and starts the next in its place, for ever; without one, starts it."""
         backoff = FIRST_BACKOFF_SECONDS
         while True:
             started = time.monotonic()
-            if worker.process is not None and worker.process.returncode is None:
+            if worker is not None and worker.process is not None:
                 code = await worker.process.wait()
-                self._ready.clear()
+                self._ready.remove(worker)
+                del self._workers[worker.id]
+                if not self._ready:
+                    self._any_ready.clear()
                 log.error("The worker exited with code %s.", code)
-            if time.monotonic() - started > STEADY_SECONDS:
-                backoff = FIRST_BACKOFF_SECONDS
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, self._longest_backoff_seconds)
-            log.warning("Starting the worker again.")
+                if time.monotonic() - started > STEADY_SECONDS:
+                    backoff = FIRST_BACKOFF_SECONDS
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, self._longest_backoff_seconds)
+                log.warning("Starting the worker again.")
             try:
                 worker = await self._start_worker()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the app may be fixed meanwhile
-                log.error("The worker could not be started again: %s", error)
+                log.error("The worker could not be started: %s", error)
+                worker = None
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, self._longest_backoff_seconds)
 
 
 def _check(result: Any, task: str) -> None:

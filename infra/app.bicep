@@ -10,6 +10,8 @@ param eventHubConsumerGroup string
 param eventHubName string
 param eventHubNamespaceHost string
 param fhirServiceUrl string
+param flushFanout string
+param furtherStorage string
 param identityName string
 param instanceMemoryMB int
 param location string
@@ -60,7 +62,11 @@ var ownSettings = {
   EVENT_HUB_NAME: eventHubName
   EVENT_HUB_CONSUMER_GROUP: eventHubConsumerGroup
   FHIR_SERVICE_URL: fhirServiceUrl
+  FLUSH_FANOUT: flushFanout
 }
+
+// The tables of further accounts. Left out without any: a setting that is there and says nothing only puzzles.
+var furtherSettings = empty(furtherStorage) ? {} : { BufferStorage__furtherAccounts: furtherStorage }
 
 var alwaysReady = filter(
   [
@@ -129,7 +135,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     serverFarmId: plan.id
     siteConfig: {
       // Settings that are in none of these are removed by a deployment.
-      appSettings: map(items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection)), setting => {
+      appSettings: map(items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection, furtherSettings)), setting => {
         name: setting.key
         value: string(setting.value)
       })

@@ -49,8 +49,9 @@ param settings appSettings = {}
 @description('Further app settings, of the Functions host or the platform, by name. A deployment removes settings that are in no parameter.')
 param platformSettings object = {}
 
-@description('Whether the app may use storage queues, which flushing by queue needs.')
-param queueFanOut bool = false
+@allowed(['timer', 'queue'])
+@description('Who flushes: timer, one instance; queue, as many instances as there are shards that are due, up to maximumInstanceCount. The app may then use storage queues.')
+param flushFanout string = 'timer'
 
 @description('App settings that are secrets: name, and address of the secret in the key vault (https://NAME.vault.azure.net/secrets/SECRET). The app sees the secret, a reader of the settings does not.')
 param settingSecretUris object = {}
@@ -68,6 +69,9 @@ param storageAccountName string = 'st${uniqueString(resourceGroup().id, environm
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 @description('Redundancy of the storage account. Standard_ZRS outlives the loss of a zone; not every region has it.')
 param storageSku string = 'Standard_ZRS'
+
+@description('Names of further storage accounts, over which the buffer is spread; one with - before it is only emptied. The accounts are created.')
+param furtherStorageAccounts string[] = []
 
 // Device messages
 
@@ -237,6 +241,7 @@ param privateDnsZones bool = true
 var newHub = empty(eventHubNamespaceId) && empty(eventHubConnectionSecretUri)
 var existingHub = !empty(eventHubNamespaceId) && empty(eventHubConnectionSecretUri)
 var newFhirService = empty(fhirServiceId) && empty(fhirServiceUrl)
+var furtherStorageNames = map(furtherStorageAccounts, entry => replace(entry, '-', ''))
 var newNetwork = privateNetwork && empty(appSubnetId)
 
 var allTags = union(tags, { 'azd-env-name': environmentName })
@@ -281,6 +286,17 @@ module storage 'storage.bicep' = {
   params: {
     location: location
     name: storageAccountName
+    publicAccess: !privateNetwork
+    sku: storageSku
+    tags: allTags
+  }
+}
+
+module bufferStorage 'buffer-storage.bicep' = if (!empty(furtherStorageAccounts)) {
+  name: 'buffer-storage'
+  params: {
+    location: location
+    names: furtherStorageNames
     publicAccess: !privateNetwork
     sku: storageSku
     tags: allTags
@@ -334,9 +350,13 @@ module ownRoles 'roles.bicep' = {
   params: {
     applicationInsightsName: monitoring.outputs.applicationInsightsName
     appPrincipalId: identity.properties.principalId
-    queues: queueFanOut
+    furtherStorageAccountNames: furtherStorageNames
+    queues: flushFanout == 'queue'
     storageAccountName: storage.outputs.name
   }
+  dependsOn: [
+    bufferStorage
+  ]
 }
 
 module hubRoles 'roles.bicep' = if (newHub || existingHub) {
@@ -422,6 +442,12 @@ module privateEndpoints 'private-endpoints.bicep' = if (privateNetwork) {
         name: part
         zones: ['privatelink.${part}.${environment().suffixes.storage}']
       }),
+      map(furtherStorageNames, name => {
+        group: 'table'
+        id: resourceId('Microsoft.Storage/storageAccounts', name)
+        name: 'table-${name}'
+        zones: ['privatelink.table.${environment().suffixes.storage}']
+      }),
       newHub || existingHub
         ? [
             {
@@ -461,6 +487,7 @@ module privateEndpoints 'private-endpoints.bicep' = if (privateNetwork) {
   }
   // The names of a workspace's services go into the zones when its endpoint is created.
   dependsOn: [
+    bufferStorage
     fhir
     storage
   ]
@@ -479,6 +506,14 @@ module app 'app.bicep' = {
     fhirServiceUrl: empty(fhirServiceUrl)
       ? 'https://${fhirId[8]}-${fhirId[10]}.fhir.azurehealthcareapis.com'
       : fhirServiceUrl
+    flushFanout: flushFanout
+    furtherStorage: join(
+      map(
+        furtherStorageAccounts,
+        entry => '${startsWith(entry, '-') ? '-' : ''}https://${replace(entry, '-', '')}.table.${environment().suffixes.storage}'
+      ),
+      ','
+    )
     identityName: identity.name
     instanceMemoryMB: instanceMemoryMB
     location: location

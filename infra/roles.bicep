@@ -6,6 +6,7 @@ param applicationInsightsName string = ''
 param eventHubName string = ''
 param eventHubNamespaceName string = ''
 param fhirServiceName string = ''
+param furtherStorageAccountNames string[] = []
 param healthWorkspaceName string = ''
 param keyVaultName string = ''
 param keyVaultSecretUris string[] = []
@@ -30,6 +31,10 @@ var roles = {
 resource storageAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
   name: empty(storageAccountName) ? 'none' : storageAccountName
 }
+
+resource furtherStorageAccounts 'Microsoft.Storage/storageAccounts@2024-01-01' existing = [for name in furtherStorageAccountNames: {
+  name: name
+}]
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: empty(applicationInsightsName) ? 'none' : applicationInsightsName
@@ -84,6 +89,16 @@ resource tables 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empt
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataContributor)
   }
 }
+
+resource furtherTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (name, position) in furtherStorageAccountNames: {
+  name: guid(furtherStorageAccounts[position].id, appPrincipalId, roles.storageTableDataContributor)
+  scope: furtherStorageAccounts[position]
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataContributor)
+  }
+}]
 
 resource queue 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName) && queues) {
   name: guid(storageAccount.id, appPrincipalId, roles.storageQueueDataContributor)

@@ -43,7 +43,7 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
   }
 }
 
-// The app creates its tables itself.
+// The app creates its tables and queues itself.
 resource tables 'Microsoft.Storage/storageAccounts/tableServices@2024-01-01' = {
   parent: account
   name: 'default'

@@ -6,6 +6,7 @@ first event, tick or request that needs it.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -23,10 +24,13 @@ from medtech.telemetry.pipe import exporting
 
 if TYPE_CHECKING:
     from medtech.dead_letter.selection import Selection
+    from medtech.flush.message import FlushMessage
     from medtech.flush.tally import Tally
     from medtech.health.part import Health
     from medtech.replay.dry_run import DryRun
     from medtech.replay.job import Job
+
+_log = logging.getLogger(__name__)
 
 EXPIRY_SECONDS = 60
 """What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
@@ -92,8 +96,8 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
 
 
 def flush(context: func.Context) -> None:
-    """Works off replay jobs, writes the windows that are due to the FHIR server, then deletes the dead letters that are
-    too old.
+    """Works off replay jobs, writes the windows that are due to the FHIR server, or has them written by way of a queue,
+    then deletes the dead letters that are too old.
 
     They go even while no flush is possible: they hold health data. Raises SettingInvalid while a setting is unusable.
     """
@@ -101,14 +105,17 @@ def flush(context: func.Context) -> None:
     from medtech.deadline import Deadline, within
     from medtech.telemetry.span import SpanKind
 
-    with invocation("flush", SpanKind.INTERNAL, context, doing="the flush ran"):
+    with invocation("flush", SpanKind.INTERNAL, context, doing="the flush ran") as span:
         try:
             with within(Deadline(REPLAY_SECONDS)):
                 parts.check_settings()
                 parts.replayer().run()
         finally:
             try:
-                parts.recorder().flush(_flush)
+                if parts.flushes_by_queue():
+                    parts.recorder().flush(partial(_fan_out, span.traceparent), by_queue=True)
+                else:
+                    parts.recorder().flush(_flush)
             finally:
                 with within(Deadline(EXPIRY_SECONDS)):
                     pipe.put(metrics.of_expiry(parts.expiry().run(ticks.now())))
@@ -125,6 +132,59 @@ def _flush() -> Tally:
         raise
     if pipe.is_open():
         pipe.put(partial(metrics.of_flush, tally, _overdue_seconds()))
+    return tally
+
+
+def _fan_out(trace_context: str) -> Tally:
+    from medtech import metrics
+
+    try:
+        parts.check_settings()
+        put = parts.fanout().run(trace_context)
+    except Exception:
+        pipe.put(metrics.of_failed_flush())
+        raise
+    if pipe.is_open():
+        pipe.put(partial(metrics.of_fan_out, put, _overdue_seconds()))
+    return put.tally
+
+
+def flush_shard(message: func.QueueMessage, context: func.Context) -> None:
+    """Writes the windows of one shard that are due to the FHIR server.
+
+    Whatever holds it up, the message is done: a failure would count towards the poison queue, and the timer puts
+    another message as long as windows are due.
+    """
+    from medtech.errors import SettingInvalid
+    from medtech.flush.message import FlushMessage
+    from medtech.telemetry.span import SpanKind
+
+    with invocation("flush shard", SpanKind.CONSUMER, context, doing="a shard was flushed") as span:
+        read = FlushMessage.read(message.get_body())
+        if read is None:
+            _log.warning("A message on the queue is not the app's and was dropped. Find out who puts it there.")
+            return
+        span.link([read.trace_context])
+        span.set(messaging__system="azurequeues", medtech__shard=read.shard)
+        try:
+            parts.check_settings()
+            parts.recorder().flush(partial(_flush_shard, read, message.dequeue_count or 1), shard=read.shard)
+        except SettingInvalid as error:
+            _log.error("Shard %d is not flushed: %s", read.shard, error.message)
+
+
+def _flush_shard(message: FlushMessage, tries: int) -> Tally:
+    from medtech import metrics
+    from medtech.flush.tally import Tally
+
+    try:
+        tally = parts.fanout().carry_out(message, tries)
+    except Exception:
+        pipe.put(metrics.of_failed_flush())
+        raise
+    if tally is None:
+        return Tally()
+    pipe.put(partial(metrics.of_flush, tally, None))
     return tally
 
 

@@ -31,6 +31,7 @@
         ├── FhirServerUnavailable *
         ├── FhirConflict            others kept changing the resource: tried again at the next flush
         ├── OutOfTime               the flush's time is over: the next one goes on
+        ├── PoisonShard             a shard whose flush ends the process: it waits, and is tried again later
         └── FhirAccessDenied *      401, 403, 405, wrong address: waits until somebody fixes the setup
 
 What they do to the data: under Unavailable it stays in the hub or the buffer; MappingInvalid and SettingInvalid do not
@@ -355,6 +356,13 @@ class OutOfTime(Unavailable):
             f"The time of the flush was over before {before}. The next flush goes on with what is left; if this goes "
             "on, look into how fast the FHIR server and storage answer."
         )
+
+
+class PoisonShard(Unavailable):
+    """Shards whose flush ends the process each time: they wait, so that the others go on."""
+
+    stage = Stage.FHIR_CONVERSION
+    blocks = False
 
 
 class FhirAccessDenied(Unavailable):

@@ -14,6 +14,7 @@ from medtech.telemetry.instruments import Instrument, Reading
 
 if TYPE_CHECKING:
     # An instance that only ingests never loads the FHIR client, which the flush needs.
+    from medtech.flush.fanout import Put
     from medtech.flush.tally import Tally
     from medtech.ingest.batch import BatchCounts
 
@@ -68,9 +69,15 @@ def of_flush(tally: "Tally", overdue_seconds: float | None) -> list[Reading]:
         *_errors(tally.errors + hindrances),
         *_letters(tally.letters_by_error),
     ]
-    if overdue_seconds is not None:
-        readings.append(instruments.OLDEST_WINDOW.of(overdue_seconds))
-    return readings
+    return readings + _oldest(overdue_seconds)
+
+
+def of_fan_out(put: "Put", overdue_seconds: float | None) -> list[Reading]:
+    """A tick that put messages. What is on its way is counted as a flush by whoever carries it out, so that nothing
+    counts while nobody does."""
+    if put.tally.held_up_by or put.tally.outages or not (put.put or put.under_way):
+        return of_flush(put.tally, overdue_seconds)
+    return _oldest(overdue_seconds)
 
 
 def of_failure(error: MedTechError) -> list[Reading]:
@@ -97,6 +104,10 @@ def of_side_counts(counts: Mapping[SideCount, int]) -> list[Reading]:
             case Settled(resource, operation):
                 readings.append(instruments.FHIR_RESOURCE_SAVED.of(count, resource=resource, operation=operation))
     return readings
+
+
+def _oldest(overdue_seconds: float | None) -> list[Reading]:
+    return [] if overdue_seconds is None else [instruments.OLDEST_WINDOW.of(overdue_seconds)]
 
 
 def _errors(errors: Counter[ErrorKind]) -> list[Reading]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from medtech.dead_letter.expiry import Expiry
     from medtech.dead_letter.store import DeadLetters
+    from medtech.flush.fanout import Fanout
     from medtech.flush.run import Flush
     from medtech.group.buffer import Buffer
     from medtech.health.look import Onlooker
@@ -180,6 +181,26 @@ def flusher() -> Flush:
     )
 
 
+def flushes_by_queue() -> bool:
+    from medtech.setup.platform import flushes_by_queue
+
+    return flushes_by_queue(os.environ)
+
+
+@_once
+def fanout() -> Fanout:
+    from medtech.flush.fanout import Fanout
+    from medtech.flush.shard_marks import ShardMarks
+    from medtech.setup.platform import FLUSH_QUEUE, POISON_QUEUE
+
+    return Fanout(
+        flush=flusher(),
+        marks=ShardMarks(storage()),
+        queue=storage().queue(FLUSH_QUEUE),
+        poison=storage().queue(POISON_QUEUE),
+    )
+
+
 @_once
 def recorder() -> Recorder:
     from medtech.health.record import Recorder
@@ -196,6 +217,7 @@ def onlooker() -> Onlooker:
     from medtech.mapping.in_force import MappingStore
     from medtech.persist.client import FhirClient
     from medtech.settings import TableClient
+    from medtech.setup.platform import FLUSH_QUEUE
     from medtech.storage.connection import Storage
 
     chosen = settings()
@@ -215,4 +237,5 @@ def onlooker() -> Onlooker:
         },
         fhir_client=fhir_client,
         settings=chosen,
+        queue=FLUSH_QUEUE if flushes_by_queue() else None,
     )

@@ -243,7 +243,8 @@ class Settings(DeclaredSettings):
             ge=1,
             le=1024,
             description="How much memory (MiB) a flush may take, all shards together; it stays within 1.2 times as "
-            "much and 40 MiB. A larger window is split by device, held compressed, and worked off in portions.",
+            "much and 40 MiB. A larger window is split by device, held compressed, and worked off in portions. With "
+            "`FLUSH_FANOUT=queue` it is for each shard that is flushed at once.",
         ),
     ] = 64
     buffer_shards: Annotated[

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
 
 from dev import processes
 from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
@@ -69,6 +70,9 @@ def storage(azurite: str, library_tables: bool) -> Iterator[Storage]:
     with BlobServiceClient.from_connection_string(azurite) as blobs:
         for container in blobs.list_containers():
             blobs.delete_container(container.name)
+    with QueueServiceClient.from_connection_string(azurite) as queues:
+        for queue in queues.list_queues():
+            queues.delete_queue(queue.name)
     storage = Storage(environment={"BufferStorage": azurite}, library_tables=library_tables)
     yield storage
     storage.close()

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import azure.functions as func
 import pytest
+from azure.functions.queue import QueueMessage
 
 from medtech import application, parts
 from medtech.dead_letter import letter as letters
@@ -14,11 +15,13 @@ from medtech.dead_letter.expiry import Expiry
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import NotSupported, SettingInvalid, UnexpectedFault
+from medtech.flush.fanout import Put
+from medtech.flush.message import FlushMessage
 from medtech.flush.tally import Tally
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
-from medtech.telemetry import pipe
+from medtech.telemetry import pipe, span
 
 CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 """Of an invocation."""
@@ -54,6 +57,81 @@ def test_old_letters_go_even_if_no_flush_is_possible(
     with pytest.raises(SettingInvalid, match=reported):
         application.flush(CONTEXT)
     assert len(list(dead_letters.select())) == (0 if days else 1)
+
+
+@pytest.fixture
+def telemetry(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is exported."""
+    records: list[Any] = []
+    monkeypatch.setattr(pipe, "is_open", lambda: True)
+    monkeypatch.setattr(pipe, "put", records.append)
+    return records
+
+
+def message_on_queue(body: bytes) -> func.QueueMessage:
+    """As the worker gives it to the function, for the second time."""
+    return QueueMessage(id="1", body=body, dequeue_count=2)
+
+
+@pytest.mark.usefixtures("telemetry")
+def test_a_message_is_carried_out_and_says_whose_tick_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    spans: list[Any] = []
+    message = FlushMessage(3, "a" * 32, f"00-{'1' * 32}-{'2' * 16}-01")
+
+    def carry_out(read: FlushMessage, tries: int) -> Tally:
+        done.append((read, tries))
+        spans.append(span.current())
+        return Tally()
+
+    monkeypatch.setattr(parts, "fanout", lambda: SimpleNamespace(carry_out=carry_out))
+    recorder = SimpleNamespace(flush=lambda run, shard: done.append((shard, run())))
+    monkeypatch.setattr(parts, "recorder", lambda: recorder)
+    application.flush_shard(message_on_queue(message.write()), CONTEXT)
+    assert done == [(message, 2), (3, Tally())]
+    [current] = spans
+    assert [place.traceparent for place in current.links] == [message.trace_context]
+    assert current.attributes["medtech.shard"] == 3
+
+
+def test_a_message_of_somebody_elses_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    application.flush_shard(message_on_queue(b'{"patient": "4711"}'), CONTEXT)
+    assert "is not the app's" in caplog.text
+    assert "4711" not in caplog.text
+
+
+def test_a_message_under_unusable_settings_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure would count towards the poison queue."""
+
+    def unusable() -> NoReturn:
+        raise SettingInvalid("WINDOW_SECONDS is empty.")
+
+    monkeypatch.setattr(parts, "check_settings", unusable)
+    application.flush_shard(message_on_queue(FlushMessage(3, "a" * 32, "").write()), CONTEXT)
+    assert "Shard 3 is not flushed: WINDOW_SECONDS is empty." in caplog.text
+
+
+@pytest.mark.usefixtures("telemetry")
+def test_by_queue_the_timer_flushes_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    def run(trace_context: str) -> Put:
+        done.append(trace_context)
+        return Put(Tally(windows=7), 1, 0)
+
+    monkeypatch.setenv("FLUSH_FANOUT", "queue")
+    monkeypatch.setattr(parts, "replayer", lambda: SimpleNamespace(run=lambda: done.append("replay")))
+    monkeypatch.setattr(parts, "fanout", lambda: SimpleNamespace(run=run))
+    recorder = SimpleNamespace(flush=lambda run, by_queue: done.append((by_queue, run().windows)))
+    monkeypatch.setattr(parts, "recorder", lambda: recorder)
+    monkeypatch.setattr(application, "_overdue_seconds", lambda: None)
+    monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: done.append("expiry") or 0))
+    application.flush(CONTEXT)
+    replay, trace_context, recorded, expired = done
+    assert (replay, recorded, expired) == ("replay", (True, 7), "expiry")
+    assert span.read_traceparent(trace_context) is not None
 
 
 def test_a_mapping_cannot_be_tried_under_unusable_settings_and_the_answer_says_so(

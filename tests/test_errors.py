@@ -104,11 +104,10 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 
 def test_only_what_has_to_be_fixed_outside_the_data_blocks() -> None:
     away = {each.name for each in _classes(Unavailable)} | {"Unavailable"}
-    # One Observation that others keep changing holds up nothing else; the next flush has time again.
-    assert {each.name for each in _classes(MedTechError) if each.blocks} == away - {"FhirConflict", "OutOfTime"} | {
-        "MappingInvalid",
-        "SettingInvalid",
-    }
+    # One Observation that others keep changing, and one shard, hold up nothing else; the next flush has time again.
+    passing = {"FhirConflict", "OutOfTime", "PoisonShard"}
+    blocking = {each.name for each in _classes(MedTechError) if each.blocks}
+    assert blocking == away - passing | {"MappingInvalid", "SettingInvalid"}
 
 
 @pytest.mark.parametrize(

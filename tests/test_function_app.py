@@ -11,6 +11,10 @@ import azure.functions as func
 import pytest
 
 from bench.first_batch import settings
+from dev.host_config import seconds
+from dev.queue_listener import HIDDEN_SECONDS
+from medtech.flush.shard_marks import LIFE_SECONDS
+from medtech.storage.lease import LEASE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 HEAVY = [
@@ -21,6 +25,7 @@ HEAVY = [
     "azure.identity",
     "azure.monitor",
     "azure.storage.blob",
+    "azure.storage.queue",
     "google.protobuf",
     "opentelemetry.exporter",
     "opentelemetry.sdk",
@@ -75,6 +80,57 @@ def test_the_app_has_its_triggers() -> None:
     }
 
 
+def _asked(code: str, **environment: str) -> str:
+    """What Python prints that imports the app in an environment of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-c", f"import sys, json, function_app; {code}"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout.strip()
+
+
+@pytest.mark.parametrize("fanout", ["queue", " Queue "])
+@pytest.mark.parametrize(
+    ("storage", "connection"),
+    [({}, "AzureWebJobsStorage"), ({"BufferStorage__accountName": "account"}, "BufferStorage")],
+)
+def test_by_queue_there_is_one_trigger_more_over_the_apps_own_storage(
+    fanout: str, storage: dict[str, str], connection: str
+) -> None:
+    code = (
+        "found = {each.get_function_name(): each for each in function_app.app.get_functions()}; "
+        "print(len(found), found['flush_shard'].get_function_json())"
+    )
+    count, trigger = _asked(code, FLUSH_FANOUT=fanout, **storage).split(" ", 1)
+    [binding] = json.loads(trigger)["bindings"]
+    assert count == "11"
+    assert (binding["type"], binding["queueName"], binding["connection"]) == (
+        "queueTrigger",
+        "medtech-flush",
+        connection,
+    )
+
+
+def test_a_shard_that_ends_the_process_is_tried_again_only_when_its_lease_has_ended() -> None:
+    """Else the next try would find the lease held, end without a failure, and its tries would never be counted."""
+    queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
+    tries, visibility_seconds = queues["maxDequeueCount"], seconds(queues["visibilityTimeout"])
+    assert visibility_seconds > LEASE_SECONDS
+    assert visibility_seconds < LIFE_SECONDS, "else its mark has lapsed, and a new message counts anew"
+    assert HIDDEN_SECONDS < LIFE_SECONDS
+    assert tries > 1
+
+
+def test_an_instance_flushes_one_shard_at_a_time() -> None:
+    """A shard that ends the process would take others with it, and their messages to the poison queue."""
+    queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
+    assert (queues["batchSize"], queues["newBatchThreshold"]) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "route", "method"),
     [
@@ -121,10 +177,10 @@ def test_a_quiet_partition_never_waits_for_a_batch_to_fill() -> None:
     assert host["extensions"]["eventHubs"]["minEventBatchSize"] == 1
 
 
-def test_start_up_imports_nothing_heavy() -> None:
-    code = f"import sys, function_app; print([name for name in {HEAVY!r} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+@pytest.mark.parametrize("fanout", ["timer", "queue"])
+def test_start_up_imports_nothing_heavy(fanout: str) -> None:
+    code = f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    assert _asked(code, FLUSH_FANOUT=fanout) == "[]"
 
 
 def test_the_first_batch_imports_only_what_ingest_needs(azurite: str) -> None:

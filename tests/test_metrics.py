@@ -9,7 +9,8 @@ import pytest
 
 from medtech import metrics
 from medtech.dotnet import ticks
-from medtech.errors import ErrorKind, FhirServerUnavailable, NotSupported, OutOfTime, StorageUnavailable
+from medtech.errors import ErrorKind, FhirServerUnavailable, NotSupported, OutOfTime, PoisonShard, StorageUnavailable
+from medtech.flush.fanout import Put
 from medtech.flush.tally import LATENCY_CLASS_MS, Tally
 from medtech.ingest.batch import BatchCounts
 from medtech.metrics import BatchTimes
@@ -82,6 +83,22 @@ def test_what_holds_a_flush_up_is_an_error_once_for_each_kind() -> None:
         ("TotalErrors", "FhirServerUnavailable", "FHIRConversion", "FHIRServerError", "Critical"): 1,
         ("TotalErrors", "OutOfTime", "Unknown", "GeneralError", "Warning"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("put", "outcome"),
+    [
+        (Put(Tally(), 0, 0), "completed"),
+        (Put(Tally(), 2, 0), None),
+        (Put(Tally(), 0, 2), None),
+        (Put(Tally(held_up_by=[PoisonShard("Shard 2 waits.")]), 1, 0), "heldUp"),
+        (Put(Tally(outages=[StorageUnavailable("Away.")]), 0, 0), "heldUp"),
+    ],
+)
+def test_a_tick_counts_as_a_flush_unless_others_carry_it_out(put: Put, outcome: str | None) -> None:
+    readings = plain(metrics.of_fan_out(put, 4.0))
+    assert [key[1] for key in readings if key[0] == "Flush"] == ([outcome] if outcome else [])
+    assert readings["OldestWindowSeconds",] == 4
 
 
 def test_what_ends_a_flush() -> None:

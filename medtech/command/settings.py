@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HIDDEN = "(set, not shown)"
 _UNUSABLE = "(unusable)"
 _REFERENCE = "(reference to a secret)"
-_SECRET_PARTS = ("__clientsecret",)
+_SECRET_PARTS = ("__clientsecret", "__furtheraccounts")
 
 
 class InForce(NamedTuple):

@@ -72,13 +72,10 @@ class Flush:
         tally = Tally()
         try:
             with within(budget.work):
+                self.buffer.look_after_accounts(self.clock())
                 shards, watched = self.buffer.shards(), self.watches.shards()
-                mapping = self.fhir_mapping() if shards else None
-                if shards and mapping is None:
-                    _log.error(
-                        "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the "
-                        "mapping that FHIR_MAPPING names (POST /api/validate lists its errors)."
-                    )
+                mapping = self._mapping() if shards else None
+                if mapping is None:
                     shards = []
                 if due_or_watched := sorted({*shards, *watched}):
                     self._flush_shards(due_or_watched, watched, mapping, budget, tally)
@@ -86,6 +83,42 @@ class Flush:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
+
+    def due(self) -> list[int]:
+        """The shards with windows that are due, or with watches, in order. Raises Unavailable."""
+        self.buffer.look_after_accounts(self.clock())
+        shards, watched = self.buffer.shards(), self.watches.shards()
+        if shards and self._mapping() is None:
+            shards = []
+        return sorted({shard for shard in shards if next(self._due_windows(shard), None) is not None} | watched)
+
+    def run_shard(self, shard: int) -> Tally:
+        """Flushes one shard, as `run` does each, and logs it; nothing if another instance is at it."""
+        started = self.monotonic()
+        budget = Budget.of(self.budget_seconds, self.monotonic)
+        memory = Memory.of(self.settings.flush_portion_mb, 1, self.settings.fhir_bundle_size)
+        tally = Tally()
+        try:
+            with within(budget.work):
+                # Watched or not: to look costs one query under the lease.
+                tally = self._flush_shard(shard, True, self._mapping(), budget, memory)
+        except Unavailable as error:
+            tally.outages.append(error)
+        tally.log(self.monotonic() - started)
+        return tally
+
+    def _mapping(self) -> FhirMapping | None:
+        mapping = self.fhir_mapping()
+        if mapping is None:
+            _log.error(
+                "There has never been a good FHIR mapping, so measurements wait in the buffer. Fix the mapping that "
+                "FHIR_MAPPING names (POST /api/validate lists its errors)."
+            )
+        return mapping
+
+    def _due_windows(self, shard: int) -> Iterator[int]:
+        chosen = self.settings
+        return self.buffer.due_windows(shard, self.clock(), chosen.window_seconds, chosen.flush_grace_seconds)
 
     def _flush_shards(
         self, shards: Sequence[int], watched: Container[int], mapping: FhirMapping | None, budget: Budget, tally: Tally
@@ -107,12 +140,9 @@ class Flush:
     ) -> Tally:
         """Whatever ends the shard, what it did until then is counted, and the other shards go on."""
         tally = Tally()
-        due = self.buffer.due_windows(
-            shard, self.clock(), self.settings.window_seconds, self.settings.flush_grace_seconds
-        )
         try:
             with rarely_collected():
-                self._flush_windows(shard, due, watched, mapping, budget, memory, tally)
+                self._flush_windows(shard, self._due_windows(shard), watched, mapping, budget, memory, tally)
         except Unavailable as error:
             tally.outages.append(error)
         except ShardContested as contested:

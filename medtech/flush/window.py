@@ -315,7 +315,7 @@ class WindowFlush:
         if not plan.links.hold(self._check_lease, self.watches):
             raise ShardContested("A Device was linked to another Patient meanwhile.")
         created = chain.from_iterable(write.draft.measurements for write in creates)
-        rows = {row.row_key: row for row in plan.unsettled.rows_with(created)}
+        rows = {row.place: row for row in plan.unsettled.rows_with(created)}
         for row in rows.values():
             if not row.keeps_mark:
                 row.keeps_mark = True

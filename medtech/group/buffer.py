@@ -1,4 +1,4 @@
-"""The durable buffer between ingest and flush, in Table storage.
+"""The durable buffer between ingest and flush, in Table storage, of one account or of several.
 
 One batch becomes one row per (window, shard), or more when it does not fit. The flush reads the rows of a window, and
 deletes them by ETag once their measurements are settled: what was stored or changed meanwhile stays for the next flush.
@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from medtech.dotnet import ticks
 from medtech.errors import StorageRefused
 from medtech.group import segment, windows
+from medtech.group.accounts import TABLE, Accounts
 from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
 from medtech.group.replayed import Replayed
 from medtech.group.segment import Packed
+from medtech.group.shard_tables import ShardTables
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.payload import split
-from medtech.storage.table import Entity, Operation, quoted
-
-TABLE = "buffer"
+from medtech.storage.table import Entity, Operation, Table, quoted
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Buffer:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._table = storage.table(TABLE)
+        self._tables = ShardTables(storage, TABLE)
+        self._accounts = Accounts(storage)
+        self._left_out_logged = False
         self._writers = ThreadPoolExecutor(_WRITES_AT_ONCE, thread_name_prefix="buffer")
         self._foreign_logged = False
 
@@ -86,7 +88,7 @@ class Buffer:
     def _store_row(self, row: SegmentRow) -> list[Measurement]:
         try:
             # Merged, not replaced: a redelivery must not wipe out `creates_sent`.
-            self._table.upsert(row.entity(), merge=True)
+            self._home(row.partition_key).upsert(row.entity(), merge=True)
         except StorageRefused as refused:
             if not refused.too_large:
                 raise
@@ -111,9 +113,9 @@ class Buffer:
         Raises StorageRefused, when others are stored already, if one is too large for storage alone.
         """
         in_order = sorted(rows, key=lambda row: (row.partition_key, row.row_key))
-        for _, group in groupby(in_order, key=lambda row: row.partition_key):
-            partition = list(group)
-            results = self._table.change([Operation("create", row.entity()) for row in partition])
+        for partition_key, group in groupby(in_order, key=lambda row: row.partition_key):
+            partition, table = list(group), self._home(partition_key)
+            results = table.change([Operation("create", row.entity()) for row in partition])
             for row, result in zip(partition, results, strict=True):
                 if result.status == 413:
                     raise StorageRefused(
@@ -122,24 +124,39 @@ class Buffer:
                         too_large=True,
                     )
                 if result.status != 204:
-                    self._table.upsert(row.entity(), merge=True)
+                    table.upsert(row.entity(), merge=True)
+
+    def _home(self, partition_key: str) -> Table:
+        """The table to write a new row of a partition to; its account is on record from now on."""
+        number = self._tables.home(windows.shard_in(partition_key))
+        self._accounts.note(number)
+        return self._tables[number]
+
+    def look_after_accounts(self, now: int) -> None:
+        """Forgets accounts that are emptied at `now` (ticks), and logs, once, what was taken off the list too early."""
+        self._accounts.forget_emptied(now)
+        if not self._left_out_logged:
+            for account in self._accounts.left_out():
+                _log.error("%s", account.advice)
+            self._left_out_logged = True
 
     def stored_replayed(self, partition_key: str, first: str, last: str) -> set[str]:
         """The keys of the rows of replayed letters in a partition, from `first` to `last`."""
         condition = (
             f"PartitionKey eq {quoted(partition_key)} and RowKey ge {quoted(first)} and RowKey le {quoted(last)}"
         )
-        return {row["RowKey"] for row in self._table.query(condition, select=["RowKey"])}
+        return {row["RowKey"] for table in self._tables for row in table.query(condition, select=["RowKey"])}
 
     def shards(self) -> list[int]:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
-        found: list[int] = []
+        return list(self._tables.in_order(self._shards_in))
+
+    def _shards_in(self, table: Table) -> Iterator[int]:
         after = _FIRST
-        while (place := self._next_place(after, _LAST)) is not None:
+        while (place := self._next_place(table, after, _LAST)) is not None:
             shard, _ = place
-            found.append(shard)
+            yield shard
             after = windows.shard_prefix(shard) + _LAST
-        return found
 
     def due_windows(self, shard: int, now: int, window_seconds: int, grace_seconds: int) -> Iterator[int]:
         """Window starts (ticks) whose window and grace are over at `now` (ticks), the oldest first.
@@ -150,8 +167,12 @@ class Buffer:
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
             return
-        after, last, rows = windows.shard_prefix(shard), windows.partition_key(shard, latest), 1
-        while keys := self._partition_keys(after, last, rows):
+        last = windows.partition_key(shard, latest)
+        yield from self._tables.in_order(lambda table: self._windows_in(table, shard, last))
+
+    def _windows_in(self, table: Table, shard: int, last: str) -> Iterator[int]:
+        after, rows = windows.shard_prefix(shard), 1
+        while keys := _partition_keys(table, after, last, rows):
             for key in keys:
                 place = windows.parse_partition_key(key)
                 if place is None:
@@ -162,25 +183,22 @@ class Buffer:
 
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
-        prefixes = map(windows.shard_prefix, self.shards())
-        places = (self._next_place(prefix, prefix + _LAST) for prefix in prefixes)
-        return min((place[1] for place in places if place is not None), default=None)
+        oldest = (
+            next(self._windows_in(table, shard, windows.shard_prefix(shard) + _LAST), None)
+            for table in self._tables
+            for shard in self._shards_in(table)
+        )
+        return min((start for start in oldest if start is not None), default=None)
 
-    def _next_place(self, after: str, last: str) -> tuple[int, int] | None:
+    def _next_place(self, table: Table, after: str, last: str) -> tuple[int, int] | None:
         """Shard and window start of the first row whose partition key is after `after`, and not after `last`."""
-        while keys := self._partition_keys(after, last, 1):
+        while keys := _partition_keys(table, after, last, 1):
             (after,) = keys
             place = windows.parse_partition_key(after)
             if place is not None:
                 return place
             self._log_foreign()
         return None
-
-    def _partition_keys(self, after: str, last: str, rows: int) -> list[str]:
-        """Those of the next `rows` rows whose partition key is after `after`, and not after `last`."""
-        condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
-        found = self._table.query(condition, select=["PartitionKey"], page_size=rows)
-        return list(dict.fromkeys(row["PartitionKey"] for row in islice(found, rows)))
 
     def _log_foreign(self) -> None:
         if not self._foreign_logged:
@@ -206,27 +224,30 @@ class Buffer:
         These are held packed up to `packed_bytes` (default: as many as there are); `of_round` is the
         round before's `next_round`. Rows are read when the reading is iterated.
         """
-        rows = list(self._sizes(windows.partition_key(shard, window)))
+        key = windows.partition_key(shard, window)
+        rows = [row for number, table in enumerate(self._tables) for row in self._sizes(number, table, key)]
         limits = Limits(portion_bytes, sys.maxsize if packed_bytes is None else packed_bytes)
         return WindowReading(rows, self._fetch, limits, of_round)
 
     def _fetch(self, rows: Sequence[Row]) -> list[tuple[Row, Entity]]:
+        return list(chain.from_iterable(self._fetch_of_table(list(run)) for _, run in groupby(rows, key=_table)))
+
+    def _fetch_of_table(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Entity]]:
         known = {row.row_key: row for row in rows}
         first, last = rows[0], rows[-1]
         condition = (
             f"PartitionKey eq {quoted(first.partition_key)} and RowKey ge {quoted(first.row_key)} "
             f"and RowKey le {quoted(last.row_key)}"
         )
-        return [
-            (row, entity)
-            for entity in self._table.query(condition, page_size=BLOCK_ROWS)
-            if (row := known.get(entity["RowKey"])) is not None and row.etag == entity["etag"]
-        ]
+        for entity in self._tables[first.table].query(condition, page_size=BLOCK_ROWS):
+            row = known.get(entity["RowKey"])
+            if row is not None and row.etag == entity["etag"]:
+                yield row, entity
 
-    def _sizes(self, partition_key: str) -> Iterator[Row]:
+    def _sizes(self, number: int, table: Table, partition_key: str) -> Iterator[Row]:
         select = ["PartitionKey", "RowKey", "hub", "stored_bytes", "unpacked_bytes", *Replayed._fields]
         select += ["creates_sent", "creates_from", "creates_to"]
-        for entity in self._table.query(f"PartitionKey eq '{partition_key}'", select=select):
+        for entity in table.query(f"PartitionKey eq '{partition_key}'", select=select):
             creates_sent = _typed(entity.get("creates_sent"), bool, False)
             yield Row(
                 partition_key=partition_key,
@@ -242,6 +263,7 @@ class Buffer:
                 # Text: the protocol's numbers of 64 bits are text as well. Rows of earlier versions have only the mark.
                 creates_from=_ticks(entity.get("creates_from"), 0),
                 creates_to=_ticks(entity.get("creates_to"), ticks.MAX_TICKS),
+                table=number,
             )
 
     def mark_creates_sent(self, rows: Iterable[Row], now: int) -> list[Row]:
@@ -277,7 +299,7 @@ class Buffer:
 
         Returns the rows that are replaced; one that changed meanwhile stays whole for the next flush.
         """
-        entities: dict[str, Entity] = {}
+        entities: dict[tuple[int, str], Entity] = {}
         rows: list[Row] = []
         for row, measurements in lefts:
             packing = segment.pack(measurements, row.trace_context)
@@ -287,10 +309,10 @@ class Buffer:
                 packing = segment.pack(measurements, row.trace_context, tightly=True)
             if len(packing.segments) == 1:
                 entity = _entity(row.partition_key, row.row_key, packing.segments[0])
-                entities[row.row_key] = entity if row.keeps_mark else entity | {"creates_sent": False}
+                entities[row.place] = entity if row.keeps_mark else entity | {"creates_sent": False}
                 rows.append(row)
         replaced: list[Row] = []
-        for row, status, etag in self._change(rows, lambda row: Operation("merge", entities[row.row_key], row.etag)):
+        for row, status, etag in self._change(rows, lambda row: Operation("merge", entities[row.place], row.etag)):
             if status == 204:
                 row.etag = etag
                 replaced.append(row)
@@ -299,10 +321,12 @@ class Buffer:
         return replaced
 
     def _change(self, rows: list[Row], operation: Callable[[Row], Operation]) -> Iterator[tuple[Row, int, str]]:
-        """(row, status, new etag) for each row's operation; a transaction has one partition key."""
-        for _, group in groupby(sorted(rows, key=_partition_key), key=_partition_key):
+        """(row, status, new etag) for each row's operation; a transaction has one table and one partition key."""
+        for (table, _), group in groupby(sorted(rows, key=_partition), key=_partition):
             partition = list(group)
-            for row, outcome in zip(partition, self._table.change(list(map(operation, partition))), strict=True):
+            for row, outcome in zip(
+                partition, self._tables[table].change(list(map(operation, partition))), strict=True
+            ):
                 yield row, outcome.status, outcome.etag
 
 
@@ -363,5 +387,16 @@ def _keys(row: Row) -> Entity:
     return {"PartitionKey": row.partition_key, "RowKey": row.row_key}
 
 
-def _partition_key(row: Row) -> str:
-    return row.partition_key
+def _partition(row: Row) -> tuple[int, str]:
+    return row.table, row.partition_key
+
+
+def _table(row: Row) -> int:
+    return row.table
+
+
+def _partition_keys(table: Table, after: str, last: str, rows: int) -> list[str]:
+    """Those of the next `rows` rows whose partition key is after `after`, and not after `last`."""
+    condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
+    found = table.query(condition, select=["PartitionKey"], page_size=rows)
+    return list(dict.fromkeys(row["PartitionKey"] for row in islice(found, rows)))

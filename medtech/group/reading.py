@@ -100,6 +100,12 @@ class Row:
     marked: bool = False
     keeps_mark: bool = True
     replayed: Replayed | None = None
+    table: int = 0
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """What is the row's alone within its window: after a change of accounts two of them can hold a key."""
+        return self.table, self.row_key
 
 
 class Part(NamedTuple):
@@ -199,7 +205,7 @@ class _Block(NamedTuple):
 
 
 Fetch = Callable[[Sequence[Row]], list[tuple[Row, Entity]]]
-"""Reads rows that follow each other in the table; rows that somebody changed or deleted meanwhile are left out."""
+"""Reads rows that follow each other in their table; rows that somebody changed or deleted meanwhile are left out."""
 
 _unpacking = Lock()
 """A row of 4 MiB takes 20 while it is unpacked: that much for one shard at a time, and not for eight at once. The work
@@ -315,10 +321,10 @@ class WindowReading:
             return list(rows.values())
         # What other rounds' portions have of the rows is not held: they are read once more.
         waiting = {measurement for part in held for measurement in part.measurements}
-        of_row = {left.row.row_key: left for left in rows.values()}
+        of_row = {left.row.place: left for left in rows.values()}
         found: list[Left] = []
         for row, entity in self._fetch(self.rows[block.start : block.stop]):
-            left = of_row.get(row.row_key)
+            left = of_row.get(row.place)
             if left is not None and (columns := _unpack(row, entity)) is not None:
                 left.measurements.extend(
                     each
@@ -335,12 +341,12 @@ class WindowReading:
 
     def _hold(self, block: _Block, fetched: list[tuple[Row, Entity]], packed_bytes: int) -> int:
         """Holds what rows have of this round's portions; returns how many bytes are held packed then."""
-        numbers = {self.rows[number].row_key: number for number in range(block.start, block.stop)}
+        numbers = {self.rows[number].place: number for number in range(block.start, block.stop)}
         row_numbers: list[int] = []
         merged: Columns = [[] for _ in Measurement._fields]
         for row, entity in fetched:
             if (columns := _unpack(row, entity)) is not None:
-                number, size = numbers[row.row_key], len(columns[_DEVICE_ID])
+                number, size = numbers[row.place], len(columns[_DEVICE_ID])
                 self._sizes[number] = self._open[number] = size
                 row_numbers += [number] * size
                 for of_field, column in zip(merged, columns, strict=True):

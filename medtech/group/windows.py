@@ -49,6 +49,11 @@ def partition_key(shard: int, window: int) -> str:
     return f"{shard_prefix(shard)}{ticks.format_compact(window)}"
 
 
+def shard_in(partition_key: str) -> int:
+    """The shard of a partition key that `partition_key` made."""
+    return int(partition_key.partition("|")[0])
+
+
 def parse_partition_key(key: str) -> tuple[int, int] | None:
     """Shard and window start (ticks) of a partition key; None if it is not one of the app's."""
     parts = _PARTITION_KEY.fullmatch(key)

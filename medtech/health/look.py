@@ -51,14 +51,16 @@ Probe = Callable[[], Part]
 class Onlooker:
     """What a look needs; one per process. `clock` gives ticks.
 
-    `storage` creates no tables. `mappings` are stores over it, by the names of their parts. The FHIR client is not the
-    flush's, whose requests may all be under way; it is asked for at a look, since its settings may be what is wrong.
+    `storage` creates no tables. `mappings` are stores over it, by the names of their parts. `queue` is the name of
+    the queue by which shards are flushed, if they are. The FHIR client is not the flush's, whose requests may all be
+    under way; it is asked for at a look, since its settings may be what is wrong.
     """
 
     storage: Storage
     mappings: Mapping[str, MappingStore[Any]]
     fhir_client: Callable[[], FhirClient]
     settings: Settings
+    queue: str | None = None
     clock: Callable[[], int] = ticks.now
     seconds: float = LOOK_SECONDS
 
@@ -69,7 +71,7 @@ class Onlooker:
         found = side_by_side(
             {
                 probes.HUB: partial(probes.hub, storage, now),
-                probes.STORAGE: partial(probes.storage, storage),
+                probes.STORAGE: partial(probes.storage, storage, self.queue),
                 **{name: partial(_mapping, name, store) for name, store in self.mappings.items()},
                 probes.IDENTITY: partial(probes.identity, self.fhir_client),
                 probes.FHIR_SERVER: lambda: probes.fhir_server(self.fhir_client(), settings),

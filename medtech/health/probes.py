@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 
 from medtech.dotnet import ticks
 from medtech.errors import MappingIssue, SettingInvalid
+from medtech.group.accounts import Accounts, Standing
 from medtech.group.buffer import Buffer
 from medtech.group.windows import overdue_seconds
 from medtech.health.part import Fact, Part, State
-from medtech.health.record import TABLE, arrivals, last_flush
+from medtech.health.record import arrivals, last_flush
 from medtech.ingest import attempts
 from medtech.mapping.in_force import MappingState
 from medtech.mapping.source import SETTINGS
@@ -18,7 +19,7 @@ from medtech.settings import Settings
 from medtech.storage import lease
 from medtech.storage.connection import Storage
 from medtech.storage.faults import reaching
-from medtech.storage.table import Entity, quoted
+from medtech.storage.table import Entity
 
 HUB, STORAGE, DEVICE_MAPPING, FHIR_MAPPING = "hub", "storage", "deviceMapping", "fhirMapping"
 IDENTITY, FHIR_SERVER, OLDEST_WINDOW, LAST_FLUSH = "identity", "fhirServer", "oldestWindow", "lastFlush"
@@ -87,12 +88,20 @@ def hub(storage: Storage, now: int) -> Part:
     return Part(HUB, State.OK, f"The last event was enqueued {duration(silent)} ago.", facts)
 
 
-def storage(storage: Storage) -> Part:
-    """Tables and blobs are two services, with roles of their own. Raises StorageUnavailable."""
-    storage.table(TABLE).first(f"PartitionKey eq {quoted('none')}")
+def storage(storage: Storage, queue: str | None = None) -> Part:
+    """Tables, blobs and queues are services with roles of their own; of further accounts only tables are used. `queue`
+    is the one that flushes by queue use. Raises StorageUnavailable."""
+    accounts = Accounts(storage).look()
     with reaching(f"container `{lease.CONTAINER}`"):
         storage.container(lease.CONTAINER).exists()
-    return Part(STORAGE, State.OK, "Tables and blobs can be read.")
+    if queue is not None:
+        storage.queue(queue).check()
+    advice = " ".join(filter(None, (account.advice for account in accounts)))
+    if any(account.standing in (Standing.LEFT_OUT, Standing.WAS_FIRST) for account in accounts):
+        return Part(STORAGE, State.WARNING, advice)
+    read = "Tables and blobs" if queue is None else "Tables, blobs and queues"
+    further = f" The buffer's further accounts ({len(accounts)}) can be reached." if accounts else ""
+    return Part(STORAGE, State.OK, f"{read} can be read.{further} {advice}".rstrip())
 
 
 def mapping(name: str, state: MappingState) -> Part:

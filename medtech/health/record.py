@@ -3,7 +3,8 @@
 Table `health`; times are ticks, as text:
 
     PartitionKey  `arrival`     RowKey  `{hub}|{partition}`    the last batch that was read of a hub's partition
-    PartitionKey  `flush`       RowKey  `last`                 the last flush, of whatever instance
+    PartitionKey  `flush`       RowKey  `last`                 the last tick of the flush, of whatever instance
+    PartitionKey  `flush`       RowKey  `shard-002`            by queue: the last flush of the shard, likewise
 
 A record is best effort: what it cannot store is not worth a batch or a flush. The table holds no health data.
 """
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
+from medtech.group.windows import shard_name
 from medtech.model import DeviceEvent
 from medtech.storage.connection import Storage
-from medtech.storage.table import Entity
+from medtech.storage.table import Entity, quoted
 
 if TYPE_CHECKING:
     from medtech.flush.tally import Tally
@@ -37,6 +39,9 @@ day of standstill count as the schedule for long."""
 
 _MESSAGE_CHARACTERS = 2_000
 
+_OLD_SECONDS = 600.0
+"""A shard's record that is older than the tick by more than this, and by two intervals, says nothing of today."""
+
 _ARRIVAL, _FLUSH, _LAST = "arrival", "flush", "last"
 
 _log = logging.getLogger(__name__)
@@ -52,7 +57,8 @@ class Arrival(NamedTuple):
 
 
 class LastFlush(NamedTuple):
-    """The last flush. Times are ticks; `interval_seconds` is about how far apart flushes begin, None if unknown.
+    """The last flush, by queue with the last one of each shard. Times are ticks; `interval_seconds` is about how far
+    apart flushes begin, None if unknown.
 
     `held_up_by` says why data waits; empty if nothing held it up. `failed`: it ended with an error and did nothing.
     """
@@ -102,8 +108,11 @@ class Recorder:
             }
         )
 
-    def flush(self, run: "Callable[[], Tally]") -> None:
-        """Runs a flush and records it. Raises what `run` raises."""
+    def flush(self, run: "Callable[[], Tally]", *, by_queue: bool = False, shard: int | None = None) -> None:
+        """Runs a flush and records it. Raises what `run` raises.
+
+        `by_queue`: it is the tick that puts messages. `shard`: it is the flush of one, for its message.
+        """
         # Imported late: ingest has a recorder too, and no use for the FHIR client.
         from medtech.flush.tally import Tally
 
@@ -112,15 +121,19 @@ class Recorder:
             tally = run()
         except Exception as error:
             why = error.message if isinstance(error, MedTechError) else f"{type(error).__name__}: see the log."
-            self._flushed(began, Tally(), failed=True, held_up_by=why)
+            self._flushed(began, Tally(), failed=True, held_up_by=why, by_queue=by_queue, shard=shard)
             raise
         hindrances = [error.message for error in (*tally.outages, *tally.held_up_by)]
-        self._flushed(began, tally, failed=False, held_up_by=hindrances[0] if hindrances else "")
+        why = hindrances[0] if hindrances else ""
+        self._flushed(began, tally, failed=False, held_up_by=why, by_queue=by_queue, shard=shard)
 
-    def _flushed(self, began: int, tally: "Tally", *, failed: bool, held_up_by: str) -> None:
+    def _flushed(
+        self, began: int, tally: "Tally", *, failed: bool, held_up_by: str, by_queue: bool, shard: int | None
+    ) -> None:
         row: Entity = {
             "PartitionKey": _FLUSH,
-            "RowKey": _LAST,
+            "RowKey": _LAST if shard is None else shard_name(shard),
+            "by_queue": by_queue,
             "began": str(began),
             "ended": str(self._clock()),
             "failed": failed,
@@ -130,12 +143,16 @@ class Recorder:
             "waiting": tally.waiting,
             "dead_letters": tally.letters,
         }
+        if shard is None:
+            self._measure_interval(began, row)
+        self._store(row)
+
+    def _measure_interval(self, began: int, row: Entity) -> None:
         if self._last_began is not None:
             gap = (began - self._last_began) / ticks.TICKS_PER_SECOND
             self._interval_seconds = max(gap, _DECAY * self._interval_seconds)
             row["interval_seconds"] = self._interval_seconds
         self._last_began = began
-        self._store(row)
 
     def _store(self, row: Entity) -> None:
         try:
@@ -158,6 +175,24 @@ def last_flush(storage: Storage) -> LastFlush | None:
     row = storage.table(TABLE).get(_FLUSH, _LAST)
     if row is None:
         return None
+    last = _last_flush(row)
+    if row.get("by_queue") is not True:
+        return last
+    oldest = last.began - int(max(_OLD_SECONDS, 2 * (last.interval_seconds or 0.0)) * ticks.TICKS_PER_SECOND)
+    records = storage.table(TABLE).query(f"PartitionKey eq {quoted(_FLUSH)} and RowKey ne {quoted(_LAST)}")
+    shards = [each for each in map(_last_flush, records) if each.ended > oldest]
+    return last._replace(
+        ended=max(each.ended for each in (last, *shards)),
+        failed=any(each.failed for each in (last, *shards)),
+        held_up_by=next((each.held_up_by for each in (last, *shards) if each.held_up_by), ""),
+        windows=sum(each.windows for each in shards),
+        measurements=sum(each.measurements for each in shards),
+        waiting=sum(each.waiting for each in shards),
+        dead_letters=sum(each.dead_letters for each in shards),
+    )
+
+
+def _last_flush(row: Entity) -> LastFlush:
     interval = row.get("interval_seconds")
     return LastFlush(
         began=_integer(row, "began"),

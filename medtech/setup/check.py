@@ -14,13 +14,17 @@ from medtech.errors import SettingInvalid
 from medtech.settings import SettingFault, Settings, allowed, faults_in
 from medtech.setup.platform import (
     BUFFER_STORAGE,
+    BY_QUEUE,
     CLIENT_ID,
     CONSUMER_GROUP,
+    DEFAULT_FANOUT,
+    FANOUT,
     HOST_STORAGE,
     HUB,
     HUB_CONNECTION,
     PLATFORM_SETTINGS,
     SCHEDULE,
+    flushes_by_queue,
 )
 from medtech.setup.schedule import fault_in
 from medtech.storage.connection import Storage
@@ -158,6 +162,9 @@ def _platform_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
     schedule = environment.get(SCHEDULE.name)
     if schedule and (fault := fault_in(schedule)):
         yield _fault(SCHEDULE.name, fault, SCHEDULE.allowed)
+    fanout = environment.get(FANOUT.name, "").strip().lower()
+    if fanout and fanout not in (DEFAULT_FANOUT, BY_QUEUE):
+        yield _fault(FANOUT.name, "is none of its choices", FANOUT.allowed)
 
 
 def _hub_connection_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
@@ -208,7 +215,7 @@ def _storage_faults(environment: Mapping[str, str]) -> Iterator[SettingFault]:
             yield _fault(HOST_STORAGE.name, fault, BUFFER_STORAGE.allowed)
         return
     try:
-        storage.check()
+        storage.check(queues=flushes_by_queue(environment))
     except SettingInvalid as error:
         yield SettingFault(storage.name, error.message)
 

@@ -1,6 +1,7 @@
 """The settings that triggers, connections and the identity are opened by: the Functions host reads them, or the package
 of the service that they open."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -21,6 +22,7 @@ class PlatformSetting(NamedTuple):
 
 DEFAULT_CONSUMER_GROUP = "$Default"
 DEFAULT_SCHEDULE = "*/30 * * * * *"
+DEFAULT_FANOUT, BY_QUEUE = "timer", "queue"
 
 _STORAGE_PARTS = (
     "accountName",
@@ -58,11 +60,14 @@ CONSUMER_GROUP = PlatformSetting(
 BUFFER_STORAGE = PlatformSetting(
     "BufferStorage",
     "`AzureWebJobsStorage`",
-    "a storage connection string, or as parts `__accountName`, or `__tableServiceUri` and `__blobServiceUri`",
+    "a storage connection string, or as parts `__accountName`, or `__tableServiceUri` and `__blobServiceUri` (with "
+    "`FLUSH_FANOUT=queue` also `__queueServiceUri`)",
     "Where the buffer, the dead letters and the mappings in force are kept: a connection string, or "
-    "`BufferStorage__accountName`, or `BufferStorage__tableServiceUri` and `BufferStorage__blobServiceUri` (roles "
-    "*Storage Blob Data Owner*, *Storage Table Data Contributor* on the account).",
-    _STORAGE_PARTS,
+    "`BufferStorage__accountName`, or `BufferStorage__tableServiceUri` and `BufferStorage__blobServiceUri`, with "
+    "`FLUSH_FANOUT=queue` also `BufferStorage__queueServiceUri` (roles *Storage Blob Data Owner*, *Storage Table Data "
+    "Contributor* on the account). `BufferStorage__furtherAccounts` spreads the buffer over further accounts: see "
+    "[several storage accounts](operate.md#several-storage-accounts).",
+    (*_STORAGE_PARTS, "furtherAccounts"),
 )
 HOST_STORAGE = PlatformSetting(
     "AzureWebJobsStorage",
@@ -88,4 +93,23 @@ SCHEDULE = PlatformSetting(
     "When the timer looks for due windows.",
 )
 
-PLATFORM_SETTINGS = (HUB_CONNECTION, HUB, CONSUMER_GROUP, HOST_STORAGE, BUFFER_STORAGE, CLIENT_ID, SCHEDULE)
+FANOUT = PlatformSetting(
+    "FLUSH_FANOUT",
+    f"`{DEFAULT_FANOUT}`",
+    f"`{DEFAULT_FANOUT}`, `{BY_QUEUE}`",
+    "Who flushes the shards that are due. `timer`: the timer's instance, all of them. `queue`: the timer puts a "
+    "message for each on a storage queue, and as many instances as the plan gives flush one each (role *Storage Queue "
+    "Data Contributor*). See [Operations](operate.md#flushing-on-several-instances).",
+)
+
+PLATFORM_SETTINGS = (HUB_CONNECTION, HUB, CONSUMER_GROUP, HOST_STORAGE, BUFFER_STORAGE, CLIENT_ID, SCHEDULE, FANOUT)
+
+FLUSH_QUEUE = "medtech-flush"
+"""The extension makes `medtech-flush-poison` of it, for messages at which the process ended time and again."""
+
+POISON_QUEUE = f"{FLUSH_QUEUE}-poison"
+
+
+def flushes_by_queue(environment: Mapping[str, str]) -> bool:
+    """Whether FLUSH_FANOUT is `queue`, in any case, as choices of the app's own settings are."""
+    return environment.get(FANOUT.name, "").strip().lower() == BY_QUEUE

@@ -1,8 +1,8 @@
 """The storage account of a Functions connection: which one, by whose identity, and how long a call waits for it.
 
 A connection is named as Functions names it: `NAME` holds a connection string, or `NAME__accountName`,
-`NAME__tableServiceUri` and `NAME__blobServiceUri` name the account, which is then opened by the app's identity
-(`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
+`NAME__tableServiceUri`, `NAME__blobServiceUri` and `NAME__queueServiceUri` name the account, which is then opened by
+the app's identity (`NAME__credential`, `NAME__clientId`, `NAME__managedIdentityResourceId`; see `entra`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medtech.entra import AppIdentity, Credential
 from medtech.errors import SettingInvalid
+from medtech.storage import further as further_accounts
+from medtech.storage.queue import Queue
 from medtech.storage.table import Table, Tables
 
 if TYPE_CHECKING:
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+    from azure.storage.queue import QueueServiceClient
 
     from medtech.storage.transport import BoundedTransport
 
@@ -52,9 +55,22 @@ class Timeouts(NamedTuple):
         }
 
 
+_FURTHER = "FurtherBufferStorage"
+"""The name of the connection to a further account, in an environment made for it."""
+
+_IDENTITY_PARTS = ("credential", "clientid", "managedidentityresourceid")
+
 TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=30, retries=2)
 """A function that waits for storage holds a batch and a thread: three attempts within seconds, then the batch goes back
 to the hub, or the rows wait for the next tick of the flush."""
+
+
+class FurtherAccount(NamedTuple):
+    """An account that has a part of the buffer, and nothing else; `retired`: it is only emptied."""
+
+    place: str
+    storage: Storage
+    retired: bool
 
 
 class Storage:
@@ -74,8 +90,7 @@ class Storage:
 
         Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
         """
-        names = (connection, "AzureWebJobsStorage")
-        name = next((name for name in names if _is_set(name, environment)), None)
+        name = setting_in_use(connection, environment)
         if name is None:
             raise SettingInvalid(
                 f"No storage is set. Set {connection} or AzureWebJobsStorage to a connection string, "
@@ -99,11 +114,14 @@ class Storage:
         }
         self._creates_tables = creates_tables
         self._library_tables = library_tables
+        self._environment = dict(environment)
+        self._further: tuple[FurtherAccount, ...] | None = None
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
         self._opened_tables: Tables | None = None
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
+        self._queue_service: QueueServiceClient | None = None
         self._credential: Credential | None = None
         for logger, level in _TALKATIVE_LOGGERS.items():
             logging.getLogger(logger).setLevel(level)
@@ -113,14 +131,49 @@ class Storage:
         """Of the setting that the connection is taken from."""
         return self._name
 
-    def check(self) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are."""
+    def check(self, *, queues: bool = False) -> None:
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, and with
+        `queues`, where queues are, or names further accounts of which one is none."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
+            if queues and not _has_queues(self._connection_string):
+                raise self._placeless("queue")
         else:
-            for kind in ("table", "blob"):
+            for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
                 self._address(kind)
+        self.further()
+
+    @property
+    def place(self) -> str:
+        """The host and path of the account's tables, by which one account is known from another. Raises SettingInvalid
+        as `check` does."""
+        if self._connection_string:
+            return further_accounts.place_of_connection_string(self._connection_string)
+        return further_accounts.place_of_address(self._address("table"))
+
+    def further(self) -> tuple[FurtherAccount, ...]:
+        """The accounts beside this one that have a part of the buffer. Raises SettingInvalid if they are misnamed."""
+        with self._lock:
+            if self._further is None:
+                named = next((text for key, text in self._environment.items() if further_accounts.is_list(key)), "")
+                entries = further_accounts.read(named, self.place) if named.strip() else []
+                self._further = tuple(map(self._opens, entries))
+            return self._further
+
+    def _opens(self, entry: further_accounts.Entry) -> FurtherAccount:
+        # By the same identity, and without a list of its own.
+        own = {key: value for key, value in self._environment.items() if not further_accounts.is_list(key)}
+        identity = {f"{_FURTHER}__{part}": value for part, value in self._settings.items() if part in _IDENTITY_PARTS}
+        named = {_FURTHER: entry.connection_string, f"{_FURTHER}__tableServiceUri": entry.table_address}
+        account = Storage(
+            _FURTHER,
+            {**own, **identity, **named},
+            self._timeouts,
+            creates_tables=self._creates_tables,
+            library_tables=self._library_tables,
+        )
+        return FurtherAccount(entry.place, account, entry.retired)
 
     def table(self, name: str) -> Table:
         with self._lock:
@@ -132,6 +185,9 @@ class Storage:
             if self._opened_tables is None:
                 self._opened_tables = self._through_library() if self._library_tables else self._directly()
             return self._opened_tables
+
+    def queue(self, name: str) -> Queue:
+        return Queue(name, self.queue_service)
 
     def container(self, name: str) -> ContainerClient:
         """The client of a blob container, which may not exist yet; call it inside `faults.reaching`."""
@@ -169,6 +225,15 @@ class Storage:
                 self._blob_service = self._opened("blob", BlobServiceClient, "account_url", self._blob_options)
             return self._blob_service
 
+    def queue_service(self) -> QueueServiceClient:
+        """Raises SettingInvalid when the connection does not say where the account's queues are."""
+        from azure.storage.queue import QueueServiceClient
+
+        with self._lock:
+            if self._queue_service is None:
+                self._queue_service = self._opened("queue", QueueServiceClient, "account_url", self._blob_options)
+            return self._queue_service
+
     def credential(self) -> Credential:
         """Of the app's identity, for the account, for mapping blobs in other accounts, and for the FHIR server."""
         with self._lock:
@@ -179,9 +244,11 @@ class Storage:
     def close(self) -> None:
         """Gives the connections back; the app itself keeps them as long as it lives."""
         with self._lock:
-            for opened in (self._opened_tables, self._table_service, self._blob_service):
+            for opened in (self._opened_tables, self._table_service, self._blob_service, self._queue_service):
                 if opened is not None:
                     opened.close()
+            for account in self._further or ():
+                account.storage.close()
 
     def _transport(self) -> BoundedTransport:
         from medtech.storage.transport import BoundedTransport
@@ -227,7 +294,10 @@ class Storage:
             return address
         if self._settings.get("accountname"):
             return f"https://{self._settings['accountname']}.{kind}.core.windows.net"
-        raise SettingInvalid(
+        raise self._placeless(kind)
+
+    def _placeless(self, kind: str) -> SettingInvalid:
+        return SettingInvalid(
             f"{self._name} does not say where the account's {kind}s are. Set {self._name}__accountName or "
             f"{self._name}__{kind}ServiceUri."
         )
@@ -239,15 +309,38 @@ class Storage:
         )
 
 
+def setting_in_use(connection: str = "BufferStorage", environment: Mapping[str, str] = os.environ) -> str | None:
+    """The name of the setting that the app's storage is taken from; None if there is none."""
+    return next((name for name in (connection, "AzureWebJobsStorage") if _is_set(name, environment)), None)
+
+
 def _is_connection_string(text: str) -> bool:
     """Whether it has what the packages for tables and blobs both need."""
-    parts = {name.strip().lower(): value for name, _, value in (part.partition("=") for part in text.split(";"))}
-    if parts.get("usedevelopmentstorage", "").lower() == "true":
+    parts = _parts(text)
+    if _is_emulator(parts):
         return True
     placed = bool(parts.get("accountname")) or bool(parts.get("tableendpoint") and parts.get("blobendpoint"))
     return placed and bool(parts.get("accountkey") or parts.get("sharedaccesssignature"))
 
 
+def _has_queues(text: str) -> bool:
+    parts = _parts(text)
+    return _is_emulator(parts) or bool(parts.get("accountname") or parts.get("queueendpoint"))
+
+
+def _is_emulator(parts: Mapping[str, str]) -> bool:
+    return parts.get("usedevelopmentstorage", "").lower() == "true"
+
+
+def _parts(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value for name, _, value in pairs}
+
+
 def _is_set(name: str, environment: Mapping[str, str]) -> bool:
-    """A blank value is none: so people take a setting back where they cannot remove it."""
-    return any(text.strip() and (key == name or key.startswith(f"{name}__")) for key, text in environment.items())
+    """A blank value is none: so people take a setting back where they cannot remove it. The list of further accounts
+    names none for the rest."""
+    return any(
+        text.strip() and not further_accounts.is_list(key) and (key == name or key.startswith(f"{name}__"))
+        for key, text in environment.items()
+    )

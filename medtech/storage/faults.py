@@ -86,7 +86,7 @@ class NoToken(Fault):
 def reaching(what: str) -> Iterator[None]:
     """Raises StorageUnavailable in place of errors that say the service is away or closed to the app.
 
-    They are Faults, and the errors of the Azure packages. `what` names the table, blob or lease in the message.
+    They are Faults, and the errors of the Azure packages. `what` names the table, blob, lease or queue in the message.
     """
     try:
         yield
@@ -121,7 +121,8 @@ def _unavailable(what: str, fault: Fault) -> StorageUnavailable | None:
     if fault.denied:
         return StorageUnavailable(
             f"Storage ({what}) denies access ({status} {code}). Give the app's identity the roles Storage Blob Data "
-            "Owner and Storage Table Data Contributor on the account, or fix the connection string."
+            "Owner and Storage Table Data Contributor (with FLUSH_FANOUT=queue also Storage Queue Data Contributor) on "
+            "the account, or fix the connection string."
         )
     if fault.table_missing or "BeingDeleted" in code:
         return StorageUnavailable(

@@ -93,7 +93,9 @@ OLDEST_WINDOW = Instrument(
 HUB_LAG = Instrument(
     "HubLagSeconds", Kind.GAUGE, "s", "how old the last event of a batch was when it was read", ("partition",)
 )
-FLUSH = Instrument("Flush", Kind.COUNTER, "{flush}", "ticks of the flush, by how they ended", ("outcome",))
+FLUSH = Instrument(
+    "Flush", Kind.COUNTER, "{flush}", "ticks of the flush, by queue flushes of a shard, by how they ended", ("outcome",)
+)
 THROTTLED = Instrument(
     "Throttled", Kind.COUNTER, "{answer}", "answers 429 and 503 that ingest and flush were given", ("server",)
 )

@@ -59,7 +59,7 @@ class Pattern:
             (index, writer.period) for index, writer in enumerate(writers) if isinstance(writer, SampledDataWriter)
         ]
         codes = [write_named_concept(template.codes, template.type_name), *(target.code for target in targets)]
-        parts = [self.category, codes, [writer.constants for writer in writers]]
+        parts = [self.category, codes, [writer.constants for writer in writers if writer.constants]]
         self.has_empties = without_empties(parts) != parts
         self._openings: dict[str, str] = {}
 

@@ -52,11 +52,13 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DEVICE_MAPPING", f"https://acct.blob.core.windows.net/m/d.json?sp=r&sig={SECRET}")
     environment.setenv("FHIR_SERVICE_URL", f"https://user:{SECRET}@fhir.example/r4")
     environment.setenv("EventHubConnection__clientSecret", SECRET)
+    environment.setenv("BufferStorage__furtherAccounts", f"AccountName=two;AccountKey={SECRET}")
     environment.setenv("FHIR_AUDIENCE", f"https://[{SECRET}")
     _, document = shown()
     assert row(document, "FHIR_AUDIENCE")[0] == "(not an address)"
     assert row(document, "AzureWebJobsStorage")[0] == "(set, not shown)"
     assert row(document, "EventHubConnection__clientSecret")[0] == "(set, not shown)"
+    assert row(document, "BufferStorage__furtherAccounts")[0] == "(set, not shown)"
     assert row(document, "DEVICE_MAPPING")[0] == "https://acct.blob.core.windows.net/m/d.json?…"
     assert row(document, "FHIR_SERVICE_URL")[0] == "(unusable)"
 

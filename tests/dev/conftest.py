@@ -1,15 +1,18 @@
 """The local host around the sample app, in processes of its own."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
 
 from dev.checkpoints import CONTAINER, CheckpointStore
 from dev.running_host import RunningHost
@@ -42,13 +45,19 @@ class SampleHost(RunningHost):
         self.observed.mkdir(exist_ok=True)
         for word in told:
             self.tell(word)
-        self.namespace = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}.local"
+        own = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+        self.namespace = f"{own}.local"
+        self.queue, self.poison_queue = (
+            QueueClient.from_connection_string(storage, f"sample-{own}{suffix}") for suffix in ("", "-poison")
+        )
         sample = {
             "AzureWebJobsStorage": storage,
             "OBSERVED": str(self.observed),
             "HUB": "devicedata",
             "HubConnection": f"Endpoint=sb://{self.namespace}/;SharedAccessKeyName=a;SharedAccessKey=b",
             "SCHEDULE": schedule,
+            "QUEUE": self.queue.queue_name,
+            "QueueConnection": storage,
         }
         super().__init__(
             folder / "data",
@@ -62,6 +71,17 @@ class SampleHost(RunningHost):
         """What the function recorded, in order."""
         path = self.observed / f"{function}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def put_messages(self, *texts: str) -> None:
+        """On the queue of the function `queued`, as clients of .NET put them: in base64."""
+        with suppress(ResourceExistsError):
+            self.queue.create_queue()
+        for text in texts:
+            self.queue.send_message(base64.b64encode(text.encode()).decode())
+
+    def messages_left(self) -> int:
+        """How many messages are on the queue, seen or hidden."""
+        return int(self.queue.get_queue_properties().approximate_message_count or 0)
 
     def tell(self, word: str) -> None:
         (self.observed / word).touch()

@@ -11,6 +11,7 @@ from dev.functions import (
     Function,
     FunctionInvalid,
     HttpTrigger,
+    QueueTrigger,
     RetryPolicy,
     TimerTrigger,
     read_functions,
@@ -41,6 +42,12 @@ def test_timer() -> None:
     assert read(binding, {"S": "0 * * * * *"}).trigger == TimerTrigger("t", "0 * * * * *", False)
 
 
+def test_a_queue_is_named_in_lower_case_and_lies_in_the_hosts_storage_unless_told() -> None:
+    binding = {"type": "queueTrigger", "name": "m", "queueName": "%Q%-Messages"}
+    assert read(binding, {"Q": "My"}).trigger == QueueTrigger("m", "my-messages", "AzureWebJobsStorage")
+    assert read(binding | {"connection": "C"}, {"Q": "my"}).trigger == QueueTrigger("m", "my-messages", "C")
+
+
 def test_http_without_methods_takes_all() -> None:
     trigger = read({"type": "httpTrigger", "name": "r"}).trigger
     assert isinstance(trigger, HttpTrigger)
@@ -53,7 +60,7 @@ def test_http_without_methods_takes_all() -> None:
     [
         (HUB, "app setting HUB"),
         (HUB | {"eventHubName": "h", "cardinality": "ONE"}, "only batches"),
-        ({"type": "queueTrigger", "name": "q"}, "does not support queueTrigger"),
+        ({"type": "blobTrigger", "name": "b"}, "does not support blobTrigger"),
         ({"type": "http", "name": "$return"}, "no trigger"),
     ],
 )

@@ -201,6 +201,6 @@ def test_an_environment_variable_is_a_setting_unless_the_run_has_it(
 def test_an_app_that_does_not_load_says_why(tmp_path: Path, settings: dict[str, str], reason: str) -> None:
     from dev.processes import LocalRunFailed
 
-    common = {"OBSERVED": str(tmp_path), "HUB": "h", "SCHEDULE": "0 0 0 1 1 *"}
+    common = {"OBSERVED": str(tmp_path), "HUB": "h", "SCHEDULE": "0 0 0 1 1 *", "QUEUE": "q"}
     with pytest.raises(LocalRunFailed, match=reason):
         RunningHost(tmp_path / "data", app_directory=APP, settings=common | settings).__enter__()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dev.host_config import EventHubOptions, HostConfigInvalid, load_host_config, seconds
+from dev.host_config import EventHubOptions, HostConfigInvalid, QueueOptions, load_host_config, seconds
 
 
 def load(folder: Path, document: Any, settings: dict[str, str] | None = None) -> Any:
@@ -17,6 +17,8 @@ def load(folder: Path, document: Any, settings: dict[str, str] | None = None) ->
 def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     config = load(tmp_path, {"version": "2.0"})
     assert config.event_hubs == EventHubOptions(100, 1, 60.0, 1)
+    assert config.queues == QueueOptions(16, 8, 5, 0.0, 60.0, True)
+    assert config.worker_processes == 1
     assert (config.route_prefix, config.function_timeout_seconds) == ("api", 1800)
 
 
@@ -31,6 +33,23 @@ def test_a_setting_stands_over_the_file_without_regard_to_case(tmp_path: Path) -
     assert config.event_hubs == EventHubOptions(500, 1, 0.25, 1)
     assert config.function_timeout_seconds is None
     assert config.log_level("Function.any.User") == 1
+
+
+def test_queues_are_read_as_the_extension_reads_them(tmp_path: Path) -> None:
+    queues = {"batchSize": 5, "maxDequeueCount": 2, "visibilityTimeout": "00:01:30", "maxPollingInterval": "00:00:02"}
+    document = {"version": "2.0", "extensions": {"queues": queues | {"messageEncoding": "None"}}}
+    assert load(tmp_path, document).queues == QueueOptions(5, 2, 2, 90.0, 2.0, False)
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 1), ("0", 1), ("4", 4), ("10", 10)])
+def test_workers_are_as_many_as_the_setting_says(tmp_path: Path, text: str, count: int) -> None:
+    assert load(tmp_path, {"version": "2.0"}, {"FUNCTIONS_WORKER_PROCESS_COUNT": text}).worker_processes == count
+
+
+@pytest.mark.parametrize("text", ["11", "many"])
+def test_workers_beyond_what_azure_starts_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(HostConfigInvalid):
+        load(tmp_path, {"version": "2.0"}, {"FUNCTIONS_WORKER_PROCESS_COUNT": text})
 
 
 @pytest.mark.parametrize(
@@ -61,6 +80,11 @@ def test_time_spans(text: str, value: float) -> None:
         {"version": "2.0", "extensions": {"eventHubs": {"maxWaitTime": "ten seconds"}}},
         {"version": "2.0", "extensions": {"eventHubs": {"maxEventBatchSize": "many"}}},
         {"version": "2.0", "logging": {"logLevel": {"default": "Loud"}}},
+        {"version": "2.0", "extensions": {"queues": {"batchSize": 33}}},
+        {"version": "2.0", "extensions": {"queues": {"maxDequeueCount": 0}}},
+        {"version": "2.0", "extensions": {"queues": {"newBatchThreshold": -1}}},
+        {"version": "2.0", "extensions": {"queues": {"maxPollingInterval": "00:00:00.05"}}},
+        {"version": "2.0", "extensions": {"queues": {"messageEncoding": "hex"}}},
         {"version": "2.0", "extensions": []},
         {"version": "2.0", "extensions": {"eventHubs": {"batchCheckpointFrequency": 0}}},
         {"version": "2.0", "extensions": {"eventHubs": {"minEventBatchSize": 101}}},

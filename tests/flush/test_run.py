@@ -265,7 +265,7 @@ def test_a_server_that_fails_on_one_observation_does_not_hold_up_later_windows(
 
 
 @pytest.mark.parametrize(
-    "where", ["medtech.flush.window.convert", "medtech.flush.window.fold", "medtech.persist.observations.create"]
+    "where", ["medtech.flush.window.convert", "medtech.flush.window.fold", "medtech.persist.observations.create_text"]
 )
 def test_a_fault_of_the_app_buries_what_it_met_and_not_its_neighbours(
     run: Run, server: Server, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

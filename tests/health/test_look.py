@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 from medtech.entra import AppIdentity
-from medtech.errors import FhirServerUnavailable
+from medtech.errors import FhirServerUnavailable, StorageUnavailable
 from medtech.flush.tally import Tally
+from medtech.group.accounts import Accounts
 from medtech.health import probes
 from medtech.health.document import of_health
+from medtech.health.look import STORAGE_TIMEOUTS
 from medtech.health.part import Health, State
 from medtech.ingest.attempts import pack_suspects
 from medtech.ingest.suspects import Suspect, Suspects
 from medtech.persist.credentials import EntraCredentials
+from medtech.storage.connection import Storage
+from medtech.storage.further import SETTING
+from tests.accounts import Lists
+from tests.azurite import ACCOUNT_KEY, free_ports
 from tests.faults import ProxiedRequest
 from tests.health.scene import DEVICE, FHIR, NOW, SECOND, SECRET, Scene
 from tests.identity_endpoint import SYSTEM_ASSIGNED, IdentityEndpoint
@@ -333,3 +339,27 @@ def test_an_answer_holds_neither_secrets_nor_readings(scene: Scene, azurite: str
     key = dict(part.split("=", 1) for part in azurite.split(";") if part)["AccountKey"]
     for secret in (key, "SECRET", "d1", "p1", FHIR.read_text()[:40]):
         assert secret not in said
+
+
+def test_further_accounts_are_looked_at_too(lists: Lists) -> None:
+    lists.both().store([])
+    part = probes.storage(lists.storage(lists.second_account))
+    assert (part.state, part.message) == (
+        State.OK,
+        "Tables and blobs can be read. The buffer's further accounts (1) can be reached.",
+    )
+
+
+def test_a_further_account_that_is_away_is_named(lists: Lists) -> None:
+    away = f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint=http://127.0.0.1:{free_ports(1)[0]}/account"
+    storage = Storage(environment={"BufferStorage": lists.first, SETTING: away}, timeouts=STORAGE_TIMEOUTS)
+    told = r"Account 127\.0\.0\.1:\d+/account of BufferStorage__furtherAccounts: Storage"
+    with pytest.raises(StorageUnavailable, match=told):
+        probes.storage(storage)
+
+
+def test_an_account_that_is_taken_off_the_list_too_early_is_a_warning(lists: Lists) -> None:
+    Accounts(lists.storage(lists.second_account)).note(1)
+    part = probes.storage(lists.storage())
+    assert part.state is State.WARNING
+    assert part.message.startswith("Readings may wait in storage account 127.0.0.1:")

@@ -3,7 +3,7 @@
 import pytest
 
 from medtech.dotnet import ticks
-from medtech.errors import SettingInvalid
+from medtech.errors import SettingInvalid, StorageUnavailable
 from medtech.flush.tally import Tally
 from medtech.health.record import ARRIVAL_SECONDS, TABLE, Recorder, arrivals, last_flush
 from medtech.model import DeviceEvent
@@ -45,6 +45,42 @@ def test_a_flush_is_one_request(wire: Wire) -> None:
     wire.tables.clear()
     recorder.flush(Tally)
     assert len(wire.tables.requests) == 1
+
+
+def test_by_queue_the_last_flush_is_that_of_each_shard(storage: Storage) -> None:
+    now = [NOW]
+    recorder = Recorder(lambda: storage, clock=lambda: now[0])
+    away = StorageUnavailable("Away.")
+    flushes = {0: Tally(windows=2, measurements=10), 3: Tally(windows=1, waiting=4, outages=[away])}
+    for shard, tally in flushes.items():
+        recorder.flush(lambda tally=tally: tally, shard=shard)
+    now[0] += 5 * ticks.TICKS_PER_SECOND
+    recorder.flush(Tally, by_queue=True)
+    last = last_flush(storage)
+    assert last is not None
+    assert (last.ended, last.windows, last.measurements, last.waiting) == (now[0], 3, 10, 4)
+    assert (last.held_up_by, last.failed) == ("Away.", False)
+
+
+def test_what_a_shard_recorded_long_ago_says_nothing_of_today(storage: Storage) -> None:
+    now = [NOW]
+    recorder = Recorder(lambda: storage, clock=lambda: now[0])
+    recorder.flush(lambda: Tally(windows=1, outages=[StorageUnavailable("Away.")]), shard=0)
+    now[0] += 3600 * ticks.TICKS_PER_SECOND
+    recorder.flush(Tally, by_queue=True)
+    last = last_flush(storage)
+    assert last is not None
+    assert (last.windows, last.held_up_by) == (0, "")
+
+
+def test_by_timer_the_records_of_shards_count_no_more(storage: Storage) -> None:
+    recorder = Recorder(lambda: storage)
+    recorder.flush(lambda: Tally(windows=1), shard=0)
+    recorder.flush(Tally, by_queue=True)
+    recorder.flush(Tally)
+    last = last_flush(storage)
+    assert last is not None
+    assert last.windows == 0
 
 
 def test_a_flush_that_fails_is_recorded_and_fails(storage: Storage) -> None:

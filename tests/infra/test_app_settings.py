@@ -11,6 +11,7 @@ from medtech.declared_settings import FieldInfo
 from medtech.entra import AppIdentity
 from medtech.settings import Settings
 from medtech.storage.connection import Storage
+from medtech.storage.further import SETTING
 from tests.infra.bicep import Choice, Expression, template
 
 FIELDS = {name.upper(): field for name, field in Settings.model_fields.items()}
@@ -24,6 +25,7 @@ OF_TRIGGERS = {
     "EventHubConnection__credential",
     "EventHubConnection__clientId",
     "FLUSH_SCHEDULE",
+    "FLUSH_FANOUT",
     "AZURE_CLIENT_ID",
 }
 OF_THE_PLATFORM = {
@@ -74,7 +76,14 @@ def written() -> dict[str, Any]:
 
 def test_all_of_them_reach_the_app() -> None:
     text = (template("app.bicep").tree.text or b"").decode()
-    assert "items(union(platformSettings, settings, secretSettings, ownSettings, hubConnection))" in text
+    given = "platformSettings, settings, secretSettings, ownSettings, hubConnection, furtherSettings"
+    assert f"items(union({given}))" in text
+
+
+def test_further_accounts_are_listed_where_the_app_reads_them() -> None:
+    further = template("app.bicep").variables["furtherSettings"]
+    assert isinstance(further, Choice)
+    assert [*further.values[1]] == [SETTING]
 
 
 @pytest.mark.parametrize("name", sorted(written()))

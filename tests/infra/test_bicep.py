@@ -13,8 +13,8 @@ from tests.infra.bicep import FILES, INFRA, Template, descendants, parsed, templ
 
 FUNCTIONS = {
     *("cidrSubnet", "concat", "empty", "environment", "filter", "flatten", "guid", "items", "join", "loadTextContent"),
-    *("map", "mapValues", "replace", "resourceGroup", "resourceId", "split", "string", "subscription"),
-    *("subscriptionResourceId", "take", "tenant", "toLower", "union", "uniqueString", "uri"),
+    *("map", "mapValues", "replace", "resourceGroup", "resourceId", "split", "startsWith", "string"),
+    *("subscription", "subscriptionResourceId", "take", "tenant", "toLower", "union", "uniqueString", "uri"),
 }
 """Of Bicep, as far as they are used."""
 

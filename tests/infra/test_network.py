@@ -34,16 +34,17 @@ def test_storage_hub_and_fhir_are_closed() -> None:
         for symbol, each in main.modules.items()
         if "publicAccess" in each.parameters
     }
-    assert given == {"storage": "!privateNetwork", "hub": "!privateNetwork", "fhir": "!privateNetwork"}
+    assert given == dict.fromkeys(("storage", "bufferStorage", "hub", "fhir"), "!privateNetwork")
 
 
 def test_each_has_an_endpoint_and_the_zones_of_its_names() -> None:
     # https://learn.microsoft.com/azure/private-link/private-endpoint-dns
     text = template("main.bicep").modules["privateEndpoints"].parameters["services"].text
     assert "map(['blob', 'table', 'queue']" in text
-    assert re.findall(r"group: '(\w+)'", text) == ["namespace", "healthcareworkspace", "vault"]
+    assert re.findall(r"group: '(\w+)'", text) == ["table", "namespace", "healthcareworkspace", "vault"]
     assert re.findall(r"'(privatelink\.[^']+)'", text) == [
         "privatelink.${part}.${environment().suffixes.storage}",
+        "privatelink.table.${environment().suffixes.storage}",
         "privatelink.servicebus.windows.net",
         "privatelink.workspace.azurehealthcareapis.com",
         "privatelink.fhir.azurehealthcareapis.com",

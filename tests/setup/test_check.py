@@ -37,6 +37,9 @@ def without(*names: str) -> dict[str, str]:
         {"EVENT_HUB_CONSUMER_GROUP": "$default"},
         {"EVENT_HUB_NAME": "a"},
         {"FLUSH_SCHEDULE": "0 */5 * * * *"},
+        *({"FLUSH_FANOUT": text} for text in ("", "timer", "queue", " Queue ")),
+        {"FLUSH_FANOUT": "queue", "BufferStorage__accountName": "acct"},
+        {"FLUSH_FANOUT": "queue", "AzureWebJobsStorage": "UseDevelopmentStorage=true"},
         {"AZURE_CLIENT_ID": "11111111-2222-3333-4444-55555555555A"},
         {"window_seconds": "60"},
         *(
@@ -150,6 +153,27 @@ def test_the_hub_may_be_among_the_connection_strings_of_the_app() -> None:
         (USABLE | {"AzureWebJobsStorage": "SECRET"}, "AzureWebJobsStorage", "not a storage connection string"),
         (USABLE | {"BufferStorage": f"AccountKey={KEY}"}, "BufferStorage", "not a storage connection string"),
         (USABLE | {"BufferStorage__tableServiceUri": "https://t"}, "BufferStorage", "BufferStorage__blobServiceUri"),
+        (USABLE | {"FLUSH_FANOUT": "SECRET"}, "FLUSH_FANOUT", "Allowed: timer, queue."),
+        (
+            USABLE
+            | {
+                "FLUSH_FANOUT": "queue",
+                "BufferStorage__tableServiceUri": "https://t.example",
+                "BufferStorage__blobServiceUri": "https://b.example",
+            },
+            "BufferStorage",
+            "BufferStorage__queueServiceUri",
+        ),
+        (
+            USABLE
+            | {
+                "FLUSH_FANOUT": "queue",
+                "BufferStorage": "TableEndpoint=https://t.example/;BlobEndpoint=https://b.example/;"
+                "SharedAccessSignature=SECRET",
+            },
+            "BufferStorage",
+            "does not say where the account's queues are",
+        ),
         (USABLE | {"AZURE_CLIENT_ID": "SECRET"}, "AZURE_CLIENT_ID", "32 hex digits"),
         (USABLE | {"FLUSH_SCHEDULE": "SECRET"}, "FLUSH_SCHEDULE", "second minute hour day month weekday"),
         (USABLE | {"FLUSH_SCHEDULE": "5 * * *"}, "FLUSH_SCHEDULE", "4 fields, not 6"),

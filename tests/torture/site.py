@@ -38,9 +38,11 @@ from dev.stack import LocalStack, Ports
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
+from medtech.flush.shard_marks import ShardMarks
 from medtech.group.buffer import Buffer
 from medtech.mapping.in_force import TABLE as MAPPINGS_TABLE
 from medtech.model import DeviceEvent, Measurement
+from medtech.setup.platform import flushes_by_queue
 from medtech.storage import lease
 from medtech.storage.connection import Storage
 from tests.dev.waiting import wait_until
@@ -65,10 +67,13 @@ SETTLING_FLUSHES = 12
 READING_SECONDS = 120.0
 """So is a partition whose checkpoint has not reached its end by then. Nothing that is not stuck takes a tenth of it."""
 
+QUEUE_SECONDS = 20.0
+"""The most to wait for shards that are flushed by queue. A message that comes again does so within seconds here."""
+
 EXPORT_SECONDS = 5.0
 """The most to wait for the telemetry of what was done last. It is sent several times a second."""
 
-TABLES_WITHOUT_HEALTH_DATA = ("attempts", "health", "jobs", "mappings", "watches")
+TABLES_WITHOUT_HEALTH_DATA = ("attempts", "flushes", "health", "jobs", "mappings", "watches")
 
 _MESSAGES_AT_ONCE = 200
 _READERS = 8
@@ -104,6 +109,7 @@ class Site:
             shutil.copy(MAPPINGS / mapping.name, mapping)
         blob, queue, table, fhir = choose_ports(dict.fromkeys(("blob", "queue", "table", "fhir")))
         self.blobs, self.tables = FaultProxy(f"http://127.0.0.1:{blob}"), FaultProxy(f"http://127.0.0.1:{table}")
+        self.queues = FaultProxy(f"http://127.0.0.1:{queue}")
         self.fhir = FaultProxy(f"http://127.0.0.1:{fhir}")
         self.telemetry = OtlpReceiver()
         self.settings = {
@@ -113,7 +119,7 @@ class Site:
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "OTEL_BLRP_SCHEDULE_DELAY": "200",
-            "AzureWebJobsStorage": storage_connection_string(_port(self.blobs), queue, _port(self.tables)),
+            "AzureWebJobsStorage": storage_connection_string(*map(_port, (self.blobs, self.queues, self.tables))),
             "FHIR_SERVICE_URL": f"{self.fhir.url}/fhir/R4",
             "DEVICE_MAPPING": str(self.device_mapping),
             "FHIR_MAPPING": str(self.fhir_mapping),
@@ -134,12 +140,13 @@ class Site:
             fresh=True,
             longest_wait_seconds=0.5,
         )
+        self._by_queue = flushes_by_queue(self.settings)
         self.held_up: dict[str, float] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
-            for server in (self.blobs, self.tables, self.fhir, self.telemetry):
+            for server in (self.blobs, self.tables, self.queues, self.fhir, self.telemetry):
                 opened.enter_context(server)
             opened.enter_context(self.stack)
             self._http = opened.enter_context(
@@ -148,6 +155,7 @@ class Site:
             storage = Storage(environment={"BufferStorage": self.stack.storage_connection_string})
             opened.callback(storage.close)
             self.storage, self._buffer, self._letters = storage, Buffer(storage), DeadLetters(storage)
+            self._marks = ShardMarks(storage)
             self.admit(self.traffic.devices)
             encounter = {"resourceType": "Encounter", "id": "visit", "identifier": [{"value": VISIT}]}
             self.put(encounter | {"status": "in-progress", "class": {"code": "AMB"}})
@@ -195,8 +203,13 @@ class Site:
         self.stack.wait_until_read()
 
     def flush(self) -> bool:
-        """Runs the flush once; returns whether it succeeded."""
-        return self.stack.run_timer("flush")
+        """Runs the flush once; returns whether it succeeded. By queue it is over when no shard has a mark any more, or
+        a message that is carried out waits for what it is not given."""
+        succeeded = self.stack.run_timer("flush")
+        if self._by_queue:
+            with suppress(AssertionError):
+                wait_until(lambda: not self._marks.all(), seconds=QUEUE_SECONDS)
+        return succeeded
 
     def crash_worker(self) -> None:
         """Kills the worker, and does not wait for the next."""
@@ -222,6 +235,11 @@ class Site:
                     with suppress(ResourceExistsError):  # one that has ended by itself cannot be broken
                         BlobLeaseClient(container.get_blob_client(blob.name)).break_lease(0)
 
+    def let_marks_end(self) -> None:
+        """Ends the marks of messages that nobody carries out, as waiting for a quarter of an hour would."""
+        for mark in self._marks.all().values():
+            self._marks.end(mark)
+
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
         """How long something holds the app up, at most, for the line that is printed and docs/operate.md."""
@@ -246,6 +264,10 @@ class Site:
         """How many measurements the buffer holds."""
         return sum(len(of_shard) for of_shard in self._buffered().values())
 
+    def shards(self) -> set[int]:
+        """The shards that have rows in the buffer."""
+        return set(self._buffer.shards())
+
     def mapping_in_force(self, kind: str) -> str:
         """The SHA-256 of the text in force."""
         row = self.storage.table(MAPPINGS_TABLE).get(kind, "in-force")
@@ -254,7 +276,7 @@ class Site:
 
     def calm(self) -> None:
         """Ends all faults."""
-        for proxy in (self.blobs, self.tables, self.fhir):
+        for proxy in (self.blobs, self.tables, self.queues, self.fhir):
             proxy.clear()
 
     def settle(self) -> None:
@@ -266,6 +288,7 @@ class Site:
                 server.wait_until_ready()
         wait_until(lambda: self.stack.worker_pid)
         self.let_leases_end()
+        self.let_marks_end()
         with suppress(TimeoutError):
             self.stack.wait_until_read(timeout_seconds=READING_SECONDS)
         for _ in range(SETTLING_FLUSHES):
@@ -303,7 +326,8 @@ class Site:
         yield Output("telemetry", "\n".join(body.decode("utf-8", "replace") for body in self.telemetry.bodies))
         yield Output("points", "\n".join(map(repr, self.telemetry.points().items())))
         yield Output("spans", "\n".join(repr(span.attributes) for span in self.telemetry.spans()))
-        for name, proxy in (("blobs", self.blobs), ("tables", self.tables), ("FHIR server", self.fhir)):
+        proxies = {"blobs": self.blobs, "tables": self.tables, "queues": self.queues, "FHIR server": self.fhir}
+        for name, proxy in proxies.items():
             yield Output(f"addresses of the {name}", "\n".join(sorted(proxy.addresses)))
         for table in TABLES_WITHOUT_HEALTH_DATA:
             rows = self.storage.table(table).query("PartitionKey ne ''")

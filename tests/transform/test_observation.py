@@ -296,6 +296,20 @@ def test_a_concept_that_says_nothing_is_not_a_value(concept: dict[str, Any]) -> 
     assert observation.keys().isdisjoint({"valueCodeableConcept", "component"})
 
 
+@pytest.mark.parametrize(
+    ("value", "has_empties"),
+    [(QUANTITY, False), (QUANTITY | {"unit": ""}, True), ({"valueName": "hr", "valueType": "String"}, False)],
+    ids=["Quantity", "without a unit", "String"],
+)
+def test_a_pattern_knows_whether_its_template_holds_what_fhir_has_not(
+    value: dict[str, Any], *, has_empties: bool
+) -> None:
+    mapping = mapping_of(value=value)
+    template = mapping.template("heartRate")
+    assert template is not None
+    assert pattern_of(mapping, template).has_empties is has_empties
+
+
 def test_spellings_of_a_type_are_not_kept_without_bound() -> None:
     mapping = mapping_of(value=QUANTITY)
     template = mapping.template("heartRate")

@@ -83,7 +83,7 @@ def _die_at_each(moments: Mapping[str, Arm], site: Site, die: Hook, revive: Call
         site.calm()
 
 
-def _kill_workers(moments: Mapping[str, Arm], site: Site) -> None:
+def kill_workers(moments: Mapping[str, Arm], site: Site) -> None:
     """The worker dies at each moment once; the host starts the next one and delivers the batch again."""
 
     def revive() -> None:
@@ -93,8 +93,8 @@ def _kill_workers(moments: Mapping[str, Arm], site: Site) -> None:
     _die_at_each(moments, site, lambda _: site.crash_worker(), revive)
 
 
-scenario("killed-worker-ingest", short=True, settings=SETTINGS)(partial(_kill_workers, INGEST))
-scenario("killed-worker-flush", settings=SETTINGS)(partial(_kill_workers, FLUSH))
+scenario("killed-worker-ingest", short=True, settings=SETTINGS)(partial(kill_workers, INGEST))
+scenario("killed-worker-flush", settings=SETTINGS)(partial(kill_workers, FLUSH))
 
 
 @scenario("killed-host", settings=SETTINGS)

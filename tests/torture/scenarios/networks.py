@@ -102,7 +102,7 @@ STORAGE_FAULTS: dict[str, Act] = {
 }
 
 
-def _run_traffic(site: Site) -> None:
+def run_traffic(site: Site) -> None:
     for _ in range(ROUNDS):
         site.send(site.traffic.messages(MESSAGES_A_ROUND))
         site.stack.wait_until_read()
@@ -112,7 +112,7 @@ def _run_traffic(site: Site) -> None:
 def _fhir_faults(site: Site) -> None:
     """A fifth of the requests to the FHIR server meet a fault."""
     site.fhir.rule(faults(site, 0.2, FHIR_FAULTS), times=None)
-    _run_traffic(site)
+    run_traffic(site)
 
 
 for _profile in PROFILES:
@@ -140,7 +140,7 @@ def storage_faults(site: Site) -> None:
     """A tenth of the requests to storage meet a fault."""
     for proxy in (site.tables, site.blobs):
         proxy.rule(faults(site, 0.1, STORAGE_FAULTS), times=None)
-    _run_traffic(site)
+    run_traffic(site)
 
 
 @scenario("storage-cut", settings={"FLUSH_SCHEDULE": EVERY_SECOND})

@@ -76,6 +76,30 @@ batch(
 )
 
 
+messages_under_way: set[str] = set()
+
+
+@app.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="QueueConnection")
+def queued(message: func.QueueMessage) -> None:
+    messages_under_way.add(message.id)
+    note(
+        "queued",
+        under_way=len(messages_under_way),
+        body=message.get_body().decode(),
+        id=message.id,
+        dequeue_count=message.dequeue_count,
+        inserted=message.insertion_time.isoformat(),
+        expires=message.expiration_time.isoformat(),
+        next_visible=message.time_next_visible.isoformat(),
+        pop_receipt=message.pop_receipt,
+    )
+    try:
+        obey()
+    finally:
+        messages_under_way.discard(message.id)
+    note("queued-end", body=message.get_body().decode())
+
+
 @app.timer_trigger(arg_name="timer", schedule="%SCHEDULE%", run_on_startup=False)
 def tick(timer: func.TimerRequest) -> None:
     note("tick", at="start", past_due=timer.past_due)

@@ -1,0 +1,54 @@
+"""Two storage accounts, as two real Azurites, and an app that opens them under one list after the other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from medtech.group.accounts import PARTITION_KEY, TABLE
+from medtech.group.buffer import Buffer
+from medtech.storage.connection import Storage
+from medtech.storage.further import SETTING
+from tests.azurite import Azurite
+
+
+@pytest.fixture(scope="session")
+def second_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of another account than `azurite`'s."""
+    server = Azurite(tmp_path_factory.mktemp("second"))
+    server.start()
+    try:
+        yield server.connection_string
+    finally:
+        server.stop()
+
+
+class Lists:
+    """An app's storage under one list of accounts after the other."""
+
+    def __init__(self, first: str, second: str) -> None:
+        self.first, self.second_account = first, second
+
+    def storage(self, further: str = "") -> Storage:
+        return Storage(environment={"BufferStorage": self.first, SETTING: further})
+
+    def one(self) -> Buffer:
+        return Buffer(self.storage())
+
+    def both(self) -> Buffer:
+        return Buffer(self.storage(self.second_account))
+
+    def emptying(self) -> Buffer:
+        return Buffer(self.storage(f"-{self.second_account}"))
+
+    def keys(self, connection: str) -> set[str]:
+        """The partition keys of the buffer's rows in an account."""
+        table = Storage(environment={"BufferStorage": connection}).table(TABLE)
+        return {row["PartitionKey"] for row in table.query("PartitionKey ne ''")} - {PARTITION_KEY}
+
+
+@pytest.fixture
+def lists(storage: Storage, azurite: str, second_account: str) -> Lists:
+    other = Storage(environment={"BufferStorage": second_account})
+    for row in list(other.table(TABLE).query("PartitionKey ne ''")):
+        other.table_service().get_table_client(TABLE).delete_entity(row["PartitionKey"], row["RowKey"])
+    return Lists(azurite, second_account)
