@@ -8,10 +8,11 @@ checkpoint is read when a listener begins with a partition, and never again; of 
 """
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import NamedTuple
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from dev.hub import Hub, StoredEvent
@@ -19,6 +20,12 @@ from dev.hub import Hub, StoredEvent
 CONTAINER = "azure-webjobs-eventhub"
 _NO_OFFSET = "no offset"
 """What some versions of the extension wrote in place of an offset."""
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_LARGEST = 2**63 - 1
+"""Of .NET's `long`; what is beyond it is no sequence number to the extension."""
+RENEWAL_SECONDS = 30.0
+"""How often the extension says again that it holds a partition (EventProcessorOptions.LoadBalancingUpdateInterval).
+What nobody has renewed for two minutes is anybody's (PartitionOwnershipExpirationInterval)."""
 
 
 class Checkpoint(NamedTuple):
@@ -47,7 +54,7 @@ class CheckpointStore:
             return None
         texts = {name.lower(): text for name, text in metadata.metadata.items()}
         offset, number = texts.get("offset", ""), texts.get("sequencenumber", "")
-        sequence_number = int(number) if number.removeprefix("-").isdecimal() else None
+        sequence_number = int(number) if _INTEGER.fullmatch(number) and abs(int(number)) <= _LARGEST else None
         if offset.lower() == _NO_OFFSET:
             offset = ""
         return Checkpoint(offset, sequence_number) if offset or sequence_number is not None else None
@@ -98,6 +105,15 @@ class ConsumerGroup:
         following = 0 if checkpoint is None else self._hub.partitions[partition].after(*checkpoint)
         self._done[partition] = following - 1
         return following
+
+    async def hold(self, partition: str, over: asyncio.Event) -> None:
+        """Keeps a partition that was taken over until it is `over`. A renewal that fails is left to the next."""
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), RENEWAL_SECONDS)
+                return
+            with suppress(AzureError):
+                await asyncio.to_thread(self._store.own, partition)
 
     async def advance(self, partition: str, event: StoredEvent) -> None:
         """Everything up to an event is done. Raises AzureError."""

@@ -75,8 +75,14 @@ class PartitionListener:
         while not self._stopping.is_set():
             try:
                 after_checkpoint = await self._consumer_group.begin(self._partition_id)
-                # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
-                await self._deliver_from(after_checkpoint if first is None else min(first, after_checkpoint))
+                over = asyncio.Event()
+                holding = asyncio.create_task(self._consumer_group.hold(self._partition_id, over))
+                try:
+                    # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
+                    await self._deliver_from(after_checkpoint if first is None else min(first, after_checkpoint))
+                finally:
+                    over.set()
+                    await holding  # a renewal on its way must not come after the partition is given up
                 if not self._lost:
                     await self._consumer_group.end(self._partition_id)
             except (AzureError, PositionInvalid) as error:

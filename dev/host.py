@@ -171,6 +171,7 @@ class FunctionsHost:
             raise FunctionInvalid(f"Function {function.name}: name an extensionBundle in host.json for its trigger.")
         namespace = _namespace(function.name, trigger.connection, self._settings)
         hub = self.hubs.open(trigger.event_hub)
+        hub.add_consumer_group(trigger.consumer_group, is_read=not function.disabled)
         group = ConsumerGroup(
             hub,
             CheckpointStore(
@@ -251,7 +252,8 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
     if (name := settings.get(f"{connection}__fullyQualifiedNamespace")) is not None:
         return name
     parts = dict(part.partition("=")[::2] for part in settings.get(connection, "").split(";"))
-    endpoint = parts.get("Endpoint", "").removeprefix("sb://").strip("/")
+    # Without the port, as EventHubsConnectionStringProperties.FullyQualifiedNamespace of azure-sdk-for-net has it.
+    endpoint = parts.get("Endpoint", "").removeprefix("sb://").partition("/")[0].partition(":")[0]
     if not endpoint:
         raise FunctionInvalid(
             f"Function {function}: add the setting {connection} or {connection}__fullyQualifiedNamespace."

@@ -1,6 +1,7 @@
 """An event hub kept in files: partitions that only grow.
 
     FOLDER/<partition>.jsonl                       one line per event, in order of sequence number
+    FOLDER/consumer-groups/<name>                  empty; locked while an app reads the hub in this consumer group
 
 It keeps what Event Hubs promises and readers rely on: sequence numbers from 0 without gaps in each partition, one
 partition per key, enqueued times in whole milliseconds that never run backwards within a partition, offsets that are
@@ -17,14 +18,16 @@ import base64
 import fcntl
 import json
 import os
+import re
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 MAX_EVENT_BYTES = 1024 * 1024
 
@@ -50,6 +53,9 @@ _SYSTEM_NAMES = frozenset(
 
 _BEFORE_THE_FIRST = "-1"
 """The offset that stands for the start of a partition."""
+_OFFSET = re.compile(r"[0-9]{1,19}")
+_AFTER_THE_LAST = "@latest"
+"""The offset that stands for the end of a partition, as it is when a reader begins."""
 
 _LOOK_SECONDS = 0.1
 """How often a reader that waits looks for events that another process has stored."""
@@ -85,7 +91,7 @@ class StoredEvent(NamedTuple):
     enqueued_time: datetime
 
 
-class PositionInvalid(ValueError):
+class PositionInvalid(Exception):
     """A reader asks for a position that its partition has never had; the message is the service's."""
 
 
@@ -170,7 +176,7 @@ class Partition:
         if offset == _BEFORE_THE_FIRST:
             return 0
         if offset:
-            if not offset.isdecimal() or int(offset) > (self._starts[-1] if self._starts else -1):
+            if not _OFFSET.fullmatch(offset) or int(offset) > (self._starts[-1] if self._starts else -1):
                 raise PositionInvalid(
                     f"The supplied offset '{offset}' is invalid. The last offset in the system is "
                     f"'{self._starts[-1] if self._starts else _BEFORE_THE_FIRST}'."
@@ -184,6 +190,29 @@ class Partition:
                 f"is '{len(self._starts) - 1}'."
             )
         return sequence_number + 1
+
+    def first(self, annotation: str, value: str, *, inclusive: bool) -> int:
+        """The sequence number of the first event beyond a position, or at it if `inclusive`, as receivers give it:
+        by `x-opt-offset`, `x-opt-sequence-number`, or `x-opt-enqueued-time` in milliseconds since 1970.
+
+        Raises PositionInvalid.
+        """
+        if annotation == "x-opt-offset":
+            if value == _AFTER_THE_LAST:
+                return self.next_sequence_number
+            following = self.after(value, None)
+            at_event = following > 0 and str(self._starts[following - 1]) == value
+            return following - 1 if inclusive and at_event else following
+        try:
+            if annotation == "x-opt-sequence-number":
+                return max(0, self.after("", int(value) - inclusive))
+            if annotation == "x-opt-enqueued-time":
+                time = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))
+                find = bisect_left if inclusive else bisect_right
+                return find(range(self.next_sequence_number), time, key=lambda n: self._at(n).enqueued_time)
+        except (ValueError, OverflowError):
+            raise PositionInvalid(f"The supplied {annotation} '{value}' is invalid.") from None
+        raise PositionInvalid(f"Events are not found by '{annotation}'.")
 
     def append(self, event: NewEvent) -> int:
         """Stores an event and returns its sequence number.
@@ -267,7 +296,9 @@ class Hub:
     """A hub with `partition_count` partitions, or more if its folder already holds more; `created` is UTC."""
 
     def __init__(self, folder: Path, partition_count: int, retention: timedelta | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        self._consumer_groups = folder / "consumer-groups"
+        self._consumer_groups.mkdir(parents=True, exist_ok=True)
+        self._held = ExitStack()
         partition_count = max(partition_count, len(list(folder.glob("*.jsonl"))))
         self.partitions = {str(n): Partition(folder / f"{n}.jsonl", retention) for n in range(partition_count)}
         # Nothing is added to the folder after its partitions.
@@ -279,7 +310,18 @@ class Hub:
         names = [self._partition(event) for event in events]
         return [Position(name, self.partitions[name].append(event)) for name, event in zip(names, events, strict=True)]
 
+    def add_consumer_group(self, name: str, *, is_read: bool) -> None:
+        """Creates a consumer group if it is not there. `is_read`: an app reads it until this object is closed."""
+        file = self._held.enter_context((self._consumer_groups / quote(name, safe="$")).open("a"))
+        if is_read:
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+    def consumer_groups(self) -> dict[str, bool]:
+        """By name whether an app reads it, in whichever process."""
+        return {unquote(path.name): _is_locked(path) for path in sorted(self._consumer_groups.iterdir())}
+
     def close(self) -> None:
+        self._held.close()
         for partition in self.partitions.values():
             partition.close()
 
@@ -291,6 +333,15 @@ class Hub:
         if event.partition_key is not None:
             return str(zlib.crc32(event.partition_key.encode()) % len(self.partitions))
         return str(next(self._turn) % len(self.partitions))
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _stored(sequence_number: int, start: int, line: bytes) -> StoredEvent:

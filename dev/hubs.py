@@ -42,6 +42,10 @@ class Hubs:
         """When each hub was created: its name to a time in ISO 8601."""
         return {name: hub.created.isoformat() for name, hub in self._opened.items()}
 
+    def consumer_groups(self) -> dict[str, dict[str, bool]]:
+        """By hub and consumer group: whether an app reads it."""
+        return {name: hub.consumer_groups() for name, hub in self._opened.items()}
+
     def close(self) -> None:
         for hub in self._opened.values():
             hub.close()

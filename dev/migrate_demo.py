@@ -237,7 +237,7 @@ class MigrateDemo:
         (self._mappings / "recoded.json").write_text(json.dumps(mapping), encoding="utf-8")
 
     def _old_service_writes(self) -> None:
-        for stored in self._progress(lambda: self._stored_count()):
+        for stored in self._progress(self._stored_count):
             if stored >= ENOUGH:
                 break
         sent = sum(len(each.readings) for each in self._traffic.sent)

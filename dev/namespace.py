@@ -1,7 +1,8 @@
-"""The local Event Hubs namespace: where devices and Microsoft's clients send, over AMQP 1.0 or HTTP.
+"""The local Event Hubs namespace: where devices and Microsoft's clients send and receive.
 
-A Node process (dev/event_hubs) speaks both and puts what it is sent into the partitions of the hub, as
-`POST /dev/events` does. It has one key, which opens nothing but what runs on this machine.
+A Node process (dev/event_hubs) speaks AMQP 1.0 and HTTP, puts what it is sent into the partitions of the hub, as
+`POST /dev/events` does, and gives receivers what is in them. It has one key, which opens nothing but what runs on this
+machine.
 """
 
 import base64
@@ -14,6 +15,8 @@ from urllib.parse import quote
 
 from dev.processes import DEV_FOLDER, Server, node_command
 
+NAMESPACE = "127.0.0.1"
+"""What readers take for its name, as in the names of checkpoints."""
 KEY_NAME = "local"
 KEY = base64.b64encode(b"sends to the event hub of this machine and to no other").decode()
 
@@ -34,7 +37,7 @@ def namespace(log_folder: Path, amqp_port: int, rest_port: int, host_url: str) -
 
 def connection_string(amqp_port: int) -> str:
     """The connection string of the namespace. Clients know from its last part that there is no TLS."""
-    endpoint = f"Endpoint=sb://127.0.0.1:{amqp_port}"
+    endpoint = f"Endpoint=sb://{NAMESPACE}:{amqp_port}"
     return f"{endpoint};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};UseDevelopmentEmulator=true"
 
 

@@ -6,7 +6,9 @@
     GET  /admin/host/ping              200 once functions are served
     POST /dev/events                   stores a device event or an array of them, answers their positions
     POST /dev/hub/steal                a second listener of a partition starts while the first still works
-    GET  /dev/hub                      partitions, last sequence numbers, checkpoints
+    GET  /dev/hub                      partitions, last sequence numbers, checkpoints, consumer groups
+    GET  /dev/hub/position             the sequence number that a receiver begins with
+    GET  /dev/hub/events               events of a partition, for receivers
     GET  /dev/functions                functions, invocations so far, the workers' process ids and starts
     POST /dev/timers/{name}            runs a timer and waits for its end
 

@@ -32,7 +32,7 @@ from azure.storage.blob import ContainerClient
 
 from dev.checkpoints import CONTAINER, CheckpointStore
 from dev.hub_server import hub_server
-from dev.namespace import connection_string, namespace
+from dev.namespace import NAMESPACE, connection_string, namespace
 from dev.processes import ROOT, STORAGE_ACCOUNT, Server, azurite, choose_ports, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
@@ -98,7 +98,7 @@ class LocalStack(RunningHost):
         own_settings = {
             "AzureWebJobsStorage": self.storage_connection_string,
             "FHIR_SERVICE_URL": self.fhir_url,
-            "EventHubConnection__fullyQualifiedNamespace": "localhost",
+            "EventHubConnection": self.event_hubs_connection_string,
             "EVENT_HUB_NAME": "devicedata",
             "EVENT_HUB_CONSUMER_GROUP": "$Default",
         }
@@ -131,8 +131,9 @@ class LocalStack(RunningHost):
         """The checkpoints of the app's consumer group, by way of storage itself, also while the host is down."""
         container = ContainerClient.from_connection_string(self.storage_connection_string, CONTAINER)
         settings = self.settings
-        namespace, hub = settings["EventHubConnection__fullyQualifiedNamespace"], settings["EVENT_HUB_NAME"]
-        return CheckpointStore(container, namespace, hub, settings["EVENT_HUB_CONSUMER_GROUP"], "nobody")
+        return CheckpointStore(
+            container, NAMESPACE, settings["EVENT_HUB_NAME"], settings["EVENT_HUB_CONSUMER_GROUP"], "nobody"
+        )
 
     def app(self, name: str, settings: Mapping[str, str]) -> RunningHost:
         """Another app of this folder, with the settings of the first one where it has none of its own. It is started

@@ -18,7 +18,7 @@ class Grant {
   }
 }
 
-/** The one key of this namespace; it may send. */
+/** The one key of this namespace; it may send and receive. */
 export class SharedAccess {
   #name;
   #key;

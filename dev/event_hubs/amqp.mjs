@@ -1,10 +1,14 @@
-// AMQP 1.0 as clients of Event Hubs speak it: SASL, `$cbs`, `$management`, and links to `HUB` or `HUB/Partitions/ID`.
+// AMQP 1.0 as clients of Event Hubs speak it: SASL, `$cbs`, `$management`, links to `HUB` or `HUB/Partitions/ID` for
+// senders, and to `HUB/ConsumerGroups/GROUP/Partitions/ID` for receivers.
 import rhea from 'rhea';
 import frames from 'rhea/lib/frames.js';
 
 import { AccessDenied } from './access.mjs';
-import { Malformed, readDelivery } from './event.mjs';
+import { Consumer, CONSUMER } from './consumer.mjs';
+import { readDelivery } from './event.mjs';
 import { HubError, MAX_MESSAGE_BYTES } from './hubs.mjs';
+import { OwnerLevels } from './owner_levels.mjs';
+import { close, refusal } from './refusal.mjs';
 
 const CBS = '$cbs';
 const MANAGEMENT = '$management';
@@ -43,8 +47,9 @@ export function listen(port, access, hubs) {
   container.sasl_server_mechanisms.PLAIN = () => new PlainMechanism(access);
 
   const clients = new WeakMap();
+  const ownerLevels = new OwnerLevels();
   const clientOf = ({ connection }) => {
-    if (!clients.has(connection)) clients.set(connection, new Client(connection, access, hubs));
+    if (!clients.has(connection)) clients.set(connection, new Client(connection, access, hubs, ownerLevels));
     return clients.get(connection);
   };
   container.on('receiver_open', (context) => clientOf(context).openReceiver(context.receiver));
@@ -53,7 +58,10 @@ export function listen(port, access, hubs) {
   for (const event of ['error', 'protocol_error', 'connection_error', 'session_error']) {
     container.on(event, ({ message, error }) => console.error(`${event}: ${message ?? error?.message ?? ''}`));
   }
-  container.on('disconnected', () => {}); // most clients end so, and rhea would print each with a stack
+  container.on('sender_close', (context) => clientOf(context).endConsumers((link) => link === context.sender));
+  container.on('session_close', (context) => clientOf(context).endConsumers((link) => link.session === context.session));
+  // Most clients end so, and without a listener rhea would print each with a stack.
+  container.on('disconnected', (context) => clientOf(context).endConsumers(() => true));
   container.listen({ host: '127.0.0.1', port, max_frame_size: MAX_FRAME_BYTES, channel_max: MAX_CHANNEL });
 }
 
@@ -85,14 +93,17 @@ class Client {
   #connection;
   #access;
   #hubs;
+  #ownerLevels;
   #grants = new Map();
   #answering = [];
   #publishers = new WeakMap();
+  #consumers = new Map();
 
-  constructor(connection, access, hubs) {
+  constructor(connection, access, hubs, ownerLevels) {
     this.#connection = connection;
     this.#access = access;
     this.#hubs = hubs;
+    this.#ownerLevels = ownerLevels;
   }
 
   /** A link on which the client sends. */
@@ -119,12 +130,23 @@ class Client {
     link.set_target({ address: link.target?.address });
     if ([CBS, MANAGEMENT].includes(address)) {
       this.#answering.push(link);
+      return;
+    }
+    const [, hub, consumerGroup, partition] = CONSUMER.exec(address) ?? [];
+    if (hub === undefined) {
+      close(link, 'amqp:not-found', 'Events are received from HUB/ConsumerGroups/GROUP/Partitions/ID.');
     } else {
-      close(
-        link,
-        'amqp:not-implemented',
-        'This local namespace is for senders: the functions host reads the events, and no other receiver can.',
-      );
+      const from = { hub, consumerGroup, partition };
+      const consumer = new Consumer(link, from, this.#hubs, this.#ownerLevels, () => this.#mayUse(hub));
+      this.#consumers.set(link, consumer);
+      consumer.run().finally(() => this.#consumers.delete(link));
+    }
+  }
+
+  /** Ends the receivers whose links meet a condition. */
+  endConsumers(isOver) {
+    for (const [link, consumer] of this.#consumers) {
+      if (isOver(link)) consumer.end();
     }
   }
 
@@ -263,24 +285,6 @@ class Publisher {
     const { condition, description } = refusal(error);
     close(this.#link, condition, description);
   }
-}
-
-function close(link, condition, description) {
-  link.close({ condition, description, info: {} });
-}
-
-/** What the client is told of an error: a status for `$cbs` and `$management`, a condition for links. */
-function refusal(error) {
-  if (error instanceof AccessDenied) {
-    return { code: 401, condition: 'amqp:unauthorized-access', description: error.message };
-  }
-  if (error instanceof Malformed) return { code: 400, condition: 'amqp:decode-error', description: error.message };
-  if (!(error instanceof HubError)) {
-    console.error(error);
-    return { code: 500, condition: 'amqp:internal-error', description: 'This local namespace failed; see its log.' };
-  }
-  const code = { 'amqp:not-found': 404, 'amqp:not-implemented': 501, 'com.microsoft:server-busy': 503 }[error.condition];
-  return { code: code ?? 400, condition: error.condition, description: error.message };
 }
 
 function hubBody({ name, created, partitions }) {

@@ -1,5 +1,5 @@
-// AMQP 1.0 messages as events of the hub. Values become the JSON that the Functions host makes of them (Json.NET), which
-// is what a mapping sees in Properties and SystemProperties.
+// AMQP 1.0 messages as events of the hub, and back. Values become the JSON that the Functions host makes of them
+// (Json.NET), which is what a mapping sees in Properties and SystemProperties.
 import rhea from 'rhea';
 
 /** Of a message whose data sections are encoded messages themselves: a batch. */
@@ -36,6 +36,8 @@ const PROPERTY_NAMES = [
   'reply-to-group-id',
 ];
 
+const TIMES = new Set(['absolute-expiry-time', 'creation-time']);
+
 const TICKS_PER_MS = 10_000n;
 const UNIX_EPOCH_TICKS = 621_355_968_000_000_000n;
 
@@ -50,6 +52,34 @@ export function readDelivery(bytes, format) {
   const events = encoded.map((each) => (each === bytes ? envelope : readSections(each)));
   const key = annotations(envelope).get(PARTITION_KEY) ?? annotations(events[0]).get(PARTITION_KEY);
   return { events: events.map(event), partitionKey: key && key.value !== null ? String(key.value) : undefined };
+}
+
+/**
+ * An event of the hub, as the functions host gives it, as an encoded message for a receiver. Values of properties are
+ * what JSON has kept of them: 72.0 is 72, bytes and times are texts.
+ */
+export function write(event) {
+  const { types, message } = rhea;
+  const own = Object.entries(event.systemProperties);
+  const isProperty = ([name]) => PROPERTY_NAMES.includes(name);
+  return message.encode({
+    ...Object.fromEntries(own.filter(isProperty).map(([name, value]) => [name.replaceAll('-', '_'), property(name, value)])),
+    message_annotations: {
+      ...Object.fromEntries(own.filter((entry) => !isProperty(entry))),
+      'x-opt-sequence-number': types.wrap_long(event.sequenceNumber),
+      'x-opt-offset': event.offset,
+      'x-opt-enqueued-time': types.wrap_timestamp(Date.parse(event.enqueuedTime)),
+      ...(event.partitionKey !== null && { [PARTITION_KEY]: event.partitionKey }),
+    },
+    application_properties: event.properties,
+    body: message.data_section(Buffer.from(event.bodyBase64, 'base64')),
+  });
+}
+
+/** A property of a message in the type that AMQP gives it. */
+function property(name, value) {
+  if (name === 'user-id') return Buffer.from(value, 'base64');
+  return TIMES.has(name) ? rhea.types.wrap_timestamp(Date.parse(value)) : value;
 }
 
 /** A value as JSON, from one that rhea has read with its type. */

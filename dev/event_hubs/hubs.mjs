@@ -26,16 +26,19 @@ export class Hubs {
     this.#host = host;
   }
 
-  /** A hub's name as the app writes it, when it was created, and its partitions by their ids. Throws HubError. */
+  /**
+   * A hub's name as the app writes it, when it was created, its partitions by their ids, and its consumer groups by name:
+   * whether a function reads them. Throws HubError.
+   */
   async describe(hub) {
-    const { hubs, created } = await this.#ask('/dev/hub');
+    const { hubs, created, consumerGroups } = await this.#ask('/dev/hub');
     // Names of hubs are not case-sensitive.
     const name = Object.keys(hubs).find((each) => each.toLowerCase() === hub.toLowerCase());
     if (name === undefined) {
       const known = Object.keys(hubs).join(', ') || 'none';
       throw new HubError(NOT_FOUND, `The messaging entity '${hub}' could not be found. The app's hubs: ${known}.`);
     }
-    return { name, created: created[name], partitions: hubs[name] };
+    return { name, created: created[name], partitions: hubs[name], consumerGroups: consumerGroups[name] };
   }
 
   /** The state of a partition. Throws HubError. */
@@ -43,6 +46,34 @@ export class Hubs {
     const { partitions } = await this.describe(hub);
     requirePartition(partitions, id);
     return partitions[id];
+  }
+
+  /** Whether a function of the app reads a consumer group of a hub. Throws HubError, also for a wrong partition. */
+  async describeConsumerGroup(hub, consumerGroup, partition) {
+    const { name, partitions, consumerGroups } = await this.describe(hub);
+    const known = { $Default: false, ...consumerGroups };
+    const group = Object.keys(known).find((each) => each.toLowerCase() === consumerGroup.toLowerCase());
+    if (group === undefined) {
+      const groups = Object.keys(known).join(', ');
+      const why = `The messaging entity '${name}/ConsumerGroups/${consumerGroup}' could not be found. There are: ${groups}.`;
+      throw new HubError(NOT_FOUND, why);
+    }
+    requirePartition(partitions, partition);
+    return { isRead: known[group] };
+  }
+
+  /** The sequence number of the first event beyond a position. Throws HubError. */
+  async position(hub, partition, position) {
+    const { name } = await this.describe(hub);
+    const asked = new URLSearchParams({ hub: name, partition, ...position });
+    return (await this.#ask(`/dev/hub/position?${asked}`)).sequenceNumber;
+  }
+
+  /** Up to `limit` events from a sequence number on; waits a moment if there is none. Throws HubError. */
+  async read(hub, partition, from, limit, signal) {
+    const { name } = await this.describe(hub);
+    const asked = new URLSearchParams({ hub: name, partition, from, limit });
+    return (await this.#ask(`/dev/hub/events?${asked}`, { signal })).events;
   }
 
   /**
@@ -68,7 +99,10 @@ export class Hubs {
     let answer;
     let document;
     try {
-      answer = await fetch(`${this.#host}${path}`, { ...request, signal: AbortSignal.timeout(HOST_SECONDS * 1000) });
+      answer = await fetch(`${this.#host}${path}`, {
+        ...request,
+        signal: AbortSignal.any([AbortSignal.timeout(HOST_SECONDS * 1000), ...(request.signal ? [request.signal] : [])]),
+      });
       document = await answer.json();
     } catch {
       throw new HubError(BUSY, 'The local functions host, which keeps the events, does not answer. Send again later.');

@@ -1,10 +1,10 @@
-// An Event Hubs namespace for senders: AMQP 1.0 and the REST call, in front of the hubs of the local functions host.
+// An Event Hubs namespace: AMQP 1.0 and the REST call, in front of the hubs of the local functions host.
 //
 //   SHARED_ACCESS_KEY=... node dev/event_hubs/server.mjs --amqp-port N --rest-port N --host URL --key-name NAME
 //
 // It stores nothing itself. What devices send goes to the host's `POST /dev/events`, and is accepted only once the host
-// has stored it, so that a host that ends between the two loses nothing. Events are read by the functions host alone:
-// receivers are refused. Plain TCP and HTTP on 127.0.0.1, as Microsoft's emulator serves them.
+// has stored it, so that a host that ends between the two loses nothing. What receivers get comes from the host, too,
+// which holds the hub: while it is down there is none. Plain TCP and HTTP on 127.0.0.1, as Microsoft's emulator serves them.
 import { parseArgs } from 'node:util';
 
 import { SharedAccess } from './access.mjs';

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from azure.eventhub import EventData, EventDataBatch, EventHubConsumerClient, EventHubProducerClient
+from azure.eventhub import EventData, EventDataBatch, EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 from typer.testing import CliRunner
 
@@ -251,21 +251,6 @@ def test_another_key_is_refused(hubs: Namespace) -> None:
 def test_another_hub_is_not_found(hubs: Namespace) -> None:
     with hubs.producer("nobody") as producer, pytest.raises(EventHubError, match="404"):
         producer.send_batch([EventData("a")])
-
-
-def test_receivers_are_told_that_there_is_nothing_for_them(hubs: Namespace) -> None:
-    faults: list[Exception] = []
-    consumer = EventHubConsumerClient.from_connection_string(
-        hubs.connection_string, "$Default", eventhub_name=HUB, retry_total=0
-    )
-
-    def stop(_partition: Any, fault: Exception) -> None:
-        faults.append(fault)
-        consumer.close()
-
-    with consumer:
-        consumer.receive(on_event=lambda *_: None, on_error=stop, partition_id="0")
-    assert "the functions host reads the events" in str(faults[0])
 
 
 def test_names_of_hubs_are_not_case_sensitive(hubs: Namespace) -> None:

@@ -12,6 +12,7 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import ContainerClient
 
+from dev import checkpoints
 from dev.checkpoints import CONTAINER, Checkpoint, CheckpointStore, ConsumerGroup
 from dev.event_listener import PartitionListener
 from dev.functions import EventHubTrigger, Function, RetryPolicy
@@ -192,11 +193,35 @@ def test_checkpoint_and_ownership_are_the_extensions_blobs(rig: Rig) -> None:
     }
 
 
-def test_a_checkpoint_without_a_position_is_none(rig: Rig) -> None:
+def test_ownership_is_renewed_until_it_is_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "RENEWAL_SECONDS", 0.01)
+    owned: list[str] = []
+
+    def own(partition: str, own: Callable[[str], None] = rig.store.own) -> None:
+        owned.append(partition)
+        own(partition)
+
+    monkeypatch.setattr(rig.store, "own", own)
+    asyncio.run(rig.listen(lambda: len(owned) > 3))
+    assert rig.blobs()["hub/group/ownership/0"] == {"ownerid": ""}
+
+
+@pytest.mark.parametrize("number", ["", "x", "1.5", "--1", "9" * 19, "9" * 5000])
+def test_a_checkpoint_without_a_position_is_none(rig: Rig, number: Any) -> None:
     rig.put(1)
-    rig.store.write("0", Checkpoint("no offset", None))
+    rig.store.write("0", Checkpoint("no offset", number))
     asyncio.run(rig.listen(lambda: rig.checkpoint == 0))
     assert [call.sequence_numbers for call in rig.calls] == [[0]]
+
+
+@pytest.mark.parametrize("offset", ["x", "-2", "9" * 19, "9" * 5000])
+def test_an_offset_that_no_event_has_stops_the_partition(
+    rig: Rig, offset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.put(1)
+    rig.store.write("0", Checkpoint(offset, 0))
+    asyncio.run(rig.listen(lambda: len(caplog.records) > 2))
+    assert rig.calls == []
 
 
 def test_a_checkpoint_beyond_the_end_stops_the_partition(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
