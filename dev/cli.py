@@ -152,6 +152,25 @@ def demo(options: LocalOptions) -> bool:
     return _local_run(options, {}, fresh=True).demo()
 
 
+@app.command("migrate-demo")
+def migrate_demo(
+    data: Annotated[Path, typer.Option(help="Folder for everything that the run keeps.")] = ROOT
+    / ".local"
+    / "migrate-demo",
+) -> None:
+    """A move from an old service to the app, under traffic: compare, switch, go back; exits 0 only if it shows it all.
+
+    A line for each step. Takes about two minutes, on ports of its own.
+    """
+    from dev.migrate_demo import MigrateDemo, MigrationFailed
+
+    try:
+        complete = MigrateDemo(data, typer.echo).play()
+    except (LocalRunFailed, MigrationFailed) as error:
+        raise _failure(str(error)) from error
+    raise typer.Exit(0 if complete else 1)
+
+
 @app.command()
 def token(hub: Annotated[str, typer.Argument(help="The hub's name.")] = "devicedata") -> None:
     """A token for the REST call of the local event hub, as its header `Authorization` takes it; valid for an hour."""

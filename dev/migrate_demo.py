@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from dev.demo import DEVICES, QUICK_SETTINGS, SEED, put_people_and_devices
-from dev.processes import ROOT, LocalRunFailed
+from dev.processes import ROOT
 from dev.running_host import RunningHost
 from dev.stack import LocalStack
 from dev.written import Written, as_stored, observations
@@ -150,19 +150,22 @@ class Traffic:
 
     def _run(self) -> None:
         began = time.monotonic()
-        waiting: list[traffic.Message] = []
         try:
             while not self._ending.wait(SEND_SECONDS):
                 passed = (time.monotonic() - began) * SECONDS_OF_DEVICES
                 until = self._start + int(passed * ticks.TICKS_PER_SECOND)
-                for message in self._messages:
-                    waiting.append(message)
-                    if message.time > until:
-                        break
-                self._send(waiting)
-                waiting = []
+                self._send(self._due(until))
         except (httpx.HTTPError, OSError) as error:
             self._fault = error
+
+    def _due(self, until: int) -> list[traffic.Message]:
+        """The messages until a time of the devices, and the first one after it."""
+        due: list[traffic.Message] = []
+        for message in self._messages:
+            due.append(message)
+            if message.time > until:
+                break
+        return due
 
     def _send(self, messages: Sequence[traffic.Message]) -> None:
         events = [{"body": message.body.decode(), "partitionKey": message.device_id} for message in messages]
@@ -423,11 +426,3 @@ class MigrateDemo:
                 return
             yield now
             time.sleep(0.5)
-
-
-def migrate_demo(data_folder: Path) -> bool:
-    """Plays the move; whether it showed what it has to. Raises LocalRunFailed, also with a step that failed."""
-    try:
-        return MigrateDemo(data_folder, lambda line: print(line, flush=True)).play()
-    except MigrationFailed as failed:
-        raise LocalRunFailed(str(failed)) from failed
