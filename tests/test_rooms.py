@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, str] = {
     "settings": "errors address client_key declared_settings",
     "storage": "errors deadline entra filling side_counts",
     "setup": "errors declared_settings settings storage",
+    "checkpoints": "errors entra setup storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
@@ -50,8 +51,8 @@ MAY_IMPORT: dict[str, str] = {
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
     "flush validation health debugger parts",
-    "command": "errors client_key entra dotnet model settings storage setup mapping normalize group dead_letter replay "
-    "transform persist validation health parts application",
+    "command": "errors client_key entra dotnet model settings storage setup checkpoints mapping normalize group "
+    "dead_letter replay transform persist validation health parts application",
     "__init__": "",
     "__main__": "command",
 }

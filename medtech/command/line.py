@@ -15,6 +15,7 @@ from medtech.command.convert import convert
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
 from medtech.command.replay import replay
+from medtech.command.rewind import rewind
 from medtech.command.schema import schema
 from medtech.command.settings import settings
 from medtech.command.simulate import simulate
@@ -59,6 +60,7 @@ app.command()(status)
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
+app.command()(rewind)
 app.command()(jwks)
 
 

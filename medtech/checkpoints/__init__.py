@@ -1,0 +1,1 @@
+"""How far the app has read its hub, and setting that back."""
