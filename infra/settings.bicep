@@ -21,6 +21,10 @@ type appSettings = {
   OBSERVATION_LOOKUP: ('id' | 'identifier')?
   SINGLE_VALUE_PERIOD: ('instant' | 'group')?
   OBSERVATION_EFFECTIVE: ('period' | 'dateTime')?
+  FHIR_WRITE: ('write' | 'compare')?
+  @minValue(0)
+  @maxValue(1440)
+  COMPARE_GRACE_MINUTES: int?
 
   RESOURCE_IDENTITY_RESOLUTION_TYPE: ('Lookup' | 'Create' | 'LookupWithEncounter')?
   DEFAULT_DEVICE_IDENTIFIER_SYSTEM: string?

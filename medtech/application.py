@@ -201,7 +201,7 @@ def _overdue_seconds() -> float | None:
     chosen = parts.settings()
     if oldest is None:
         return 0.0
-    return overdue_seconds(oldest, ticks.now(), chosen.window_seconds, chosen.flush_grace_seconds)
+    return overdue_seconds(oldest, ticks.now(), chosen.window_seconds, chosen.hold_seconds)
 
 
 @exporting()

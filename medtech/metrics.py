@@ -64,6 +64,10 @@ def of_flush(tally: "Tally", overdue_seconds: float | None) -> list[Reading]:
             instruments.FHIR_RESOURCE_SAVED.of(count, resource="Observation", operation=str(operation))
             for operation, count in tally.observations.items()
         ),
+        *(
+            instruments.COMPARISON.of(count, type=name, outcome=found)
+            for (name, found), count in tally.compared.items()
+        ),
         *(instruments.SUPERSEDED_READING.of(count, type=name) for name, count in tally.superseded.items()),
         *_latencies(instruments.MEASUREMENT_INGESTION_LATENCY, tally.latencies_ms),
         *_errors(tally.errors + hindrances),

@@ -13,6 +13,7 @@ from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from medtech.comparison.store import Comparisons
     from medtech.dead_letter.expiry import Expiry
     from medtech.dead_letter.store import DeadLetters
     from medtech.flush.fanout import Fanout
@@ -92,6 +93,13 @@ def dead_letters() -> DeadLetters:
 
 
 @_once
+def comparisons() -> Comparisons:
+    from medtech.comparison.store import Comparisons
+
+    return Comparisons(storage())
+
+
+@_once
 def attempts() -> Attempts:
     from medtech.ingest.attempts import Attempts
 
@@ -102,7 +110,7 @@ def attempts() -> Attempts:
 def expiry() -> Expiry:
     from medtech.dead_letter.expiry import Expiry
 
-    return Expiry(dead_letters(), settings().dead_letter_days)
+    return Expiry(dead_letters(), settings().dead_letter_days, also=comparisons().expire)
 
 
 @_once
@@ -156,14 +164,17 @@ def fhir_options() -> FhirOptions:
 
 @_once
 def flusher() -> Flush:
+    from medtech.flush.comparing import Comparing
     from medtech.flush.run import Flush
     from medtech.flush.watches import Watches
     from medtech.persist.client import FhirClient
+    from medtech.persist.comparison import ObservationComparer
     from medtech.persist.identity import IdentityResolver
     from medtech.persist.observations import ObservationWriter
 
     chosen = settings()
     client = FhirClient.of(chosen, storage().credential)
+    comparer = ObservationComparer(client, lookup=chosen.observation_lookup)
     return Flush(
         storage=storage(),
         buffer=buffer(),
@@ -178,6 +189,7 @@ def flusher() -> Flush:
         writer=ObservationWriter(client, lookup=chosen.observation_lookup),
         watches=Watches(storage(), client),
         settings=chosen,
+        comparing=Comparing(comparer, comparisons(), chosen) if chosen.compares else None,
     )
 
 

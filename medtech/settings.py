@@ -43,6 +43,13 @@ class FhirAuthentication(StrEnum):
     CLIENT_CREDENTIALS = "client_credentials"
 
 
+class FhirWrite(StrEnum):
+    """Whether Observations are written, or what would be written is compared with what is stored (`FHIR_WRITE`)."""
+
+    WRITE = "write"
+    COMPARE = "compare"
+
+
 class TableClient(StrEnum):
     """How tables of storage are asked (`TABLE_CLIENT`)."""
 
@@ -212,6 +219,23 @@ class Settings(DeclaredSettings):
         ),
     ] = ObservationEffective.PERIOD
 
+    fhir_write: Annotated[
+        FhirWrite,
+        Field(
+            description="`write`: the app writes to the FHIR server. `compare`: it writes nothing there, and holds "
+            "what it would have stored against what another service stores; see [Comparing](operate.md#comparing)."
+        ),
+    ] = FhirWrite.WRITE
+    compare_grace_minutes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1440,
+            description="With `FHIR_WRITE` `compare`: how long after the end of a window what is absent or different "
+            "is compared again, since the other service may be later.",
+        ),
+    ] = 20
+
     resource_identity_resolution_type: Annotated[
         ResolutionType,
         Field(
@@ -279,6 +303,23 @@ class Settings(DeclaredSettings):
             "and hold at most 10,000 messages.",
         ),
     ] = 4 * 1024 * 1024
+
+    @property
+    def compares(self) -> bool:
+        """Whether nothing is written to the FHIR server."""
+        return self.fhir_write is FhirWrite.COMPARE
+
+    @property
+    def hold_seconds(self) -> int:
+        """How long after its end a window stays in the buffer at most, when nothing holds up the flush."""
+        if not self.compares:
+            return self.flush_grace_seconds
+        return max(self.flush_grace_seconds, self.compare_grace_minutes * 60) + self.compare_interval_seconds
+
+    @property
+    def compare_interval_seconds(self) -> int:
+        """How long what was absent or different is left alone before it is read again: a fifth of the grace."""
+        return self.compare_grace_minutes * 60 // 5
 
     @field_validator(*_AUTHENTICATION_OF, mode="before")
     @classmethod

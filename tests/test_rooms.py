@@ -36,18 +36,19 @@ MAY_IMPORT: dict[str, str] = {
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
+    "comparison": "dotnet storage",
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
     "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline address client_key declared_settings entra filling side_counts telemetry dotnet model "
     "settings transform",
-    "flush": "errors deadline filling telemetry dotnet model settings storage mapping group dead_letter transform "
-    "persist",
+    "flush": "errors deadline filling telemetry dotnet model settings storage mapping group dead_letter "
+    "comparison transform persist",
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "debugger": "mapping",
     "metrics": "errors side_counts telemetry dotnet ingest flush",
-    "parts": "settings storage setup mapping group dead_letter ingest replay persist flush health",
+    "parts": "settings storage setup mapping group dead_letter comparison ingest replay persist flush health",
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
     "flush validation health debugger parts",

@@ -13,10 +13,20 @@ PAUSE_SECONDS = 3600.0
 
 
 class Expiry:
-    """Deletes letters older than `days`, once an hour in each process; 0 keeps them for ever."""
+    """Deletes letters older than `days`, once an hour in each process; 0 keeps them for ever.
 
-    def __init__(self, dead_letters: DeadLetters, days: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+    `also` is called with the time (ticks) and the days, for other health data that is kept as long.
+    """
+
+    def __init__(
+        self,
+        dead_letters: DeadLetters,
+        days: int,
+        monotonic: Callable[[], float] = time.monotonic,
+        also: Callable[[int, int], object] = lambda now, days: None,
+    ) -> None:
         self._dead_letters = dead_letters
+        self._also = also
         self._days = days
         self._monotonic = monotonic
         self._next = float("-inf")
@@ -31,8 +41,9 @@ class Expiry:
         self._next = self._monotonic() + PAUSE_SECONDS
         try:
             expired = self._dead_letters.expire(now, self._days)
+            self._also(now, self._days)
         except Unavailable as error:
-            _log.error("Dead letters that are too old could not be deleted: %s", error.message)
+            _log.error("Dead letters or differences that are too old could not be deleted: %s", error.message)
             return 0
         except Exception as error:  # noqa: BLE001 - it must not hide what the flush before it raised
             fault = UnexpectedFault.of(error, "deleting old dead letters", then="Report it; the next hour tries again.")

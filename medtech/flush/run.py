@@ -22,6 +22,7 @@ from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
+from medtech.flush.comparing import Comparing
 from medtech.flush.garbage import rarely_collected
 from medtech.flush.memory import Memory
 from medtech.flush.tally import Tally
@@ -50,6 +51,8 @@ _SHARDS_AT_ONCE = 8
 class Flush:
     """What a flush needs; one per process. `clock` gives ticks, `monotonic` seconds.
 
+    With `comparing` nothing is written to the FHIR server: windows are compared, and what is watched waits.
+
     It ends within `budget_seconds`, but for what an answer takes to be given up (`LATE_SECONDS` of the FHIR client).
     """
 
@@ -61,6 +64,7 @@ class Flush:
     writer: ObservationWriter
     watches: Watches
     settings: Settings
+    comparing: Comparing | None = None
     clock: Callable[[], int] = ticks.now
     monotonic: Callable[[], float] = time.monotonic
     budget_seconds: float = BUDGET_SECONDS
@@ -69,11 +73,11 @@ class Flush:
         """Flushes what is due, and logs it. An outage ends the shard that meets it, and leaves its rows in place."""
         started = self.monotonic()
         budget = Budget.of(self.budget_seconds, self.monotonic)
-        tally = Tally()
+        tally = self._tally()
         try:
             with within(budget.work):
                 self.buffer.look_after_accounts(self.clock())
-                shards, watched = self.buffer.shards(), self.watches.shards()
+                shards, watched = self.buffer.shards(), self._watched()
                 mapping = self._mapping() if shards else None
                 if mapping is None:
                     shards = []
@@ -87,7 +91,7 @@ class Flush:
     def due(self) -> list[int]:
         """The shards with windows that are due, or with watches, in order. Raises Unavailable."""
         self.buffer.look_after_accounts(self.clock())
-        shards, watched = self.buffer.shards(), self.watches.shards()
+        shards, watched = self.buffer.shards(), self._watched()
         if shards and self._mapping() is None:
             shards = []
         return sorted({shard for shard in shards if next(self._due_windows(shard), None) is not None} | watched)
@@ -97,7 +101,7 @@ class Flush:
         started = self.monotonic()
         budget = Budget.of(self.budget_seconds, self.monotonic)
         memory = Memory.of(self.settings.flush_portion_mb, 1, self.settings.fhir_bundle_size)
-        tally = Tally()
+        tally = self._tally()
         try:
             with within(budget.work):
                 # Watched or not: to look costs one query under the lease.
@@ -106,6 +110,12 @@ class Flush:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
+
+    def _tally(self) -> Tally:
+        return Tally(comparing=self.comparing is not None)
+
+    def _watched(self) -> set[int]:
+        return self.watches.shards() if self.comparing is None else set()
 
     def _mapping(self) -> FhirMapping | None:
         mapping = self.fhir_mapping()
@@ -118,6 +128,8 @@ class Flush:
 
     def _due_windows(self, shard: int) -> Iterator[int]:
         chosen = self.settings
+        if self.comparing is not None and not self.comparing.is_turn(shard):
+            return iter(())
         return self.buffer.due_windows(shard, self.clock(), chosen.window_seconds, chosen.flush_grace_seconds)
 
     def _flush_shards(
@@ -139,7 +151,7 @@ class Flush:
         self, shard: int, watched: bool, mapping: FhirMapping | None, budget: Budget, memory: Memory
     ) -> Tally:
         """Whatever ends the shard, what it did until then is counted, and the other shards go on."""
-        tally = Tally()
+        tally = self._tally()
         try:
             with rarely_collected():
                 self._flush_windows(shard, self._due_windows(shard), watched, mapping, budget, memory, tally)
@@ -174,7 +186,8 @@ class Flush:
         with within(budget.rows), lease, within(budget.work):
             # Read only here: another instance may just have worked on the shard.
             watches = self.watches.of(shard, self.clock)
-            self._look(shard, watches, lease, budget, tally)
+            if self.comparing is None:
+                self._look(shard, watches, lease, budget, tally)
             if first is None or mapping is None or tally.outages:
                 return
             flush = self._window_flush(shard, mapping, lease, watches, budget, memory, tally)
@@ -188,6 +201,8 @@ class Flush:
                 flush.run(window)
                 if tally.outages:
                     return
+            if self.comparing is not None:
+                self.comparing.had_turn(shard)
 
     def _look(self, shard: int, watches: ShardWatches, lease: Lease, budget: Budget, tally: Tally) -> None:
         """Looks at what is watched, before the windows but in half of the time, so that neither holds up the other."""
@@ -213,7 +228,8 @@ class Flush:
         memory: Memory,
         tally: Tally,
     ) -> WindowFlush:
-        return WindowFlush(
+        make = WindowFlush if self.comparing is None else self.comparing.window_flush(shard)
+        return make(
             shard=shard,
             mapping=mapping,
             lease=lease,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from medtech.dotnet import ticks
 from medtech.errors import ErrorKind, Unavailable
+from medtech.persist.comparison import Outcome
 from medtech.persist.settle import SavedAs
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class Tally:
     values that were not written because a later one of their period or second was, by measurement type. `outages`
     concern more than the measurements at hand, and end a shard. `errors` counts measurements, or damaged rows;
     `letters_by_error` counts the letters again, by (error, stage). `latencies_ms` counts written measurements by the
-    time since their events were enqueued, in classes of LATENCY_CLASS_MS.
+    time since their events were enqueued, in classes of LATENCY_CLASS_MS. `comparing`: nothing was to be written;
+    `compared` counts the Observations that were compared for good, by (type, outcome).
     """
 
     windows: int = 0
@@ -42,6 +44,8 @@ class Tally:
     errors: Counter[ErrorKind] = field(default_factory=Counter)
     letters_by_error: Counter[tuple[str, str]] = field(default_factory=Counter)
     latencies_ms: Counter[int] = field(default_factory=Counter)
+    comparing: bool = False
+    compared: Counter[tuple[str, str]] = field(default_factory=Counter)
     held_up_by: list[Unavailable] = field(default_factory=list)
     outages: list[Unavailable] = field(default_factory=list)
 
@@ -57,6 +61,7 @@ class Tally:
         self.errors += other.errors
         self.letters_by_error += other.letters_by_error
         self.latencies_ms += other.latencies_ms
+        self.compared += other.compared
         self.held_up_by += other.held_up_by
         self.outages += other.outages
 
@@ -81,7 +86,26 @@ class Tally:
 
     def log(self, seconds: float) -> None:
         """One line of what was done in `seconds`, if there was anything, and one for each kind of hindrance."""
-        if self.windows:
+        if self.windows and self.comparing:
+            outcomes = Counter[str]()
+            differing = Counter[str]()
+            for (name, outcome), count in self.compared.items():
+                outcomes[outcome] += count
+                differing[name] += count if outcome != Outcome.SAME else 0
+            _log.info(
+                "%d windows compared, nothing written: %d Observations same, %d absent, %d different%s, "
+                "%d dead letters, %d measurements waiting, %.2f s%s",
+                self.windows,
+                outcomes[Outcome.SAME],
+                outcomes[Outcome.ABSENT],
+                outcomes[Outcome.DIFFERENT],
+                _by_type(+differing),
+                self.letters,
+                self.waiting,
+                seconds,
+                self._errors_told(),
+            )
+        elif self.windows:
             _log.info(
                 "%d windows: %d measurements to Observations (%d created, %d updated, %d unchanged), "
                 "%d dead letters, %d superseded%s, %d with another encounter, %d waiting, %.2f s%s",
@@ -96,11 +120,14 @@ class Tally:
                 self.other_encounters,
                 self.waiting,
                 seconds,
-                "".join(f"; {kind.name} ({kind.stage}): {count}" for kind, count in sorted(self.errors.items())),
+                self._errors_told(),
             )
         # One line for each kind: a hundred Observations that wait for one server are one thing to fix.
         for message in {error.name: error.message for error in (*self.held_up_by, *self.outages)}.values():
             _log.error("The flush is held up, nothing is lost: %s", message)
+
+    def _errors_told(self) -> str:
+        return "".join(f"; {kind.name} ({kind.stage}): {count}" for kind, count in sorted(self.errors.items()))
 
 
 def _by_type(counts: Counter[str]) -> str:

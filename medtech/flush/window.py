@@ -21,7 +21,7 @@ A window whose portions are too large to be held even packed is done in rounds, 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -172,7 +172,7 @@ class WindowFlush:
         unsettled = portion.unsettled()
         try:
             for groups in runs(self.mapping, unsettled.holders, self.memory.run_bytes):
-                self._contain(window, partial(self._flush_run, unsettled, groups))
+                self._contain(window, partial(self._flush_run, window, unsettled, groups))
                 if self.tally.outages:
                     return
         except Unavailable as outage:
@@ -180,7 +180,7 @@ class WindowFlush:
         finally:
             self._settle(reading, portion, unsettled)
 
-    def _flush_run(self, unsettled: Unsettled, groups: Sequence[MeasurementGroup]) -> None:
+    def _flush_run(self, window: int, unsettled: Unsettled, groups: Sequence[MeasurementGroup]) -> None:
         self.tally.groups += len(groups)
         self._write(self._plan(unsettled, groups))
 
@@ -293,7 +293,11 @@ class WindowFlush:
         if not unanswered:
             for row in plan.creating:
                 row.keeps_mark = False
-        waiting = {measurement for write in unanswered for measurement in write.draft.measurements}
+        self._conclude(plan, unsaved + [Unsaved(write.draft.measurements, None) for write in unanswered], done)
+
+    def _conclude(self, plan: Plan, unsaved: Iterable[Unsaved], done: list[Measurement]) -> None:
+        """Makes dead letters of what can never be written; what is `done`, or is a letter, is settled."""
+        waiting: set[Measurement] = set()
         burials: list[tuple[Measurement, MedTechError]] = []
         for measurements, error in unsaved:
             if error is not None and not isinstance(error, Unavailable):

@@ -167,11 +167,17 @@ class Buffer:
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
             return
-        last = windows.partition_key(shard, latest)
-        yield from self._tables.in_order(lambda table: self._windows_in(table, shard, last))
+        yield from self._windows(windows.shard_prefix(shard), windows.partition_key(shard, latest))
 
-    def _windows_in(self, table: Table, shard: int, last: str) -> Iterator[int]:
-        after, rows = windows.shard_prefix(shard), 1
+    def later_windows(self, shard: int, after: int, last: int) -> Iterator[int]:
+        """Window starts that come after `after`, and not after `last` (ticks), the oldest first, due or not."""
+        return self._windows(windows.partition_key(shard, after), windows.partition_key(shard, last))
+
+    def _windows(self, after: str, last: str) -> Iterator[int]:
+        return self._tables.in_order(lambda table: self._windows_in(table, after, last))
+
+    def _windows_in(self, table: Table, after: str, last: str) -> Iterator[int]:
+        rows = 1
         while keys := _partition_keys(table, after, last, rows):
             for key in keys:
                 place = windows.parse_partition_key(key)
@@ -184,7 +190,7 @@ class Buffer:
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
         oldest = (
-            next(self._windows_in(table, shard, windows.shard_prefix(shard) + _LAST), None)
+            next(self._windows_in(table, windows.shard_prefix(shard), windows.shard_prefix(shard) + _LAST), None)
             for table in self._tables
             for shard in self._shards_in(table)
         )

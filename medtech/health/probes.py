@@ -156,6 +156,9 @@ def fhir_server(client: FhirClient, settings: Settings) -> Part:
         raise client.unavailable(reply)
     address = urlsplit(settings.fhir_service_url)
     url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+    if settings.compares:
+        text = f"{url} answers, and lets the app read. The app compares and writes nothing there (FHIR_WRITE)."
+        return Part(FHIR_SERVER, State.OK, text, {"url": url, "writes": False})
     return Part(FHIR_SERVER, State.OK, f"{url} answers, and lets the app read.", {"url": url})
 
 
@@ -164,7 +167,7 @@ def oldest_window(buffer: Buffer, settings: Settings, now: int) -> Part:
     start = buffer.oldest_window()
     if start is None:
         return Part(OLDEST_WINDOW, State.OK, "The buffer is empty.", {"start": None, "overdueSeconds": 0})
-    overdue = overdue_seconds(start, now, settings.window_seconds, settings.flush_grace_seconds)
+    overdue = overdue_seconds(start, now, settings.window_seconds, settings.hold_seconds)
     facts: dict[str, Fact] = {"start": ticks.format_iso(start), "overdueSeconds": round(overdue)}
     if overdue > LATE_SECONDS:
         text = (

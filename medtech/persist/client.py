@@ -109,12 +109,18 @@ def quiet_http_logs() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+class WriteWithheld(Exception):
+    """A write that was to be sent while nothing may be written. A fault of the app: nobody should have asked for it."""
+
+
 class FhirClient:
     """One per process; its methods may be called from several threads.
 
     `base_url` with or without a trailing slash. Raises SettingInvalid for what is not an http address, and for plain
     http to another machine, where anyone on the way could read health data: unless `allow_plain_http`, and never with
     credentials.
+
+    With `reads_only` no write leaves the process, whoever asks for one: WriteWithheld is raised in its place.
     """
 
     def __init__(
@@ -124,10 +130,12 @@ class FhirClient:
         bundle_size: int = 100,
         credentials: Credentials | None = None,
         allow_plain_http: bool = False,
+        reads_only: bool = False,
     ) -> None:
         quiet_http_logs()
         self._base = _checked(base_url)
         self.bundle_size = bundle_size
+        self.reads_only = reads_only
         self.credentials = credentials or NoCredentials()
         if in_the_clear(self._base.scheme, self._base.host):
             _check_in_the_clear(self._base, self.credentials, allowed=allow_plain_http)
@@ -159,6 +167,7 @@ class FhirClient:
             bundle_size=settings.fhir_bundle_size,
             credentials=credentials_of(settings, _origin(base), on_this_machine=local, credential=credential),
             allow_plain_http=settings.fhir_allow_plain_http,
+            reads_only=settings.compares,
         )
 
     def __enter__(self) -> Self:
@@ -517,6 +526,8 @@ class FhirClient:
         `url` is relative to the base, or absolute on its host. Raises AnswerTooLarge, and Unavailable when there is no
         token.
         """
+        if self.reads_only and not _only_reads(method, url, content):
+            raise WriteWithheld("the FHIR client of FHIR_WRITE=compare was asked to send a write")
         request = self._requests.submit(copy_context().run, self._request, method, url, content, form, headers)
         try:
             return request.result(min(deadline.seconds_left() + LATE_SECONDS, TIMEOUT_MAX))
@@ -596,6 +607,18 @@ class _Taken:
     def smaller_than(self, interaction: Interaction) -> bool:
         with self._lock:
             return time.monotonic() < self._until and self._size < len(interaction.body or b"")
+
+
+def _only_reads(method: str, url: str, content: bytes | None) -> bool:
+    """Whether a request changes nothing: a GET, a search, or a batch of GETs, by what is in it."""
+    if method == "GET":
+        return True
+    if method != "POST":
+        return False
+    if content is None:
+        return url.endswith("/_search")
+    entries = orjson.loads(content).get("entry", [])
+    return not url and all(entry["request"]["method"] == "GET" for entry in entries)
 
 
 def _entry_bytes(interaction: Interaction) -> int:

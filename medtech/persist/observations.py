@@ -128,21 +128,23 @@ class ObservationWriter:
 
     def _locate(self, attempts: Sequence["_ObservationAttempt"]) -> Mapping["_ObservationAttempt", MedTechError]:
         """Takes over the ids under which a store keeps these Observations; what a search misses keeps its own."""
-        parts = [attempts[at : at + IDENTIFIERS_PER_SEARCH] for at in range(0, len(attempts), IDENTIFIERS_PER_SEARCH)]
-        searches = [
-            {"identifier": ",".join(each.identifier.search_value() for each in part), "_count": "100"} for part in parts
-        ]
-        found = match_exactly(
-            self._client.search("Observation", searches), [attempt.identifier for attempt in attempts]
-        )
+        found = located(self._client, [attempt.identifier for attempt in attempts])
         several: dict[_ObservationAttempt, MedTechError] = {}
         for attempt in attempts:
             match found[attempt.identifier]:
                 case MedTechError() as error:
                     several[attempt] = error
-                case {"id": str(resource_id)}:
+                case str(resource_id):
                     attempt.resource_id = resource_id
         return several
+
+
+def located(client: FhirClient, identifiers: Sequence[Identifier]) -> dict[Identifier, str | MedTechError | None]:
+    """The id of the Observation that has each identifier; None for none. Raises Unavailable."""
+    parts = [identifiers[at : at + IDENTIFIERS_PER_SEARCH] for at in range(0, len(identifiers), IDENTIFIERS_PER_SEARCH)]
+    searches = [{"identifier": ",".join(each.search_value() for each in part), "_count": "100"} for part in parts]
+    found = match_exactly(client.search("Observation", searches), identifiers)
+    return {each: result["id"] if isinstance(result, dict) else result for each, result in found.items()}
 
 
 class _ObservationAttempt(Attempt):

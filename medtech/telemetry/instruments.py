@@ -80,6 +80,13 @@ DEAD_LETTERS = Instrument(
 EXPIRED_DEAD_LETTER = Instrument(
     "ExpiredDeadLetter", Kind.COUNTER, "{letter}", "dead letters that were deleted after DEAD_LETTER_DAYS"
 )
+COMPARISON = Instrument(
+    "Comparison",
+    Kind.COUNTER,
+    "{observation}",
+    "Observations that were compared and not written (FHIR_WRITE)",
+    ("type", "outcome"),
+)
 SUPERSEDED_READING = Instrument(
     "SupersededReading",
     Kind.COUNTER,
@@ -112,6 +119,7 @@ INSTRUMENTS = (
     TOTAL_ERRORS,
     DEAD_LETTERS,
     EXPIRED_DEAD_LETTER,
+    COMPARISON,
     SUPERSEDED_READING,
     OLDEST_WINDOW,
     HUB_LAG,

@@ -84,7 +84,7 @@ def merge(
     else:
         changed = _merge_one_time(merged, one_time, span) or changed
     encounter = identity.encounter
-    other_encounter = encounter is not None and not _refers(stored, "encounter", "Encounter", encounter)
+    other_encounter = encounter is not None and not refers(stored, "encounter", "Encounter", encounter)
     if not changed:
         return Merged(False, stored, other_encounter)
     merged["status"] = "corrected" if stored.get("status") == "corrected" else "amended"
@@ -145,7 +145,7 @@ class _Elements:
                 written = None
         # An extension of a value that does not change belongs to whoever added it, and stays with the value.
         kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
-        others = [name for name in element.keys() - _NO_VALUES if _is_value(name) and name not in kept]
+        others = [name for name in element.keys() - _NO_VALUES if is_value(name) and name not in kept]
         if written is None and not others:
             return None
         merged = {name: value for name, value in element.items() if name not in others}
@@ -174,14 +174,14 @@ def _check_owner(stored: Json, identity: ResourceIdentity, where: str) -> None:
             "letter."
         )
     for name, kind, resource_id in (("subject", "Patient", identity.patient), ("device", "Device", identity.device)):
-        if not _refers(stored, name, kind, resource_id):
+        if not refers(stored, name, kind, resource_id):
             raise ObservationMismatch(
                 f"{where} has another {name} than {kind}/{resource_id}. Fix the Observation or the Device's patient, "
                 "then replay the dead letter."
             )
 
 
-def _refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
+def refers(stored: Json, name: str, kind: str, resource_id: str) -> bool:
     """Whether a reference, relative, absolute or versioned, names this resource."""
     reference = stored.get(name)
     text = reference.get("reference") if isinstance(reference, dict) else None
@@ -294,6 +294,6 @@ def _merge_one_time(merged: Json, name: str, span: Span) -> bool:
     return True
 
 
-def _is_value(name: str) -> bool:
+def is_value(name: str) -> bool:
     """Whether a property is a value[x], its extensions, or the reason why there is none."""
     return name.startswith(("value", "_value", "dataAbsentReason", "_dataAbsentReason"))

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from medtech.comparison.store import Comparisons
 from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
+from medtech.flush.comparing import Comparing
 from medtech.flush.run import Flush
 from medtech.flush.tally import Tally
 from medtech.flush.watches import Watches
@@ -15,6 +17,7 @@ from medtech.group.buffer import Buffer, segment_rows
 from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.client import FhirClient
+from medtech.persist.comparison import ObservationComparer
 from medtech.persist.identity import IdentityResolver
 from medtech.persist.observations import ObservationWriter
 from medtech.settings import ResolutionType, Settings
@@ -44,7 +47,13 @@ class Run:
         self.buffer = Buffer(storage)
         self.dead_letters = DeadLetters(storage)
         self.mapping: FhirMapping | None = MAPPING
-        self.client = FhirClient(url, bundle_size=self.settings.fhir_bundle_size)
+        self.now = NOW
+        self.seconds = 0.0
+        """By which the turns of shards are told."""
+        comparing = self.settings.compares
+        self.client = FhirClient(url, bundle_size=self.settings.fhir_bundle_size, reads_only=comparing)
+        self.comparisons = Comparisons(storage)
+        comparer = ObservationComparer(self.client, pause=lambda seconds: None)
         self._batches = 0
         self.flush = Flush(
             storage=storage,
@@ -55,7 +64,8 @@ class Run:
             writer=ObservationWriter(self.client, pause=lambda seconds: None),
             watches=Watches(storage, self.client, pause=lambda seconds: None),
             settings=self.settings,
-            clock=lambda: NOW,
+            comparing=Comparing(comparer, self.comparisons, self.settings, lambda: self.seconds) if comparing else None,
+            clock=lambda: self.now,
         )
 
     def store(self, measurements: Sequence[Measurement], shards: int = 1) -> None:

@@ -60,7 +60,8 @@ class Creation:
         # Last, because by now a Device may be linked to the Patient of another key.
         unnamed = [key for key in keys if is_absent(key.patient_id)]
         unlinked = {key: error for key in unnamed if (error := _unlinked(key, devices[self._lookup.device(key)]))}
-        by_links = self._lookup.by_links([key for key in unnamed if key not in unlinked], devices, encounters)
+        known = {patient["id"] for patient in patients.values() if isinstance(patient, dict)}
+        by_links = self._lookup.by_links([key for key in unnamed if key not in unlinked], devices, encounters, known)
         compared = {
             key: self._compared(key, devices[self._lookup.device(key)], patients[_patient(key)], encounters)
             for key in naming
@@ -135,6 +136,19 @@ class Creation:
                 sent.pop(attempt, None)
         if sent:
             self._watches.answered(list(sent.values()))
+
+
+class Foresight(Creation):
+    """What Create mode would make, without making it: the ids that the Patients and Devices would have.
+
+    For an app that writes nothing. Histories are not read: they say what is to be put right, not who it is.
+    """
+
+    def _settle(self, found: Found, attempts: Sequence["_Kept"]) -> None:
+        for attempt in attempts:
+            stored = found[attempt.identifier]
+            if not isinstance(stored, MedTechError):
+                found[attempt.identifier] = attempt.decide(stored, ()) or stored
 
 
 class _Kept(Attempt):

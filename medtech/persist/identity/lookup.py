@@ -1,6 +1,6 @@
 """Devices, Patients and Encounters as the FHIR server has them: searched by identifier, and read by reference."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from medtech.dotnet.text import is_blank
 from medtech.errors import DeviceNotFound, EncounterNotFound, FhirServerUnavailable, MedTechError, PatientNotFound
@@ -45,12 +45,13 @@ class IdentityLookup:
         return devices, encounters
 
     def by_links(
-        self, keys: Iterable[IdentityKey], devices: Found, encounters: Found
+        self, keys: Iterable[IdentityKey], devices: Found, encounters: Found, known: Container[str] = ()
     ) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
-        """Identities with the Patients that the Devices name, which have to be there."""
+        """Identities with the Patients that the Devices name, which have to be there: those `known` by id are."""
         linked = {key: self.linked(key, devices[self.device(key)], encounters) for key in keys}
         identities = {key: found for key, found in linked.items() if isinstance(found, ResourceIdentity)}
-        missing = self._missing_patients(identity.patient for identity in identities.values())
+        wanted = (identity.patient for identity in identities.values() if identity.patient not in known)
+        missing = self._missing_patients(wanted)
         resolved: dict[IdentityKey, ResourceIdentity | MedTechError] = {**linked}
         for key, identity in identities.items():
             if error := missing.get(identity.patient):

@@ -8,7 +8,7 @@ from medtech.model import ResourceIdentity
 from medtech.persist.answers import Interaction, Verdict
 from medtech.persist.client import FhirClient
 from medtech.persist.identity.cache import IdentityCache, IdentityKey
-from medtech.persist.identity.create import Creation
+from medtech.persist.identity.create import Creation, Foresight
 from medtech.persist.identity.lookup import IdentityLookup, is_absent
 from medtech.persist.patience import Patience
 from medtech.persist.references import referred_id
@@ -120,5 +120,6 @@ class IdentityResolver:
         self, keys: list[IdentityKey], before_writes: Callable[[], object], watches: WatchKeeper
     ) -> dict[IdentityKey, ResourceIdentity | MedTechError]:
         if self._resolution is ResolutionType.CREATE:
-            return Creation(self._client, self._lookup, before_writes, watches, self._pause).resolve(keys)
+            make = Foresight if self._client.reads_only else Creation
+            return make(self._client, self._lookup, before_writes, watches, self._pause).resolve(keys)
         return self._lookup.resolve(keys)
