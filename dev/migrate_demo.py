@@ -41,9 +41,9 @@ RECODED = "heartRate"
 """The type to which a changed mapping gives another code."""
 
 GRACE_SECONDS = 9
-SECONDS_OF_DEVICES = 20
+SECONDS_OF_DEVICES = 12
 """How much time goes by for the devices in a second of the demo."""
-MESSAGES_A_MINUTE = 6
+MESSAGES_A_MINUTE = 10
 """Of each device, by its own time."""
 _LONGEST_SECONDS = 3600
 SEND_SECONDS = 0.25
@@ -115,8 +115,8 @@ class Traffic:
 
     def __init__(self, hub_url: str) -> None:
         self._http = httpx.Client(base_url=hub_url, timeout=30)
-        # In the middle of an hour that is long over: no reading is of the future, and an hour ends during the demo.
-        start = ticks.floor(ticks.now(), ticks.TICKS_PER_HOUR) - 5 * ticks.TICKS_PER_HOUR // 2
+        # Far enough back that no reading is of the future, and no farther than late readings usually are.
+        start = ticks.now() - 55 * ticks.TICKS_PER_MINUTE
         self._messages = traffic.messages(DEVICES, MESSAGES_A_MINUTE, _LONGEST_SECONDS, start, SEED)
         self._start = start
         self._sent: list[Sent] = []
@@ -300,7 +300,7 @@ class MigrateDemo:
         self._new.host.stop()
         self._new.change_settings({"FHIR_WRITE": "compare"})
         again = self._rewind(self._old)
-        self._run("compare", "clear", of=self._new)
+        self._run("compare", "clear", "--yes", of=self._new)
         self._old.start_host()
         self._new.start_host()
         self._wait_until_stored()
@@ -332,7 +332,7 @@ class MigrateDemo:
         """New settings for the app, which begins to compare anew."""
         self._new.host.stop()
         self._new.change_settings(settings)
-        self._run("compare", "clear", of=self._new)
+        self._run("compare", "clear", "--yes", of=self._new)
         self._new.start_host()
 
     def _rewind(self, app: RunningHost) -> int:
