@@ -85,6 +85,20 @@ def dead_letter(req: func.HttpRequest) -> func.HttpResponse:
     return application.show_dead_letter(req)
 
 
+@app.function_name("comparison")
+@app.route("comparison", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def comparison(req: func.HttpRequest) -> func.HttpResponse:
+    """What comparing has found, by measurement type, without values."""
+    return application.show_comparison(req)
+
+
+@app.function_name("difference")
+@app.route("comparison/{id}", methods=[func.HttpMethod.GET], auth_level=func.AuthLevel.ADMIN)
+def difference(req: func.HttpRequest) -> func.HttpResponse:
+    """One difference with both sides."""
+    return application.show_difference(req)
+
+
 @app.function_name("replay")
 @app.route("replay", methods=[func.HttpMethod.POST], auth_level=func.AuthLevel.ADMIN)
 def replay(req: func.HttpRequest) -> func.HttpResponse:

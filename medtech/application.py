@@ -281,6 +281,28 @@ def show_dead_letter(request: func.HttpRequest) -> func.HttpResponse:
 
 @exporting()
 @answers
+def show_comparison(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/comparison`."""
+    from medtech.comparison.http import answer
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer(request, parts.comparisons, ticks.now())
+
+
+@exporting()
+@answers
+def show_difference(request: func.HttpRequest) -> func.HttpResponse:
+    """Answers `GET /api/comparison/{id}`."""
+    from medtech.comparison.http import answer_difference
+    from medtech.deadline import Deadline, within
+
+    with within(Deadline(LIST_SECONDS)):
+        return answer_difference(request, parts.comparisons)
+
+
+@exporting()
+@answers
 def start_replay(request: func.HttpRequest) -> func.HttpResponse:
     """Answers `POST /api/replay`."""
     from medtech.deadline import Deadline, within

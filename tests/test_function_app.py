@@ -75,6 +75,8 @@ def test_the_app_has_its_triggers() -> None:
         "replay": "HttpTrigger",
         "replay_status": "HttpTrigger",
         "dead_letter": "HttpTrigger",
+        "comparison": "HttpTrigger",
+        "difference": "HttpTrigger",
         "debugger": "HttpTrigger",
         "mappings": "HttpTrigger",
     }
@@ -107,7 +109,7 @@ def test_by_queue_there_is_one_trigger_more_over_the_apps_own_storage(
     )
     count, trigger = _asked(code, FLUSH_FANOUT=fanout, **storage).split(" ", 1)
     [binding] = json.loads(trigger)["bindings"]
-    assert count == "11"
+    assert count == "13"
     assert (binding["type"], binding["queueName"], binding["connection"]) == (
         "queueTrigger",
         "medtech-flush",
@@ -136,6 +138,8 @@ def test_an_instance_flushes_one_shard_at_a_time() -> None:
     [
         ("dead_letters", "dead-letters", "GET"),
         ("dead_letter", "dead-letters/{id}", "GET"),
+        ("comparison", "comparison", "GET"),
+        ("difference", "comparison/{id}", "GET"),
         ("mappings", "mappings", "GET"),
         ("replay", "replay", "POST"),
         ("replay_status", "replay/{job}", "GET"),

@@ -35,6 +35,7 @@ SIDE_COUNTS: Counter[SideCount] = Counter({Throttled("storage"): 3, Settled("Dev
 def flushed() -> Tally:
     tally = Tally(windows=1, groups=4, measurements=9, letters=1)
     tally.observations[SavedAs.CREATED] = 2
+    tally.compared["heartRate", "absent"] = 3
     tally.superseded["heartRate"] = 5
     tally.errors[ErrorKind("ReadingInvalid", "FHIRConversion", "FHIRConversionError", "Error")] = 1
     tally.letters_by_error["ReadingInvalid", "FHIRConversion"] = 1
@@ -65,6 +66,7 @@ def test_a_flush() -> None:
         ("Flush", "completed"): 1,
         ("MeasurementGroup",): 4,
         ("FhirResourceSaved", "Observation", "Created"): 2,
+        ("Comparison", "heartRate", "absent"): 3,
         ("SupersededReading", "heartRate"): 5,
         ("MeasurementIngestionLatencyMs",): 3000,
         ("TotalErrors", "ReadingInvalid", "FHIRConversion", "FHIRConversionError", "Error"): 1,

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, str] = {
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
-    "comparison": "dotnet storage",
+    "comparison": "errors dotnet storage dead_letter",
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
     "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
     "transform": "errors dotnet model mapping",
@@ -50,10 +50,11 @@ MAY_IMPORT: dict[str, str] = {
     "metrics": "errors side_counts telemetry dotnet ingest flush",
     "parts": "settings storage setup mapping group dead_letter comparison ingest replay persist flush health",
     "invocation": "errors side_counts telemetry metrics",
-    "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter ingest replay "
-    "flush validation health debugger parts",
+    "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter comparison "
+    "ingest replay flush validation health debugger parts",
+    "importing": "address dotnet settings setup jsonpath jmespath mapping validation",
     "command": "errors client_key entra dotnet model settings storage setup checkpoints mapping normalize group "
-    "dead_letter replay transform persist validation health parts application",
+    "dead_letter comparison replay transform persist validation health parts importing application",
     "__init__": "",
     "__main__": "command",
 }

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperGroup
 
 from medtech.command import filters
+from medtech.command.list_by_default import ListByDefault
 from medtech.command.terminal import console, laid_out, printable, progress
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
@@ -35,17 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 ShowBody = Annotated[bool, typer.Option("--show-body", help="With the content, which is health data.")]
 
 
-class _ListByDefault(TyperGroup):
-    """A group whose first command is `list` if none is named."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        # A shell that completes the name of a command has none to parse yet.
-        if not ctx.resilient_parsing and (not args or (args[0].startswith("-") and args[0] != "--help")):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(cls=_ListByDefault)
+app = typer.Typer(cls=ListByDefault)
 
 
 @app.callback()

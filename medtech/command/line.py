@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from medtech.command import dead_letters, mapping, settings_file
+from medtech.command import compare, dead_letters, mapping, settings_file
 from medtech.command.convert import convert
+from medtech.command.import_service import import_service
 from medtech.command.jwks import jwks
 from medtech.command.normalize import normalize
 from medtech.command.replay import replay
@@ -61,7 +62,9 @@ app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
 app.command()(rewind)
+app.add_typer(compare.app, name="compare")
 app.command()(jwks)
+app.command("import")(import_service)
 
 
 def run() -> None:

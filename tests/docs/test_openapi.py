@@ -10,6 +10,8 @@ import azure.functions as func
 import pytest
 from jsonschema import Draft202012Validator
 
+from medtech.comparison import http as comparison_http
+from medtech.comparison.store import Comparisons, Judged
 from medtech.dead_letter import http as dead_letters_http
 from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import DeadLetters
@@ -176,6 +178,37 @@ def test_dead_letters_answers_as_described(storage: Storage) -> None:
     assert ask(stage="Normalization")["letters"] == 1
     assert "error" in ask(stage="Nowhere")
     assert "error" in ask(_away)
+
+
+def test_a_comparison_answers_as_described(storage: Storage) -> None:
+    comparisons = Comparisons(storage)
+    ours, stored = b'{"resourceType":"Observation"}', b'{"resourceType":"Observation","id":"x"}'
+    judged = [
+        Judged(64 * "a", "hr", "same"),
+        Judged(64 * "b", "hr", "absent", sides=(ours, None)),
+        Judged(64 * "c", "hr", "different", ("subject",), "ObservationMismatch", "x", (ours, stored)),
+    ]
+    comparisons.of(0, NOW).add(judged, NOW)
+
+    def ask(opened: Callable[[], Comparisons] = lambda: comparisons, **parameters: str) -> dict[str, Any]:
+        return check_answer("comparison", comparison_http.answer(request_of("comparison", **parameters), opened, NOW))
+
+    document = ask()
+    assert (document["compared"], document["same"], len(document["differences"])) == (3, 1, 2)
+    assert ask(type="none", since="2h")["types"] == []
+    assert ask(since="never")["parameter"] == "since"
+    assert "error" in ask(_away)
+    first = document["differences"][0]["id"]
+    for difference_id, opened, status in (
+        (first, lambda: comparisons, 200),
+        (document["differences"][1]["id"], lambda: comparisons, 200),
+        ("nonsense", lambda: comparisons, 400),
+        (f"{first[:-1]}0", lambda: comparisons, 404),
+        (first, _away, 503),
+    ):
+        response = comparison_http.answer_difference(request_of("difference", id=difference_id), opened)
+        assert response.status_code == status
+        check_answer("difference", response)
 
 
 def test_replay_answers_as_described(storage: Storage) -> None:

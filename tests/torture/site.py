@@ -73,7 +73,7 @@ QUEUE_SECONDS = 20.0
 EXPORT_SECONDS = 5.0
 """The most to wait for the telemetry of what was done last. It is sent several times a second."""
 
-TABLES_WITHOUT_HEALTH_DATA = ("attempts", "flushes", "health", "jobs", "mappings", "watches")
+TABLES_WITHOUT_HEALTH_DATA = ("attempts", "comparison", "flushes", "health", "jobs", "mappings", "watches")
 
 _MESSAGES_AT_ONCE = 200
 _READERS = 8

@@ -1,0 +1,316 @@
+"""The expressions of ARM templates, `[concat(parameters('name'), '.servicebus.windows.net')]`, as far as they can be
+evaluated without Azure.
+
+Source of the rules: https://learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions. What needs
+Azure (`reference`, `listKeys`, `uniqueString`), and what holds a secret, is Unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
+from medtech.importing.document import section_of
+from medtech.mapping.schema import Section, text_of
+
+MAX_TEXT = 4 * 1024 * 1024
+"""Characters of a text that is put together. Variables that double each other would fill the memory."""
+
+_MAX_DEPTH = 50
+"""Calls within calls, and parameters within variables. Compiled templates have fewer than ten."""
+
+_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*+')|(-?[0-9]+)|([A-Za-z_][\w.]*)|([(),\[\].]))")
+_HOLE = re.compile(r"\{([0-9]+)\}")
+
+
+class Unknown(str):
+    """A text of a template with an expression that only a deployment can evaluate."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where a template is deployed; empty where that is not known."""
+
+    subscription: str = ""
+    resource_group: str = ""
+
+
+class Scope:
+    """The parameters and variables of a template. `given` are the values of parameters that a deployment gives."""
+
+    def __init__(self, template: Section, given: Mapping[str, Node], deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._parameters = section_of(template.find("parameters"))
+        self._variables = section_of(template.find("variables"))
+        self._given = {name.lower(): node for name, node in given.items()}
+        self._under_way: list[str] = []
+        self._known: dict[str, Node] = {}
+
+    def resolved(self, node: Node) -> Node:
+        """The value with its expressions evaluated; what cannot be evaluated is Unknown there."""
+        value = node.value
+        if isinstance(value, dict):
+            return _like(node, {name: self.resolved(member) for name, member in value.items()})
+        if isinstance(value, list):
+            return _like(node, [self.resolved(element) for element in value])
+        if not isinstance(value, str) or isinstance(value, Unknown) or value[:1] != "[" or value[-1:] != "]":
+            return node
+        if value.startswith("[["):
+            return _like(node, value[1:])
+        try:
+            return _like(node, _Evaluation(value[1:-1], self).result().value)
+        except _CannotBeEvaluated:
+            return _like(node, Unknown(value))
+
+    def parameter(self, name: str) -> Node:
+        declared = section_of(self._parameters.find(name))
+        kind = declared.find("type")
+        if kind is not None and str(kind.value).lower().startswith("secure"):
+            raise _CannotBeEvaluated
+        found = self._given.get(name.lower())
+        if found is not None:
+            return found
+        return self._once(f"parameter {name}", declared.find("defaultValue"))
+
+    def variable(self, name: str) -> Node:
+        return self._once(f"variable {name}", self._variables.find(name))
+
+    def _once(self, key: str, node: Node | None) -> Node:
+        """Resolved once, unless that is under way already: a variable that is made of itself has no value."""
+        if key in self._known:
+            return self._known[key]
+        if node is None or key in self._under_way or len(self._under_way) >= _MAX_DEPTH:
+            raise _CannotBeEvaluated
+        self._under_way.append(key)
+        # Kept, or fifty variables that each name the one before twice would be evaluated for ever.
+        self._known[key] = self.resolved(node)
+        self._under_way.pop()
+        return self._known[key]
+
+
+def unknown_in(node: Node) -> Node | None:
+    """The first Unknown in a value, None if everything in it is known."""
+    waiting = [node]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        # What variables share is looked at once: it may be held more often than memory could.
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each.value, Unknown):
+            return each
+        if isinstance(each.value, dict):
+            waiting += reversed(each.value.values())
+        elif isinstance(each.value, list):
+            waiting += reversed(each.value)
+    return None
+
+
+class _CannotBeEvaluated(Exception):
+    pass
+
+
+def _like(node: Node, value: dict[str, Node] | list[Node] | str | int | object) -> Node:
+    """A value in the place of a node."""
+    return Node(value, node.line, node.position, node.path, node.name_line, node.name_position)  # type: ignore[arg-type]
+
+
+def _made(value: object) -> Node:
+    """A value that stands nowhere."""
+    return Node(value, -1, -1, ())  # type: ignore[arg-type]
+
+
+class _Evaluation:
+    """One expression, evaluated while it is read."""
+
+    def __init__(self, text: str, scope: Scope) -> None:
+        self._scope = scope
+        self._tokens = list(_tokens(text))
+        self._at = 0
+        self._depth = 0
+
+    def result(self) -> Node:
+        found = self._value()
+        if self._at != len(self._tokens):
+            raise _CannotBeEvaluated
+        return found
+
+    def _value(self) -> Node:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise _CannotBeEvaluated
+        token = self._next()
+        if token[0] == "'":
+            found = _made(token[1:-1].replace("''", "'"))
+        elif token.lstrip("-").isdigit():
+            found = _made(int(token))
+        elif self._peek() == "(":
+            found = self._call(token.lower())
+        else:
+            raise _CannotBeEvaluated
+        while self._peek() in (".", "["):
+            found = self._member(found)
+        self._depth -= 1
+        return found
+
+    def _call(self, name: str) -> Node:
+        function = _FUNCTIONS.get(name)
+        if function is None:
+            raise _CannotBeEvaluated
+        self._next()
+        arguments: list[Node] = []
+        while self._peek() != ")":
+            arguments.append(self._value())
+            if self._peek() == ",":
+                self._next()
+        self._next()
+        found = function(self._scope, arguments)
+        if isinstance(found.value, str) and len(found.value) > MAX_TEXT:
+            raise _CannotBeEvaluated
+        return found
+
+    def _member(self, of: Node) -> Node:
+        if self._next() == ".":
+            name: object = self._next()
+        else:
+            name = self._value().value
+            if self._next() != "]":
+                raise _CannotBeEvaluated
+        if isinstance(of.value, list) and isinstance(name, int) and 0 <= name < len(of.value):
+            return of.value[name]
+        found = section_of(of).find(name) if isinstance(name, str) else None
+        if found is None:
+            raise _CannotBeEvaluated
+        return found
+
+    def _peek(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+
+    def _next(self) -> str:
+        token = self._peek()
+        if not token:
+            raise _CannotBeEvaluated
+        self._at += 1
+        return token
+
+
+def _tokens(text: str) -> list[str]:
+    found: list[str] = []
+    at, end = 0, len(text.rstrip())
+    while at < end:
+        token = _TOKEN.match(text, at)
+        if token is None:
+            raise _CannotBeEvaluated
+        name = token[3]
+        if name is not None and "." in name:
+            # `resourceGroup().name` has its dot behind a bracket, `a.b` is a function of a namespace.
+            first, *others = name.split(".")
+            found.append(first)
+            for other in others:
+                found += (".", other)
+        else:
+            found.append(token[0].strip())
+        at = token.end()
+    return found
+
+
+def _text(node: Node) -> str:
+    if isinstance(node.value, Unknown):
+        raise _CannotBeEvaluated
+    text = text_of(node)
+    if text is None:
+        raise _CannotBeEvaluated
+    return text
+
+
+def _only(arguments: Sequence[Node]) -> Node:
+    if len(arguments) != 1:
+        raise _CannotBeEvaluated
+    return arguments[0]
+
+
+def _concat(_: Scope, arguments: Sequence[Node]) -> Node:
+    if arguments and all(isinstance(each.value, list) for each in arguments):
+        joined: list[Node] = []
+        for each in arguments:
+            assert isinstance(each.value, list)
+            joined += each.value
+            if len(joined) > MAX_TEXT:
+                raise _CannotBeEvaluated
+        return _made(joined)
+    return _made("".join(map(_text, arguments)))
+
+
+def _format(_: Scope, arguments: Sequence[Node]) -> Node:
+    texts = list(map(_text, arguments))
+    if not texts:
+        raise _CannotBeEvaluated
+    try:
+        filled = _HOLE.sub(lambda hole: texts[int(hole[1]) + 1], texts[0].replace("{{", "\0").replace("}}", "\1"))
+    except (IndexError, ValueError):
+        raise _CannotBeEvaluated from None
+    return _made(filled.replace("\0", "{").replace("\1", "}"))
+
+
+def _json(_: Scope, arguments: Sequence[Node]) -> Node:
+    try:
+        return parse_located(_text(_only(arguments)))
+    except LocatedSyntaxError:
+        raise _CannotBeEvaluated from None
+
+
+def _resource_id(scope: Scope, arguments: Sequence[Node]) -> Node:
+    """`resourceId([subscription, [resource group,]] type, name, …)`: the first with a slash is the type."""
+    texts = list(map(_text, arguments))
+    at = next((index for index, text in enumerate(texts) if "/" in text), None)
+    if at is None or at > 2:
+        raise _CannotBeEvaluated
+    provider, *types = texts[at].split("/")
+    names = texts[at + 1 :]
+    subscription = texts[0] if at == 2 else scope.deployment.subscription
+    group = texts[at - 1] if at else scope.deployment.resource_group
+    if len(types) != len(names) or not subscription or not group:
+        raise _CannotBeEvaluated
+    path = "".join(f"/{each}/{name}" for each, name in zip(types, names, strict=True))
+    return _made(f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{provider}{path}")
+
+
+def _subscription(scope: Scope, _: Sequence[Node]) -> Node:
+    if not scope.deployment.subscription:
+        raise _CannotBeEvaluated
+    subscription = scope.deployment.subscription
+    return _made({"subscriptionId": _made(subscription), "id": _made(f"/subscriptions/{subscription}")})
+
+
+def _resource_group(scope: Scope, _: Sequence[Node]) -> Node:
+    subscription, group = scope.deployment.subscription, scope.deployment.resource_group
+    if not subscription or not group:
+        raise _CannotBeEvaluated
+    return _made({"name": _made(group), "id": _made(f"/subscriptions/{subscription}/resourceGroups/{group}")})
+
+
+def _create_object(_: Scope, arguments: Sequence[Node]) -> Node:
+    if len(arguments) % 2:
+        raise _CannotBeEvaluated
+    return _made({_text(name): value for name, value in zip(arguments[::2], arguments[1::2], strict=True)})
+
+
+_FUNCTIONS: dict[str, Callable[[Scope, Sequence[Node]], Node]] = {
+    "concat": _concat,
+    "createarray": lambda _, arguments: _made(list(arguments)),
+    "createobject": _create_object,
+    "format": _format,
+    "json": _json,
+    "parameters": lambda scope, arguments: scope.parameter(_text(_only(arguments))),
+    "resourcegroup": _resource_group,
+    "resourceid": _resource_id,
+    "subscription": _subscription,
+    "tolower": lambda _, arguments: _made(_text(_only(arguments)).lower()),
+    "toupper": lambda _, arguments: _made(_text(_only(arguments)).upper()),
+    "variables": lambda scope, arguments: scope.variable(_text(_only(arguments))),
+}

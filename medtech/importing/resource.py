@@ -1,0 +1,154 @@
+"""The resources of the MedTech service in a file: as Azure shows them, or as a template declares them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medtech.dotnet.json_reader import Node
+from medtech.importing.document import Document, Place, Refused, items_of, section_of
+from medtech.importing.expression import Deployment, Scope
+from medtech.mapping.schema import Section, text_of
+
+SERVICE = "microsoft.healthcareapis/workspaces/iotconnectors"
+DESTINATION = "microsoft.healthcareapis/workspaces/iotconnectors/fhirdestinations"
+_NESTED = "microsoft.resources/deployments"
+
+_TEMPLATE = re.compile(r"deploymenttemplate\.json", re.IGNORECASE)
+_PARAMETERS = re.compile(r"deploymentparameters\.json", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource. `properties` are its properties, which some commands print beside its name and type."""
+
+    path: Path
+    type: str
+    section: Section
+    properties: Section
+
+    def place(self, node: Node | None = None) -> Place:
+        """The place of a value of it, or its own."""
+        found = self.section.node if node is None else node
+        return Place(self.path, found.line if found.line > 0 else None, found.pointer)
+
+
+def is_template(document: Document) -> bool:
+    return _TEMPLATE.search(_schema(document)) is not None
+
+
+def is_parameters(document: Document) -> bool:
+    return _PARAMETERS.search(_schema(document)) is not None
+
+
+def given_parameters(document: Document) -> dict[str, Node]:
+    """The values of a file of parameters; those that are references to secrets are left out. Raises Refused."""
+    found = document.section().find("parameters")
+    if found is None or not isinstance(found.value, dict):
+        raise Refused(document.place(document.root), "The file of parameters has no 'parameters'. Write them there.")
+    values = {name: section_of(entry).find("value") for name, entry in found.value.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def of_template(document: Document, given: Mapping[str, Node], deployment: Deployment) -> list[Resource]:
+    """The service and its destinations that a template declares, in modules too, with its expressions evaluated."""
+    return list(_declared(document.path, document.section(), given, deployment))
+
+
+def as_shown(document: Document) -> list[Resource]:
+    """The service and its destinations that `az resource show`, `az healthcareapis` or `az rest` printed.
+
+    Raises Refused for what is none of them.
+    """
+    found: list[Resource] = []
+    for node in items_of(document.root):
+        section = section_of(node)
+        properties = section.find("properties")
+        holder = section if properties is None else section_of(properties)
+        kind = _type_of(section, holder)
+        if kind is None:
+            raise Refused(document.place(node), _refusal(section))
+        found.append(Resource(document.path, kind, section, holder))
+    return found
+
+
+def _schema(document: Document) -> str:
+    found = document.section().find("$schema")
+    return "" if found is None else text_of(found) or ""
+
+
+def _type_of(section: Section, holder: Section) -> str | None:
+    """By its type, or, where no type is printed, by what only one of the two has."""
+    written = section.find("type")
+    if written is not None and written.value is not None:
+        kind = (text_of(written) or "").lower()
+        return kind if kind in (SERVICE, DESTINATION) else None
+    for kind, names in (
+        (DESTINATION, ("fhirServiceResourceId", "fhirMapping")),
+        (SERVICE, ("ingestionEndpointConfiguration", "deviceMapping")),
+    ):
+        if any(holder.find(name) is not None for name in names):
+            return kind
+    return None
+
+
+def _refusal(section: Section) -> str:
+    wanted = "Give what `az resource show` prints of the MedTech service and of its FHIR destination."
+    error = section.find("error")
+    if error is not None:
+        return f"This is an error that Azure answered, and no resource. {wanted}"
+    kind = section.find("type")
+    if kind is not None and (name := text_of(kind)):
+        return f"This is a resource of the type '{name[:120]}'. {wanted}"
+    return (
+        "This is neither a resource of the MedTech service, nor a template, nor its parameters, nor a list of app "
+        f"settings. {wanted}"
+    )
+
+
+def _declared(path: Path, template: Section, given: Mapping[str, Node], deployment: Deployment) -> Iterator[Resource]:
+    scope = Scope(template, given, deployment)
+    resources = template.find("resources")
+    if resources is not None:
+        yield from _in_list(path, resources, "", scope)
+
+
+def _in_list(path: Path, resources: Node, parent: str, scope: Scope) -> Iterator[Resource]:
+    """A list; where resources have symbolic names, an object of them."""
+    nodes = resources.value.values() if isinstance(resources.value, dict) else items_of(resources)
+    for node in nodes:
+        section = section_of(node)
+        written, existing = section.find("type"), section.find("existing")
+        if written is None or (existing is not None and existing.value is True):
+            continue
+        kind = (text_of(written) or "").lower()
+        kind = f"{parent}/{kind}" if parent and not kind.startswith("microsoft.") else kind
+        if kind == _NESTED:
+            yield from _module(path, section, scope)
+        elif kind in (SERVICE, DESTINATION):
+            own = {name: value for name, value in _members(node).items() if name.lower() != "resources"}
+            resolved = section_of(scope.resolved(Node(own, node.line, node.position, node.path)))
+            yield Resource(path, kind, resolved, section_of(resolved.find("properties")))
+        inner = section.find("resources")
+        if inner is not None:
+            yield from _in_list(path, inner, kind, scope)
+
+
+def _module(path: Path, section: Section, scope: Scope) -> Iterator[Resource]:
+    """A nested deployment, as a Bicep module becomes one: a template with parameters of its own."""
+    properties = section_of(section.find("properties"))
+    template = properties.find("template")
+    if template is None:
+        return
+    given = {}
+    for name, entry in _members(properties.find("parameters")).items():
+        value = section_of(entry).find("value")
+        if value is not None:
+            given[name] = scope.resolved(value)
+    yield from _declared(path, section_of(template), given, scope.deployment)
+
+
+def _members(node: Node | None) -> dict[str, Node]:
+    return node.value if node is not None and isinstance(node.value, dict) else {}
