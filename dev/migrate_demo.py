@@ -194,10 +194,10 @@ class MigrateDemo:
     def __init__(self, data_folder: Path, tell: Callable[[str], None]) -> None:
         """`tell` is given each line. Raises LocalRunFailed if a server cannot be started."""
         self._tell = tell
-        self._mappings = data_folder.resolve() / "mappings"
+        self._old_mapping, self._new_mapping = (data_folder.resolve() / f"{name}-fhir.json" for name in ("old", "new"))
         self._grace_seconds = GRACE_SECONDS
         settings = QUICK_SETTINGS | {
-            "FHIR_MAPPING": str(self._mappings / "fhirDestinationMapping.json"),
+            "FHIR_MAPPING": str(self._old_mapping),
             "SINGLE_VALUE_PERIOD": "group",
             "EVENT_HUB_CONSUMER_GROUP": OLD_CONSUMER_GROUP,
         }
@@ -211,12 +211,14 @@ class MigrateDemo:
         """The whole move; whether every reading is stored once. Raises MigrationFailed, LocalRunFailed."""
         with ExitStack() as opened:
             opened.enter_context(self._stack)
-            self._write_mappings()
+            _write_mapping(self._old_mapping)
+            _write_mapping(self._new_mapping)
             put_people_and_devices(self._stack.fhir_url)
             self._traffic = opened.enter_context(Traffic(self._stack.hub_url))
             self._old_service_writes()
             settings = {
                 "EVENT_HUB_CONSUMER_GROUP": NEW_CONSUMER_GROUP,
+                "FHIR_MAPPING": str(self._new_mapping),
                 "FHIR_WRITE": "compare",
                 "COMPARE_GRACE_MINUTES": str(self._grace_seconds / 60),
             }
@@ -224,20 +226,12 @@ class MigrateDemo:
             self._compare_the_same("2. The app compares beside it, nothing changed")
             self._compare_by_reading()
             self._compare_another_code()
-            self._change_new({"FHIR_MAPPING": str(self._mappings / "fhirDestinationMapping.json")})
+            _write_mapping(self._new_mapping)
+            self._change_new({})
             self._compare_the_same("5. Back to the right settings")
             self._switch()
             self._go_back()
             return self._end()
-
-    def _write_mappings(self) -> None:
-        self._mappings.mkdir(exist_ok=True)
-        mapping = json.loads((ROOT / "mappings" / "fhirDestinationMapping.json").read_text(encoding="utf-8"))
-        templates = {each["template"]["typeName"]: each["template"] for each in mapping["template"]}
-        templates[GROUPED]["periodInterval"] = 60
-        (self._mappings / "fhirDestinationMapping.json").write_text(json.dumps(mapping), encoding="utf-8")
-        templates[RECODED]["codes"][0]["code"] = "40443-4"  # heart rate at rest
-        (self._mappings / "recoded.json").write_text(json.dumps(mapping), encoding="utf-8")
 
     def _old_service_writes(self) -> None:
         for stored in self._progress(self._stored_count):
@@ -247,10 +241,11 @@ class MigrateDemo:
         self._tell(f"1. The old service writes: {sent} readings sent, {stored} Observations stored")
 
     def _compare_the_same(self, step: str) -> None:
-        total = self._wait_to_compare(lambda by_type: sum(each.same for each in by_type.values()) >= ENOUGH)
-        self._expect_no_difference(step, total)
-        self._compared += self._total(total).compared
-        self._tell(f"{step}: {self._told(self._total(total))}")
+        by_type = self._wait_to_compare(lambda by_type: self._total(by_type.values()).same >= ENOUGH)
+        self._expect_no_difference(step, by_type)
+        total = self._total(by_type.values())
+        self._compared += total.compared
+        self._tell(f"{step}: {self._told(total)}")
 
     def _compare_by_reading(self) -> None:
         step = "3. With SINGLE_VALUE_PERIOD=instant"
@@ -265,8 +260,8 @@ class MigrateDemo:
 
     def _compare_another_code(self) -> None:
         step = f"4. With another code for {RECODED}"
-        recoded_mapping = str(self._mappings / "recoded.json")
-        self._change_new({"SINGLE_VALUE_PERIOD": "group", "FHIR_MAPPING": recoded_mapping})
+        _write_mapping(self._new_mapping, code="40443-4")
+        self._change_new({"SINGLE_VALUE_PERIOD": "group"})
         by_type = self._wait_to_compare(lambda by_type: by_type.get(RECODED, Compared()).different > 0)
         recoded = by_type.pop(RECODED)
         self._expect_no_difference(step, by_type)
@@ -302,8 +297,9 @@ class MigrateDemo:
         again = self._rewind(self._old)
         self._run("compare", "clear", "--yes", of=self._new)
         self._old.start_host()
-        self._new.start_host()
+        # What waits in the app's buffer is past its grace: it would be compared for good before the old service is there.
         self._wait_until_stored()
+        self._new.start_host()
         by_type = self._wait_to_compare(lambda by_type: self._total(by_type.values()).same > 0)
         self._expect_no_difference("7. Back", by_type)
         total = self._total(by_type.values())
@@ -426,3 +422,14 @@ class MigrateDemo:
                 return
             yield now
             time.sleep(0.5)
+
+
+def _write_mapping(path: Path, code: str | None = None) -> None:
+    """The start mapping with one Observation for the body temperatures of an hour and, if given, another code for heart
+    rates; as a deployment does, which makes it the newest."""
+    mapping = json.loads((ROOT / "mappings" / "fhirDestinationMapping.json").read_text(encoding="utf-8"))
+    templates = {each["template"]["typeName"]: each["template"] for each in mapping["template"]}
+    templates[GROUPED]["periodInterval"] = 60
+    if code is not None:
+        templates[RECODED]["codes"][0]["code"] = code
+    path.write_text(json.dumps(mapping), encoding="utf-8")
