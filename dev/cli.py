@@ -165,7 +165,8 @@ def migrate_demo(
     from dev.migrate_demo import MigrateDemo, MigrationFailed
 
     try:
-        complete = MigrateDemo(data, typer.echo).play()
+        with MigrateDemo(data, typer.echo) as demo:
+            complete = demo.play()
     except (LocalRunFailed, MigrationFailed) as error:
         raise _failure(str(error)) from error
     raise typer.Exit(0 if complete else 1)

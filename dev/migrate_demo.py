@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 
@@ -53,6 +53,8 @@ ENOUGH = 100
 PATIENCE_SECONDS = 60.0
 """How long a step waits without any progress."""
 _SHOWN = 5
+
+T = TypeVar("T")
 
 
 class MigrationFailed(Exception):
@@ -195,7 +197,7 @@ class MigrateDemo:
         """`tell` is given each line. Raises LocalRunFailed if a server cannot be started."""
         self._tell = tell
         self._old_mapping, self._new_mapping = (data_folder.resolve() / f"{name}-fhir.json" for name in ("old", "new"))
-        self._grace_seconds = GRACE_SECONDS
+        self._open = ExitStack()
         settings = QUICK_SETTINGS | {
             "FHIR_MAPPING": str(self._old_mapping),
             "SINGLE_VALUE_PERIOD": "group",
@@ -207,8 +209,9 @@ class MigrateDemo:
         self._passes = 1
         self._compared = 0
 
-    def play(self) -> bool:
-        """The whole move; whether every reading is stored once. Raises MigrationFailed, LocalRunFailed."""
+    def __enter__(self) -> Self:
+        """Everything up, the traffic under way, and the app beside the old service. Raises LocalRunFailed, and
+        MigrationFailed if the old service does not write."""
         with ExitStack() as opened:
             opened.enter_context(self._stack)
             _write_mapping(self._old_mapping)
@@ -220,34 +223,45 @@ class MigrateDemo:
                 "EVENT_HUB_CONSUMER_GROUP": NEW_CONSUMER_GROUP,
                 "FHIR_MAPPING": str(self._new_mapping),
                 "FHIR_WRITE": "compare",
-                "COMPARE_GRACE_MINUTES": str(self._grace_seconds / 60),
+                "COMPARE_GRACE_MINUTES": str(GRACE_SECONDS / 60),
             }
             self._new = opened.enter_context(self._stack.app("new", settings))
-            self._compare_the_same("2. The app compares beside it, nothing changed")
-            self._compare_by_reading()
-            self._compare_another_code()
-            _write_mapping(self._new_mapping)
-            self._change_new({})
-            self._compare_the_same("5. Back to the right settings")
-            self._switch()
-            self._go_back()
-            return self._end()
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def play(self) -> bool:
+        """The whole move; whether every reading is stored once. Raises MigrationFailed, LocalRunFailed."""
+        self.compare("2. The app compares beside it, nothing changed")
+        self.compare_by_reading()
+        self.compare_another_code()
+        self.compare_as_before()
+        self.stop_old_service()
+        self.write_instead()
+        self.go_back()
+        return self.end()
 
     def _old_service_writes(self) -> None:
         for stored in self._progress(self._stored_count):
             if stored >= ENOUGH:
                 break
+        else:
+            raise MigrationFailed(f"1. The old service does not write: see {self._old.host.log_path}")
         sent = sum(len(each.readings) for each in self._traffic.sent)
         self._tell(f"1. The old service writes: {sent} readings sent, {stored} Observations stored")
 
-    def _compare_the_same(self, step: str) -> None:
+    def compare(self, step: str) -> None:
         by_type = self._wait_to_compare(lambda by_type: self._total(by_type.values()).same >= ENOUGH)
         self._expect_no_difference(step, by_type)
         total = self._total(by_type.values())
         self._compared += total.compared
         self._tell(f"{step}: {self._told(total)}")
 
-    def _compare_by_reading(self) -> None:
+    def compare_by_reading(self) -> None:
         step = "3. With SINGLE_VALUE_PERIOD=instant"
         self._change_new({"SINGLE_VALUE_PERIOD": "instant"})
         by_type = self._wait_to_compare(lambda by_type: by_type.get(GROUPED, Compared()).absent > 0)
@@ -258,7 +272,7 @@ class MigrateDemo:
         total = self._total([*by_type.values(), grouped])
         self._tell(f"{step}: {self._told(total)}; absent are {GROUPED}, all {grouped.compared}, and no other type")
 
-    def _compare_another_code(self) -> None:
+    def compare_another_code(self) -> None:
         step = f"4. With another code for {RECODED}"
         _write_mapping(self._new_mapping, code="40443-4")
         self._change_new({"SINGLE_VALUE_PERIOD": "group"})
@@ -273,32 +287,41 @@ class MigrateDemo:
         total = self._total([*by_type.values(), recoded])
         self._tell(f"{step}: {self._told(total)}; different are {RECODED}, all {recoded.compared}, each in its code")
 
-    def _switch(self) -> None:
+    def compare_as_before(self) -> None:
+        _write_mapping(self._new_mapping)
+        self._change_new({})
+        self.compare("5. Back to the right settings")
+
+    def stop_old_service(self) -> None:
+        """Stops it with events that it has read and not written, and has the app compare until it gives up on them:
+        then they are in no buffer, and behind both checkpoints."""
         self._old.host.stop()
         unfinished = self._unfinished()
         if not unfinished:
             raise MigrationFailed("6. The old service had written all that it had read, so the switch shows nothing.")
-        # Until comparing has given up on what the old service will never write: its rows are gone, its checkpoint past.
-        time.sleep(self._grace_seconds)
-        given_up = self._wait_to_compare(lambda by_type: self._total(by_type.values()).absent >= len(unfinished))
+        by_type = self._wait_to_compare(lambda by_type: self._total(by_type.values()).absent >= len(unfinished))
+        absent = self._total(by_type.values()).absent
+        self._stopped_with = f"the old service had read {len(unfinished)} readings that it had not written, {absent}"
+
+    def write_instead(self) -> None:
+        """The switch of the app, past what the old service has left undone."""
         self._new.host.stop()
         self._new.change_settings({"FHIR_WRITE": "write"})
         again = self._rewind(self._new)
         self._new.start_host()
-        self._wait_until_stored()
+        self._wait_until_stored("6. After the switch")
         self._tell(
-            f"6. Switched under traffic: the old service had read {len(unfinished)} readings that it had not written, "
-            f"{self._total(given_up.values()).absent} were absent; {again} events read again; all are stored"
+            f"6. Switched under traffic: {self._stopped_with} were absent; {again} events read again; all are stored"
         )
 
-    def _go_back(self) -> None:
+    def go_back(self) -> None:
         self._new.host.stop()
         self._new.change_settings({"FHIR_WRITE": "compare"})
         again = self._rewind(self._old)
         self._run("compare", "clear", "--yes", of=self._new)
         self._old.start_host()
-        # What waits in the app's buffer is past its grace: it would be compared for good before the old service is there.
-        self._wait_until_stored()
+        # What waits in the app's buffer is past its grace: it would be judged for good before the old service is there.
+        self._wait_until_stored("7. Back")
         self._new.start_host()
         by_type = self._wait_to_compare(lambda by_type: self._total(by_type.values()).same > 0)
         self._expect_no_difference("7. Back", by_type)
@@ -306,13 +329,15 @@ class MigrateDemo:
         self._compared += total.compared
         self._tell(f"7. And back: {again} events read again by the old service; {self._told(total)}")
 
-    def _end(self) -> bool:
+    def end(self) -> bool:
+        """Ends the traffic, and holds all that was sent against all that is stored."""
         self._traffic.stop()
-        self._wait_until_stored()
-        written = observations(self._stack.fhir_url)
-        lost, doubled = self._judge(written)
-        sent = sum(len(each.readings) for each in self._traffic.sent)
-        self._tell(f"8. At the end: {sent} readings sent, {len(written)} Observations stored, each reading once")
+        readings = [reading for each in self._traffic.sent for reading in each.readings]
+        for written in self._progress(lambda: observations(self._stack.fhir_url)):
+            lost, doubled = judge(readings, written, self._passes)
+            if not lost:
+                break
+        self._tell(f"8. At the end: {len(readings)} readings sent, {len(written)} Observations stored")
         for what, found in (("lost", lost), ("doubled", doubled)):
             for each in sorted(found)[:_SHOWN]:
                 self._tell(f"   {what}: {each}")
@@ -355,11 +380,13 @@ class MigrateDemo:
 
     def _wait_to_compare(self, enough: Callable[[dict[str, Compared]], bool]) -> dict[str, Compared]:
         """Counts by type, once there are enough and what is absent or different has had the time to be counted."""
-        time.sleep(self._grace_seconds)
+        time.sleep(GRACE_SECONDS)
+        by_type: dict[str, Compared] = {}
         for by_type in self._progress(self._counts):
             if self._total(by_type.values()).compared >= ENOUGH and enough(by_type):
                 return by_type
-        raise AssertionError
+        told = "; ".join(f"{name}: {self._told(counted)}" for name, counted in by_type.items())
+        raise MigrationFailed(f"Comparing goes no further: {told or 'nothing was compared'}.")
 
     def _counts(self) -> dict[str, Compared]:
         names = Compared._fields
@@ -397,30 +424,25 @@ class MigrateDemo:
         readings = {as_stored(reading) for each in sent for reading in each.readings if reading.type != GROUPED}
         return readings.difference(*(each.readings for each in observations(self._stack.fhir_url)))
 
-    def _wait_until_stored(self) -> None:
-        """Returns once all that was sent until now is stored, or nothing more is being stored."""
+    def _wait_until_stored(self, step: str) -> None:
+        """Returns once all that was sent until now is stored. Raises MigrationFailed if nothing more gets there."""
         sent = self._traffic.sent
-        for missing in self._progress(lambda: self._missing(sent), raising=False):
+        missing: set[Reading] = set()
+        for missing in self._progress(lambda: self._missing(sent)):
             if not missing:
                 return
+        raise MigrationFailed(f"{step}, {len(missing)} readings are not stored.")
 
-    def _judge(self, written: Sequence[Written]) -> Verdict:
-        sent = [reading for each in self._traffic.sent for reading in each.readings]
-        return judge(sent, written, self._passes)
-
-    def _progress(self, look: Callable[[], Any], *, raising: bool = True) -> Iterator[Any]:
-        """What there is to see, again and again, until it has not changed for PATIENCE_SECONDS: then MigrationFailed is
-        raised if that is wanted."""
-        seen, deadline = None, 0.0
+    def _progress(self, look: Callable[[], T]) -> Iterator[T]:
+        """What there is to see, again and again, until it has not changed for PATIENCE_SECONDS."""
+        seen, deadline = None, time.monotonic() + PATIENCE_SECONDS
         while True:
             now = look()
             if now != seen:
                 seen, deadline = now, time.monotonic() + PATIENCE_SECONDS
-            elif time.monotonic() > deadline:
-                if raising:
-                    raise MigrationFailed(f"Nothing changes any more: {seen}")
-                return
             yield now
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.5)
 
 

@@ -1,8 +1,6 @@
 """The move is shown, and a reading that is lost or doubled fails it."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from dev import migrate_demo
 from dev.demo import put_people_and_devices
 from dev.migrate_demo import GROUPED, Traffic, judge
-from dev.processes import ROOT
 from dev.stack import LocalStack
 from dev.written import TYPE_SYSTEM, Written, observations
 from medtech.command.traffic import Reading
@@ -142,12 +140,21 @@ def test_the_traffic_knows_where_in_the_hub_each_message_is(tmp_path: Path) -> N
     assert max(times) < ticks.now()
 
 
-def test_the_move_is_shown(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dev", "migrate-demo", "--data", str(tmp_path)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    lines = ended.stdout.splitlines()
-    assert [line[:2] for line in lines[:8]] == [f"{step}." for step in range(1, 9)]
+def test_what_a_switch_without_rewinding_loses_is_found_and_rewinding_brings_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The move without its trials of other settings, which `make migrate-demo` has too."""
+    lines: list[str] = []
+    with migrate_demo.MigrateDemo(tmp_path, lines.append) as demo:
+        demo.compare("2.")
+        demo.stop_old_service()
+        with monkeypatch.context() as careless, pytest.raises(migrate_demo.MigrationFailed, match="are not stored"):
+            careless.setattr(demo, "_rewind", lambda _: 0)
+            careless.setattr(migrate_demo, "PATIENCE_SECONDS", 10.0)
+            demo.write_instead()
+        demo.write_instead()
+        demo.go_back()
+        assert demo.end()
     counts = LAST_LINE.fullmatch(lines[-1])
     assert counts is not None
     assert int(counts[1]) > 0
