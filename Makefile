@@ -6,11 +6,11 @@ PYTHON := .venv/bin/python
 BOOTSTRAP := $(shell command -v python3 || command -v python || echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page page-test page-bench screenshots run demo test torture check format docs-check conformance bench bench-path bench-scale package sbom audit fhir-requests fhir-check fhir-validate lock clean
+.PHONY: help setup page page-test page-bench screenshots run demo migrate-demo test torture check format docs-check conformance bench bench-path bench-scale package sbom audit fhir-requests fhir-check fhir-validate lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "more: demo torture check format docs-check conformance bench bench-path bench-scale page page-test page-bench screenshots package sbom audit fhir-requests fhir-check fhir-validate lock clean"
+	@echo "more: demo migrate-demo torture check format docs-check conformance bench bench-path bench-scale page page-test page-bench screenshots package sbom audit fhir-requests fhir-check fhir-validate lock clean"
 
 setup:
 	@command -v $(BOOTSTRAP) >/dev/null || { echo "Python was not found: install Python 3.13."; exit 1; }
@@ -37,6 +37,10 @@ run: setup
 
 demo: setup
 	@$(PYTHON) -m dev demo
+
+# Beside an old service: compare, switch under traffic, go back. See docs/migrate.md.
+migrate-demo: setup
+	@$(PYTHON) -m dev migrate-demo
 
 test: check
 	$(PYTHON) -m pytest -q

@@ -96,6 +96,9 @@ def host(
         typer.Option(min=0, help="Longest wait before a batch or a worker is tried again."),
     ] = inf,
     retention: Retention = None,
+    hubs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of hubs that other hosts read too. Default: in --data.")
+    ] = None,
 ) -> None:
     """The functions host alone, around an app."""
     from dev.functions import FunctionInvalid
@@ -116,6 +119,7 @@ def host(
                 partitions,
                 longest_wait_seconds,
                 None if retention is None else timedelta(hours=retention),
+                hubs,
             )
         )
     except OSError as error:
@@ -146,6 +150,26 @@ def demo(options: LocalOptions) -> bool:
     Environment variables named as app settings apply, unless the run sets them itself.
     """
     return _local_run(options, {}, fresh=True).demo()
+
+
+@app.command("migrate-demo")
+def migrate_demo(
+    data: Annotated[Path, typer.Option(help="Folder for everything that the run keeps.")] = ROOT
+    / ".local"
+    / "migrate-demo",
+) -> None:
+    """A move from an old service to the app, under traffic: compare, switch, go back; exits 0 only if it shows it all.
+
+    A line for each step. Takes about two minutes, on ports of its own.
+    """
+    from dev.migrate_demo import MigrateDemo, MigrationFailed
+
+    try:
+        with MigrateDemo(data, typer.echo) as demo:
+            complete = demo.play()
+    except (LocalRunFailed, MigrationFailed) as error:
+        raise _failure(str(error)) from error
+    raise typer.Exit(0 if complete else 1)
 
 
 @app.command()

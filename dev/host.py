@@ -21,7 +21,8 @@ from dev.checkpoints import CONTAINER, CheckpointStore, ConsumerGroup
 from dev.event_listener import PartitionListener
 from dev.functions import EventHubTrigger, Function, FunctionInvalid, QueueTrigger, TimerTrigger
 from dev.host_config import load_host_config
-from dev.hub import EventRefused, Hub, Partition
+from dev.hub import EventRefused, Hub
+from dev.hubs import Hubs
 from dev.keys import load_keys
 from dev.queue_listener import POISON_SUFFIX, QueueListener, Queues
 from dev.timers import Timer
@@ -56,8 +57,10 @@ class FunctionsHost:
         partition_count: int,
         longest_wait_seconds: float = inf,
         retention: timedelta | None = None,
+        hub_folder: Path | None = None,
     ) -> None:
-        """`retention` is how long events stay in the hubs; None for ever."""
+        """`retention` is how long events stay in the hubs; None for ever. `hub_folder` holds them: other hosts may
+        read the same ones. Without it they are in the data folder."""
         self.config = load_host_config(app_directory, settings)
         self.keys = load_keys(data_folder)
         self.worker = WorkerSupervisor(app_directory, settings, self.config, longest_wait_seconds)
@@ -65,13 +68,10 @@ class FunctionsHost:
         self.timers: dict[str, Timer] = {}
         self.invocations: dict[str, Invocations] = {}
         self._settings = settings
-        self._hub_folder = data_folder / "hub"
-        self._partition_count = partition_count
+        self.hubs = Hubs(hub_folder or data_folder / "hub", partition_count, retention)
         self._longest_wait_seconds = longest_wait_seconds
-        self._retention = retention
         self._identifier = str(uuid.uuid4())
         self._storage: Storage | None = None
-        self._hubs: dict[str, Hub] = {}
         self._consumer_groups: dict[tuple[str, str], ConsumerGroup] = {}
         self._listeners: list[PartitionListener] = []
         self._queue_listeners: list[QueueListener] = []
@@ -115,8 +115,7 @@ class FunctionsHost:
             for task in late:
                 task.cancel()
         await self.worker.stop()
-        for hub in self._hubs.values():
-            hub.close()
+        self.hubs.close()
         for storage in (self._storage, *self._queue_storages):
             if storage is not None:
                 storage.close()
@@ -139,14 +138,6 @@ class FunctionsHost:
         """Starts a run of a timer function without waiting for it."""
         self._track(self._timing, asyncio.create_task(self.timers[name].run()))
 
-    def hub(self, name: str | None) -> Hub:
-        """The hub with this name, or the only one if no name is given. Raises EventRefused."""
-        if name is None and len(self._hubs) == 1:
-            return next(iter(self._hubs.values()))
-        if name not in self._hubs:
-            raise EventRefused(f"Name one of this app's hubs with ?hub=NAME: {', '.join(self._hubs) or 'it has none'}.")
-        return self._hubs[name]
-
     def steal_partition(self, hub: Hub, partition: str, first: int | None = None) -> None:
         """A second listener of the partition, for each function that reads it, starts at once: from the last
         checkpoint, or from sequence number `first`. The one before it finishes the batch in hand, and no more.
@@ -161,30 +152,14 @@ class FunctionsHost:
             self._listeners.remove(owner)
             self._listen(owner.successor(), first)
 
-    def hub_states(self) -> dict[str, Any]:
-        """By hub and partition: what the partition holds, and the last sequence number that each consumer group has
-        done. Sequence numbers are -1 where there is none."""
-        states: dict[str, Any] = {}
-        for name, hub in self._hubs.items():
+    def hub_states(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """As of Hubs, and `checkpoints`: the last sequence number that each consumer group of the app has done."""
+        states = self.hubs.states()
+        for name, partitions in states.items():
             groups = {group: each for (of, group), each in self._consumer_groups.items() if of == name}
-            states[name] = {
-                partition_id: _partition_state(partition)
-                | {"checkpoints": {group: each.done(partition_id) for group, each in groups.items()}}
-                for partition_id, partition in hub.partitions.items()
-            }
+            for partition_id, state in partitions.items():
+                state["checkpoints"] = {group: each.done(partition_id) for group, each in groups.items()}
         return states
-
-    def hubs_created(self) -> dict[str, str]:
-        """When each hub was created: its name to a time in ISO 8601."""
-        return {name: hub.created.isoformat() for name, hub in self._hubs.items()}
-
-    def consumer_groups(self) -> dict[str, dict[str, bool]]:
-        """By hub and consumer group: whether a function of the app reads it."""
-        groups: dict[str, dict[str, bool]] = {name: {} for name in self._hubs}
-        for function in self.functions.values():
-            if isinstance(function.trigger, EventHubTrigger):
-                groups[function.trigger.event_hub][function.trigger.consumer_group] = not function.disabled
-        return groups
 
     def _add_timer(self, function: Function) -> None:
         timer = self.timers[function.name] = Timer(function, lambda value: self.invoke(function.name, value))
@@ -195,10 +170,8 @@ class FunctionsHost:
         if not self.config.has_extensions:
             raise FunctionInvalid(f"Function {function.name}: name an extensionBundle in host.json for its trigger.")
         namespace = _namespace(function.name, trigger.connection, self._settings)
-        if trigger.event_hub not in self._hubs:
-            folder = self._hub_folder / trigger.event_hub
-            self._hubs[trigger.event_hub] = Hub(folder, self._partition_count, self._retention)
-        hub = self._hubs[trigger.event_hub]
+        hub = self.hubs.open(trigger.event_hub)
+        hub.add_consumer_group(trigger.consumer_group, is_read=not function.disabled)
         group = ConsumerGroup(
             hub,
             CheckpointStore(
@@ -290,16 +263,6 @@ def _namespace(function: str, connection: str, settings: Mapping[str, str]) -> s
 
 def _without_queue(function: str, connection: str) -> FunctionInvalid:
     return FunctionInvalid(f"Function {function}: set {connection} to a connection string; its queue is there.")
-
-
-def _partition_state(partition: Partition) -> dict[str, Any]:
-    offset, time = partition.last_enqueued or (None, None)
-    return {
-        "firstSequenceNumber": partition.first_sequence_number,
-        "lastSequenceNumber": partition.next_sequence_number - 1,
-        "lastOffset": offset,
-        "lastEnqueuedTime": None if time is None else time.isoformat(),
-    }
 
 
 def _state(function: Function) -> str:

@@ -237,7 +237,7 @@ class LocalRun:
                     time.sleep(0.2)
 
     def _check_servers(self) -> None:
-        for server in (self._stack.host, self._stack.fhir, self._stack.storage, self._stack.event_hubs):
+        for server in self._stack.servers:
             if not server.running:
                 raise LocalRunFailed(f"{server.name} has ended: see {server.log_path}, then start again.")
 

@@ -1,8 +1,8 @@
 """The local Event Hubs namespace: where devices and Microsoft's clients send and receive.
 
-A Node process (dev/event_hubs) speaks AMQP 1.0 and HTTP, puts what it is sent into the partitions of the functions
-host, as `POST /dev/events` does, and gives receivers what is in them. It has one key, which opens nothing but what runs
-on this machine.
+A Node process (dev/event_hubs) speaks AMQP 1.0 and HTTP, puts what it is sent into the partitions of the hub, as
+`POST /dev/events` does, and gives receivers what is in them. It has one key, which opens nothing but what runs on this
+machine.
 """
 
 import base64
@@ -22,7 +22,8 @@ KEY = base64.b64encode(b"sends to the event hub of this machine and to no other"
 
 
 def namespace(log_folder: Path, amqp_port: int, rest_port: int, host_url: str) -> Server:
-    """The server in front of the functions host at `host_url`, which need not be there yet."""
+    """The server in front of the hubs at `host_url`, a hub server's or a functions host's, which need not be there
+    yet."""
     command = node_command(
         DEV_FOLDER / "event_hubs" / "server.mjs",
         *("--amqp-port", str(amqp_port)),

@@ -167,16 +167,24 @@ class Server:
 
 
 def azurite(
-    data_folder: Path, log_folder: Path, blob_port: int, queue_port: int, table_port: int, *more_options: str
+    data_folder: Path,
+    log_folder: Path,
+    blob_port: int,
+    queue_port: int,
+    table_port: int,
+    *more_options: str,
+    accounts: Sequence[str] = (STORAGE_ACCOUNT,),
 ) -> Server:
-    """Azure storage. Ended with SIGINT: after any other end Azurite has lost up to 5 s of acknowledged writes."""
+    """Azure storage, with so many accounts. Ended with SIGINT: after any other end Azurite has lost up to 5 s of
+    acknowledged writes."""
     script = DEV_FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
     options = ["--location", str(data_folder), "--silent", "--disableTelemetry", "--skipApiVersionCheck", *more_options]
     ports = {"--blobPort": blob_port, "--queuePort": queue_port, "--tablePort": table_port}
     for option, port in ports.items():
         options += [option, str(port)]
     command = node_command(script, *options)
-    environment = {**os.environ, "AZURITE_ACCOUNTS": f"{STORAGE_ACCOUNT}:{STORAGE_KEY}"}
+    keys = ";".join(f"{account}:{STORAGE_KEY}" for account in accounts)
+    environment = {**os.environ, "AZURITE_ACCOUNTS": keys}
     return Server(
         "azurite", command, list(ports.values()), log_folder, stop_signal=signal.SIGINT, environment=environment
     )
@@ -188,8 +196,8 @@ def fhir_server(log_folder: Path, port: int, *options: str) -> Server:
     return Server("fhir", command, [port], log_folder)
 
 
-def storage_connection_string(blob_port: int, queue_port: int, table_port: int) -> str:
-    """The connection string of the account that `azurite` serves."""
+def storage_connection_string(blob_port: int, queue_port: int, table_port: int, account: str = STORAGE_ACCOUNT) -> str:
+    """The connection string of an account that `azurite` serves."""
     ports = {"Blob": blob_port, "Queue": queue_port, "Table": table_port}
-    endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{STORAGE_ACCOUNT}" for name, port in ports.items())
-    return f"DefaultEndpointsProtocol=http;AccountName={STORAGE_ACCOUNT};AccountKey={STORAGE_KEY};{endpoints};"
+    endpoints = ";".join(f"{name}Endpoint=http://127.0.0.1:{port}/{account}" for name, port in ports.items())
+    return f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={STORAGE_KEY};{endpoints};"

@@ -20,18 +20,11 @@ platform's own tools take its place. It needs no key, so a POST to it must have 
 second listener starts from the last checkpoint, so that the batch that the first has in hand is worked on twice at
 once; the first then finishes it without moving the checkpoint, and ends. With `"sequenceNumber": 7` the second starts
 there, as after the loss of a checkpoint; it never passes over events that are beyond the checkpoint.
-
-The receivers of dev/event_hubs ask `/dev/hub/position?partition=0&annotation=x-opt-offset&value=120` (and
-`&inclusive=true`), then `/dev/hub/events?partition=0&from=7&limit=100` again and again: the answer waits up to
-RECEIVE_SECONDS for the first event.
 """
 
-import asyncio
-import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -43,14 +36,11 @@ from starlette.routing import Route
 
 from dev.functions import Function, FunctionInvalid, HttpTrigger
 from dev.host import FunctionsHost
-from dev.hub import EventRefused, Partition, PositionInvalid, StoredEvent, read_new_event
+from dev.hub import EventRefused
+from dev.hub_routes import hub_routes, json_only, media_type
 from dev.rpc import messages
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-RECEIVE_SECONDS = 1.0
-"""A host that ends waits this long for the answers to receivers."""
-_MOST_EVENTS = 100
 
 _SEGMENT = re.compile(r"\{(\*?)(\w+)(?::([a-z]+))?(\?)?\}")
 _JSON_SUFFIX = re.compile(r"application/[^/]+\+json")
@@ -64,13 +54,10 @@ def application(host: FunctionsHost) -> Starlette:
         Route("/admin/host/ping", _ping),
         Route("/admin/host/status", _guarded(host, "admin", _status(host))),
         Route("/admin/functions/{name}", _guarded(host, "admin", _start_timer(host)), methods=["POST"]),
-        Route("/dev/events", _json_only(_take_events(host)), methods=["POST"]),
-        Route("/dev/hub/steal", _json_only(_steal(host)), methods=["POST"]),
-        Route("/dev/hub/position", _position(host)),
-        Route("/dev/hub/events", _events(host)),
-        Route("/dev/hub", _hub(host)),
+        *hub_routes(host.hubs, host.hub_states),
+        Route("/dev/hub/steal", json_only(_steal(host)), methods=["POST"]),
         Route("/dev/functions", _functions(host)),
-        Route("/dev/timers/{name}", _json_only(_run_timer(host)), methods=["POST"]),
+        Route("/dev/timers/{name}", json_only(_run_timer(host)), methods=["POST"]),
     ]
     for function in host.functions.values():
         if isinstance(function.trigger, HttpTrigger) and not function.disabled:
@@ -110,11 +97,6 @@ def _guarded(host: FunctionsHost, auth_level: str, endpoint: Endpoint) -> Endpoi
     return answer
 
 
-def _media_type(request: Request) -> str:
-    media_type, _, _ = request.headers.get("content-type", "").partition(";")
-    return media_type.strip().lower()
-
-
 def _is_invocation(body: bytes) -> bool:
     """Whether a body is what the real host reads as an invocation: an object whose `input`, if any, is no object or
     array (ASP.NET binds it to a text). FunctionsController of azure-functions-host answers 400 to all else."""
@@ -125,15 +107,6 @@ def _is_invocation(body: bytes) -> bool:
     return isinstance(document, dict) and not any(
         isinstance(value, dict | list) for name, value in document.items() if name.lower() == "input"
     )
-
-
-def _json_only(endpoint: Endpoint) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        if _media_type(request) != "application/json":
-            return JSONResponse({"error": "Send this with the header Content-Type: application/json."}, 415)
-        return await endpoint(request)
-
-    return answer
 
 
 async def _ping(_request: Request) -> Response:
@@ -207,8 +180,8 @@ def _content(value: Any) -> bytes:
 
 def _start_timer(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
-        media_type = _media_type(request)
-        if media_type not in ("application/json", "text/json") and not _JSON_SUFFIX.fullmatch(media_type):
+        sent = media_type(request)
+        if sent not in ("application/json", "text/json") and not _JSON_SUFFIX.fullmatch(sent):
             return Response(status_code=415)
         if not _is_invocation(await request.body()):
             return Response(status_code=400)
@@ -233,21 +206,6 @@ def _run_timer(host: FunctionsHost) -> Endpoint:
     return answer
 
 
-def _take_events(host: FunctionsHost) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        try:
-            document = json.loads(await request.body())
-            events = [read_new_event(each) for each in (document if isinstance(document, list) else [document])]
-            positions = host.hub(request.query_params.get("hub")).append(events)
-        except EventRefused as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except ValueError:  # not the error's text: it may quote the body
-            return JSONResponse({"error": "The request is not valid JSON."}, 400)
-        return JSONResponse({"events": [{"partition": p, "sequenceNumber": n} for p, n in positions]})
-
-    return answer
-
-
 def _steal(host: FunctionsHost) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
@@ -255,7 +213,7 @@ def _steal(host: FunctionsHost) -> Endpoint:
             partition, first = wanted["partition"], wanted.get("sequenceNumber")
             if not isinstance(partition, str) or not (first is None or (type(first) is int and first >= 0)):
                 raise ValueError
-            host.steal_partition(host.hub(request.query_params.get("hub")), partition, first)
+            host.steal_partition(host.hubs.hub(request.query_params.get("hub")), partition, first)
         except EventRefused as error:
             return JSONResponse({"error": str(error)}, 400)
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -263,65 +221,6 @@ def _steal(host: FunctionsHost) -> Endpoint:
         return Response(status_code=202)
 
     return answer
-
-
-def _hub(host: FunctionsHost) -> Endpoint:
-    async def answer(_request: Request) -> Response:
-        return JSONResponse(
-            {"hubs": host.hub_states(), "created": host.hubs_created(), "consumerGroups": host.consumer_groups()}
-        )
-
-    return answer
-
-
-def _position(host: FunctionsHost) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        asked = request.query_params
-        try:
-            first = _partition(host, request).first(
-                asked.get("annotation", ""), asked.get("value", ""), inclusive=asked.get("inclusive") == "true"
-            )
-        except (EventRefused, PositionInvalid) as error:
-            return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse({"sequenceNumber": first})
-
-    return answer
-
-
-def _events(host: FunctionsHost) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        try:
-            partition = _partition(host, request)
-            first, limit = (max(0, int(request.query_params[name])) for name in ("from", "limit"))
-        except EventRefused as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except (KeyError, ValueError):
-            return JSONResponse({"error": "from and limit must be whole numbers."}, 400)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(partition.wait_for(first), RECEIVE_SECONDS)
-        return JSONResponse({"events": [_received(event) for event in partition.read(first, min(limit, _MOST_EVENTS))]})
-
-    return answer
-
-
-def _partition(host: FunctionsHost, request: Request) -> Partition:
-    """The partition that a request names. Raises EventRefused."""
-    hub, name = host.hub(request.query_params.get("hub")), request.query_params.get("partition")
-    if name not in hub.partitions:
-        raise EventRefused(f"This hub has partitions 0 to {len(hub.partitions) - 1}.")
-    return hub.partitions[name]
-
-
-def _received(event: StoredEvent) -> dict[str, Any]:
-    return {
-        "bodyBase64": base64.b64encode(event.body).decode(),
-        "properties": event.properties,
-        "systemProperties": event.system_properties,
-        "partitionKey": event.partition_key,
-        "sequenceNumber": event.sequence_number,
-        "offset": event.offset,
-        "enqueuedTime": event.enqueued_time.isoformat(),
-    }
 
 
 def _functions(host: FunctionsHost) -> Endpoint:

@@ -38,8 +38,9 @@ class RunningHost:
     are settings too. `log_level` overrides the levels of host.json (Debug shows what the app and Microsoft's runtime
     log at DEBUG). `longest_wait_seconds` cuts short the waits of retry policies and those before a worker is started
     again. Events expire after `retention_hours`; without it they do not. Hub and keys of an earlier run in the folder
-    are reused unless `fresh`. Raises LocalRunFailed if the port is in use or the host does not start. Start it from the
-    main thread: on Linux its process ends with the thread that started it.
+    are reused unless `fresh`. The hub may be in another `hub_folder`, which hosts share. Raises LocalRunFailed if the
+    port is in use or the host does not start. Start it from the main thread: on Linux its process ends with the thread
+    that started it.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RunningHost:
         fresh: bool = False,
         longest_wait_seconds: float = inf,
         retention_hours: float | None = None,
+        hub_folder: Path | None = None,
     ) -> None:
         self.data_folder = data_folder.resolve()
         self.log_folder = self.data_folder / "logs"
@@ -62,17 +64,19 @@ class RunningHost:
         [port] = choose_ports({"--host-port": port})
         self.host_url = f"http://127.0.0.1:{port}"
         self._fresh = fresh
-        self._settings_file = self.data_folder / "local.settings.json"
+        self.settings_file = self.data_folder / "local.settings.json"
         options = {
             "--app": str(app_directory.resolve()),
             "--port": str(port),
             "--data": str(self.data_folder),
-            "--settings": str(self._settings_file),
+            "--settings": str(self.settings_file),
             "--partitions": str(partitions),
             "--longest-wait-seconds": str(longest_wait_seconds),
         }
         if retention_hours is not None:
             options["--retention"] = str(retention_hours)
+        if hub_folder is not None:
+            options["--hubs"] = str(hub_folder.resolve())
         command = [sys.executable, "-m", "dev", "host", *(part for option in options.items() for part in option)]
         # Environment variables override the settings file, as they do for Core Tools.
         environment = {name: value for name, value in os.environ.items() if name not in self.settings}
@@ -208,7 +212,7 @@ class RunningHost:
     def change_settings(self, settings: Mapping[str, str]) -> None:
         """Sets app settings, which a host that starts from now on has."""
         self.settings |= settings
-        self._settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
+        self.settings_file.write_text(json.dumps({"Values": self.settings}, indent=2))
 
     def restart_host(self) -> None:
         """Stops the host in order and starts it again; hub and keys are kept."""

@@ -1,6 +1,7 @@
 """The local functions host as a process: its HTTP server, its log, its end.
 
     python -m dev host --app DIR [--port N] [--data DIR] [--settings FILE] [--partitions N] [--retention HOURS]
+                       [--hubs DIR]
 
 On SIGINT or SIGTERM the listeners finish their current batch before the worker ends.
 """
@@ -41,6 +42,7 @@ async def serve(
     partition_count: int,
     longest_wait_seconds: float = inf,
     retention: timedelta | None = None,
+    hub_folder: Path | None = None,
 ) -> None:
     """Runs a host until SIGINT or SIGTERM; logs `ready ADDRESS` once it serves the functions.
 
@@ -52,7 +54,9 @@ async def serve(
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        host = FunctionsHost(app_directory, settings, data_folder, partition_count, longest_wait_seconds, retention)
+        host = FunctionsHost(
+            app_directory, settings, data_folder, partition_count, longest_wait_seconds, retention, hub_folder
+        )
         try:
             await host.start()
             config = uvicorn.Config(application(host), log_config=None, access_log=False, timeout_graceful_shutdown=5)

@@ -1,4 +1,4 @@
-"""The whole local run as one object: Azurite, FHIR server, Event Hubs namespace and functions host around an app.
+"""The whole local run as one object: Azurite, FHIR server, event hub and functions host around an app.
 
 End-to-end tests and `python -m dev run|demo` use it:
 
@@ -8,8 +8,18 @@ End-to-end tests and `python -m dev run|demo` use it:
         stack.run_timer("flush")
         httpx.get(f"{stack.fhir_url}/Observation")
 
-Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir`, `stack.event_hubs` and `stack.host`
-can be stopped, killed and started again; the FHIR server keeps its resources.
+Every process has its own log in `data_folder/logs`. `stack.storage`, `stack.fhir`, `stack.hub`, `stack.event_hubs` and
+`stack.host` can be stopped, killed and started again; the FHIR server keeps its resources.
+
+Further apps run beside the first on the same hub and FHIR server, each with a host, a storage account and settings of
+its own, first of all another consumer group:
+
+    with (
+        LocalStack(data_folder, apps=["research"]) as stack,
+        stack.app("research", {"EVENT_HUB_CONSUMER_GROUP": "research"}) as research,
+    ):
+        stack.post_events([{"body": {...}, "partitionKey": "device-1"}])
+        research.wait_until_read()
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +31,9 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from dev.checkpoints import CONTAINER, CheckpointStore
+from dev.hub_server import hub_server
 from dev.namespace import NAMESPACE, connection_string, namespace
-from dev.processes import ROOT, azurite, choose_ports, fhir_server, storage_connection_string
+from dev.processes import ROOT, STORAGE_ACCOUNT, Server, azurite, choose_ports, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
 
@@ -43,8 +54,8 @@ class LocalStack(RunningHost):
     """A running app with everything around it.
 
     `settings` override what the stack sets itself (storage, FHIR server, hub). `fhir_options` are
-    options of dev/fhir/server.mjs. The rest is as in RunningHost; the contents of storage and FHIR server are reused
-    too.
+    options of dev/fhir/server.mjs. `apps` names those that `app` can make. The rest is as in RunningHost; the contents
+    of storage and FHIR server are reused too.
     """
 
     def __init__(
@@ -60,10 +71,12 @@ class LocalStack(RunningHost):
         fresh: bool = False,
         longest_wait_seconds: float = inf,
         retention_hours: float | None = None,
+        apps: Sequence[str] = (),
     ) -> None:
         chosen = ports or Ports()
-        host_port, fhir_port, amqp_port, rest_port, *storage_ports = choose_ports(
+        hub_port, host_port, fhir_port, amqp_port, rest_port, *storage_ports = choose_ports(
             {
+                "": None,
                 "--host-port": chosen.host,
                 "--fhir-port": chosen.fhir,
                 "--amqp-port": chosen.amqp,
@@ -73,10 +86,15 @@ class LocalStack(RunningHost):
                 "--table-port": chosen.table,
             }
         )
+        self._storage_ports = storage_ports
+        self._app_directory = app_directory
+        self._partitions = partitions
         self.storage_connection_string = storage_connection_string(*storage_ports)
         self.fhir_url = f"http://127.0.0.1:{fhir_port}/fhir/R4"
         self.event_hubs_connection_string = connection_string(amqp_port)
         self.event_hubs_url = f"http://127.0.0.1:{rest_port}"
+        self.hub_url = f"http://127.0.0.1:{hub_port}"
+        self.hub_folder = data_folder.resolve() / "hub"
         own_settings = {
             "AzureWebJobsStorage": self.storage_connection_string,
             "FHIR_SERVICE_URL": self.fhir_url,
@@ -94,11 +112,20 @@ class LocalStack(RunningHost):
             fresh=fresh,
             longest_wait_seconds=longest_wait_seconds,
             retention_hours=retention_hours,
+            hub_folder=self.hub_folder,
         )
-        self.event_hubs = namespace(self.log_folder, amqp_port, rest_port, self.host_url)
-        self.storage = azurite(self.data_folder / "azurite", self.log_folder, *storage_ports)
+        name = self.settings["EVENT_HUB_NAME"]
+        self.hub = hub_server(self.log_folder, hub_port, self.hub_folder, name, partitions, retention_hours)
+        self.event_hubs = namespace(self.log_folder, amqp_port, rest_port, self.hub_url)
+        accounts = (STORAGE_ACCOUNT, *apps)
+        self.storage = azurite(self.data_folder / "azurite", self.log_folder, *storage_ports, accounts=accounts)
         stored_resources = ("--data", str(self.data_folder / "fhir.jsonl"))
         self.fhir = fhir_server(self.log_folder, fhir_port, *stored_resources, *fhir_options)
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All that runs, the functions host last."""
+        return self.storage, self.fhir, self.hub, self.event_hubs, self.host
 
     def checkpoints(self) -> CheckpointStore:
         """The checkpoints of the app's consumer group, by way of storage itself, also while the host is down."""
@@ -108,8 +135,20 @@ class LocalStack(RunningHost):
             container, NAMESPACE, settings["EVENT_HUB_NAME"], settings["EVENT_HUB_CONSUMER_GROUP"], "nobody"
         )
 
+    def app(self, name: str, settings: Mapping[str, str]) -> RunningHost:
+        """Another app of this folder, with the settings of the first one where it has none of its own. It is started
+        as a context manager, within the stack's, and keeps what it keeps in `data_folder/apps/NAME`."""
+        own_storage = {"AzureWebJobsStorage": storage_connection_string(*self._storage_ports, account=name)}
+        return RunningHost(
+            self.data_folder / "apps" / name,
+            app_directory=self._app_directory,
+            settings=self.settings | own_storage | dict(settings),
+            partitions=self._partitions,
+            hub_folder=self.hub_folder,
+        )
+
     def _start_servers(self, opened: ExitStack) -> None:
-        servers = (self.storage, self.fhir, self.event_hubs)
+        *servers, _ = self.servers
         for server in servers:
             server.log_path.unlink(missing_ok=True)
             opened.callback(server.stop)

@@ -22,6 +22,7 @@ type appSettings = {
   SINGLE_VALUE_PERIOD: ('instant' | 'group')?
   OBSERVATION_EFFECTIVE: ('period' | 'dateTime')?
   FHIR_WRITE: ('write' | 'compare')?
+  // The app takes fractions too; Bicep has none.
   @minValue(0)
   @maxValue(1440)
   COMPARE_GRACE_MINUTES: int?

@@ -26,12 +26,14 @@ from typing import (
 )
 
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?")
+_DECIMAL_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _SWITCH = {
     **dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True),
     **dict.fromkeys(("0", "off", "f", "false", "n", "no"), False),
 }
 
 Validator = TypeVar("Validator", bound=Callable[..., Any])
+Number = TypeVar("Number", int, float)
 
 
 class SecretStr:
@@ -214,6 +216,8 @@ def _typed(field: FieldInfo, value: Any) -> Any:
         return _switch(value)
     if kind is int:
         return _bounded(_whole_number(value), field)
+    if kind is float:
+        return _bounded(_number(value), field)
     if kind is SecretStr:
         return value if isinstance(value, SecretStr) else SecretStr(_text(value))
     if kind is str:
@@ -256,7 +260,16 @@ def _not_whole() -> int:
     raise _Unfit("is not a whole number")
 
 
-def _bounded(number: int, field: FieldInfo) -> int:
+def _number(value: Any) -> float:
+    """Digits, with a decimal point or without; no exponent, and nothing that is not a number."""
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, str) and _DECIMAL_NUMBER.fullmatch(value.strip()):
+        return float(value)
+    raise _Unfit("is not a number")
+
+
+def _bounded(number: Number, field: FieldInfo) -> Number:
     for said in field.metadata:
         if said.ge is not None and number < said.ge:
             raise _Unfit("is too small")

@@ -9,6 +9,7 @@ sees. The table in `docs/settings.md` is made of both; a test says when it is st
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
+from math import ceil
 from typing import Annotated, Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
@@ -227,7 +228,7 @@ class Settings(DeclaredSettings):
         ),
     ] = FhirWrite.WRITE
     compare_grace_minutes: Annotated[
-        int,
+        float,
         Field(
             ge=0,
             le=1440,
@@ -314,12 +315,12 @@ class Settings(DeclaredSettings):
         """How long after its end a window stays in the buffer at most, when nothing holds up the flush."""
         if not self.compares:
             return self.flush_grace_seconds
-        return max(self.flush_grace_seconds, self.compare_grace_minutes * 60) + self.compare_interval_seconds
+        return max(self.flush_grace_seconds, ceil(self.compare_grace_minutes * 60)) + self.compare_interval_seconds
 
     @property
     def compare_interval_seconds(self) -> int:
         """How long what was absent or different is left alone before it is read again: a fifth of the grace."""
-        return self.compare_grace_minutes * 60 // 5
+        return int(self.compare_grace_minutes * 60 / 5)
 
     @field_validator(*_AUTHENTICATION_OF, mode="before")
     @classmethod

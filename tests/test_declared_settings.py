@@ -49,6 +49,7 @@ class Level(StrEnum):
 class Chosen(DeclaredSettings):
     number: Annotated[int, Field(ge=1, le=9, description="One digit.")] = 5
     free: int = 0
+    fraction: Annotated[float, Field(ge=0, le=9)] = 1
     switch: bool = False
     level: Level = Level.LOW
     secret: SecretStr = SecretStr("")
@@ -84,6 +85,18 @@ def pydantics(kind: type, text: str) -> Any:
 @pytest.mark.parametrize("text", NUMBERS, ids=lambda text: repr(text)[:20])
 def test_a_whole_number_is_what_pydantic_reads(text: str) -> None:
     assert ours("free", text) == pydantics(int, text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0.15", 0.15), (" 2 ", 2.0), ("+3", 3.0), ("0", 0.0)])
+def test_a_number_may_have_a_fraction(text: str, number: float) -> None:
+    assert ours("fraction", text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nan", "inf", "1e0", "0,5", ".5", "1.", "0x1", "\N{ARABIC-INDIC DIGIT THREE}", "9.1"]
+)
+def test_what_is_no_number_within_bounds_is_refused(text: str) -> None:
+    assert ours("fraction", text) is REFUSED
 
 
 # Python counts these as blanks, and pydantic does not.

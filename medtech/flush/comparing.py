@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import Any
 
 from medtech.comparison.store import ComparedElsewhere, Comparisons, Judged, WindowRecord
@@ -85,7 +86,7 @@ class Comparing:
     def window_flush(self, shard: int) -> "partial[WindowComparison]":
         """Makes the comparison of a shard's windows, given what a WindowFlush needs."""
         chosen = self.settings
-        last_seconds = chosen.window_seconds + chosen.compare_grace_minutes * 60
+        last_seconds = chosen.window_seconds + ceil(chosen.compare_grace_minutes * 60)
         return partial(
             WindowComparison,
             comparer=self.comparer,

@@ -1,5 +1,6 @@
 """The local hub keeps what Event Hubs promises to its readers."""
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -195,4 +196,37 @@ def test_the_end_of_a_partition_is_a_position(tmp_path: Path) -> None:
     hub = Hub(tmp_path, 1)
     hub.append([NewEvent(b"one", {}, {}, None, "0", None)])
     assert hub.partitions["0"].first("x-opt-offset", "@latest", inclusive=False) == 1
+    hub.close()
+
+
+def test_processes_that_share_a_hub_see_each_others_events(tmp_path: Path) -> None:
+    first, second = Hub(tmp_path, 1), Hub(tmp_path, 1)
+    first.append([event(b"1")])
+    second.append([event(b"2")])
+    assert first.append([event(b"3")]) == [("0", 2)]
+    assert bodies(first, "0") == bodies(second, "0") == [b"1", b"2", b"3"]
+    assert first.partitions["0"].last_enqueued == second.partitions["0"].last_enqueued
+    first.close()
+    second.close()
+
+
+def test_a_reader_that_waits_is_told_of_another_processs_event(tmp_path: Path) -> None:
+    async def wait() -> None:
+        waiting = asyncio.create_task(first.partitions["0"].wait_for(0))
+        await asyncio.sleep(0)
+        second.append([event()])
+        await asyncio.wait_for(waiting, 30)
+
+    first, second = Hub(tmp_path, 1), Hub(tmp_path, 1)
+    asyncio.run(wait())
+    first.close()
+    second.close()
+
+
+def test_what_another_process_is_still_writing_is_not_read(tmp_path: Path) -> None:
+    hub = Hub(tmp_path, 1)
+    hub.append([event(b"1")])
+    with (tmp_path / "0.jsonl").open("ab") as other:
+        other.write(b'{"body": "')
+    assert bodies(hub, "0") == [b"1"]
     hub.close()

@@ -125,7 +125,7 @@ def test_bounds_and_choices_are_the_apps(name: str) -> None:
 def _type_in_bicep(field: FieldInfo) -> str:
     if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
         return "(" + " | ".join(f"'{choice}'" for choice in field.annotation) + ")?"
-    return {str: "string?", int: "int?", bool: "bool?"}[field.annotation or str]
+    return {str: "string?", int: "int?", float: "int?", bool: "bool?"}[field.annotation or str]
 
 
 def _bound(field: FieldInfo, kind: str) -> int | None:
