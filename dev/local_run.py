@@ -21,6 +21,7 @@ from dev.picture import Picture
 from dev.processes import ROOT, LocalRunFailed
 from dev.resources import export
 from dev.stack import LocalStack, Ports
+from medtech.settings import FhirWrite
 from medtech.setup.check import faults, missing_mappings, misspelt
 
 _SHOWN_MISSING = 5
@@ -218,6 +219,8 @@ class LocalRun:
             "health, as a table": f"{command} --settings {settings} status",
             "what failed, and why": f"{command} --settings {settings} dead-letters",
         }
+        if stack.settings.get("FHIR_WRITE") == FhirWrite.COMPARE:
+            rows["compares only"] = f"{command} --settings {settings} compare"
         self._console.print()
         for name, address in rows.items():
             self._console.print(f"{name:20} {address}", soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
@@ -23,6 +23,8 @@ from medtech.telemetry import pipe
 from medtech.telemetry.pipe import exporting
 
 if TYPE_CHECKING:
+    from medtech.backfill.dry_run import DryRun as BackfillDryRun
+    from medtech.backfill.job import Request
     from medtech.dead_letter.selection import Selection
     from medtech.flush.message import FlushMessage
     from medtech.flush.tally import Tally
@@ -36,7 +38,8 @@ EXPIRY_SECONDS = 60
 """What the expiry of dead letters may take after a flush, so that both end well within `functionTimeout`."""
 
 REPLAY_SECONDS = 60
-"""What replay jobs may take before a flush, by which the flush is late: the next tick goes on with them."""
+"""What jobs (replay, then backfill) may take before a flush, by which the flush is late: the next tick goes on with
+them."""
 
 OLDEST_WINDOW_SECONDS = 5
 """What a look at the oldest window that is left may take after a flush: it is for a metric."""
@@ -96,8 +99,8 @@ def ingest(events: Sequence[func.EventHubEvent], context: func.Context) -> None:
 
 
 def flush(context: func.Context) -> None:
-    """Works off replay jobs, writes the windows that are due to the FHIR server, or has them written by way of a queue,
-    then deletes the dead letters that are too old.
+    """Works off replay and backfill jobs, writes the windows that are due to the FHIR server, or has them written by
+    way of a queue, then deletes the dead letters that are too old.
 
     They go even while no flush is possible: they hold health data. Raises SettingInvalid while a setting is unusable.
     """
@@ -110,6 +113,7 @@ def flush(context: func.Context) -> None:
             with within(Deadline(REPLAY_SECONDS)):
                 parts.check_settings()
                 parts.replayer().run()
+                parts.backfiller().run()
         finally:
             try:
                 if parts.flushes_by_queue():
@@ -320,7 +324,19 @@ def replay_status(request: func.HttpRequest) -> func.HttpResponse:
     from medtech.replay.http import answer_get
 
     with within(Deadline(LIST_SECONDS)):
-        return answer_get(request, parts.replay_jobs, letters_in_buffer)
+        return answer_get(request, _job_document)
+
+
+def _job_document(job_id: str) -> dict[str, Any] | None:
+    """A job of whatever kind; None if there is none of that id."""
+    from medtech.backfill.document import of_backfill
+    from medtech.replay.document import of_job
+
+    job = parts.replay_jobs().get(job_id)
+    if job is not None:
+        return of_job(job, letters_in_buffer(job))
+    backfill = parts.backfill_jobs().get(job_id)
+    return None if backfill is None else of_backfill(backfill)
 
 
 def letters_in_buffer(job: Job) -> int:
@@ -338,6 +354,13 @@ def try_replay(selection: Selection) -> DryRun:
 
     places = Places(parts.settings().window_seconds, parts.settings().buffer_shards)
     return dry_run(parts.dead_letters(), selection, parts.device_mapping().stored(), places)
+
+
+def try_backfill(request: Request) -> BackfillDryRun:
+    """What a backfill job of these events would do."""
+    from medtech.backfill.dry_run import dry_run
+
+    return dry_run(parts.capture_container(request), request, parts.device_mapping().stored())
 
 
 @answers

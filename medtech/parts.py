@@ -13,6 +13,9 @@ from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from medtech.backfill.container import CaptureContainer
+    from medtech.backfill.job import BackfillJobs, Request
+    from medtech.backfill.work import Backfill
     from medtech.comparison.store import Comparisons
     from medtech.dead_letter.expiry import Expiry
     from medtech.dead_letter.store import DeadLetters
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from medtech.replay.job import Jobs
     from medtech.replay.work import Replay
     from medtech.settings import Settings
+    from medtech.setup.hub_place import HubPlace
     from medtech.storage.connection import Storage
 
 Part = TypeVar("Part")
@@ -148,6 +152,41 @@ def replayer() -> Replay:
         device_mapping=device_mapping().in_force,
         settings=settings(),
     )
+
+
+@_once
+def hub_place() -> HubPlace:
+    from medtech.setup.hub_place import read_hub_place
+
+    return read_hub_place(os.environ)
+
+
+@_once
+def backfill_jobs() -> BackfillJobs:
+    from medtech.backfill.job import BackfillJobs
+
+    return BackfillJobs(storage())
+
+
+@_once
+def backfiller() -> Backfill:
+    from medtech.backfill.work import Backfill
+
+    return Backfill(
+        storage=storage(),
+        buffer=buffer(),
+        dead_letters=dead_letters(),
+        device_mapping=device_mapping().in_force,
+        settings=settings(),
+        hub=hub_place,
+    )
+
+
+def capture_container(request: Request) -> CaptureContainer:
+    from medtech.backfill.container import CaptureContainer
+    from medtech.backfill.path_format import PathFormat
+
+    return CaptureContainer(storage(), request.container, PathFormat(request.path_format), hub_place())
 
 
 def fhir_options() -> FhirOptions:

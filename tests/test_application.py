@@ -22,6 +22,7 @@ from medtech.model import DeviceEvent
 from medtech.normalize.batch import failure_of_event
 from medtech.storage.connection import Storage
 from medtech.telemetry import pipe, span
+from tests.telemetry.documents import span_attributes
 
 CONTEXT: Any = SimpleNamespace(trace_context=SimpleNamespace(trace_parent=None))
 """Of an invocation."""
@@ -92,6 +93,7 @@ def test_a_message_is_carried_out_and_says_whose_tick_it_is_of(monkeypatch: pyte
     [current] = spans
     assert [place.traceparent for place in current.links] == [message.trace_context]
     assert current.attributes["medtech.shard"] == 3
+    assert set(current.attributes) == span_attributes()["flush shard"]
 
 
 def test_a_message_of_somebody_elses_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -123,14 +125,15 @@ def test_by_queue_the_timer_flushes_nothing_itself(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("FLUSH_FANOUT", "queue")
     monkeypatch.setattr(parts, "replayer", lambda: SimpleNamespace(run=lambda: done.append("replay")))
+    monkeypatch.setattr(parts, "backfiller", lambda: SimpleNamespace(run=lambda: done.append("backfill")))
     monkeypatch.setattr(parts, "fanout", lambda: SimpleNamespace(run=run))
     recorder = SimpleNamespace(flush=lambda run, by_queue: done.append((by_queue, run().windows)))
     monkeypatch.setattr(parts, "recorder", lambda: recorder)
     monkeypatch.setattr(application, "_overdue_seconds", lambda: None)
     monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: done.append("expiry") or 0))
     application.flush(CONTEXT)
-    replay, trace_context, recorded, expired = done
-    assert (replay, recorded, expired) == ("replay", (True, 7), "expiry")
+    replay, backfill, trace_context, recorded, expired = done
+    assert (replay, backfill, recorded, expired) == ("replay", "backfill", (True, 7), "expiry")
     assert span.read_traceparent(trace_context) is not None
 
 
@@ -160,6 +163,7 @@ def test_a_replay_that_cannot_be_made_or_run_holds_up_neither_the_flush_nor_the_
             return Tally()
 
     monkeypatch.setattr(parts, "replayer", _cannot_be_made if stage == "made" else Fails)
+    monkeypatch.setattr(parts, "backfiller", _cannot_be_made if stage == "made" else Fails)
     monkeypatch.setattr(parts, "flusher", lambda: Part("flush"))
     monkeypatch.setattr(parts, "expiry", lambda: Part("expiry"))
     with pytest.raises(SettingInvalid):
@@ -175,6 +179,7 @@ def test_an_exception_that_reaches_the_worker_quotes_nothing(monkeypatch: pytest
         raise KeyError("patient 4711")
 
     monkeypatch.setattr(parts, "replayer", fails)
+    monkeypatch.setattr(parts, "backfiller", fails)
     monkeypatch.setattr(parts, "flusher", fails)
     monkeypatch.setattr(parts, "expiry", fails)
     monkeypatch.setattr("medtech.ingest.events.read_events", fails)
@@ -192,6 +197,7 @@ def test_what_ends_an_invocation_counts_as_one_error(
     records: list[Any] = []
     monkeypatch.setattr(pipe, "put", records.append)
     monkeypatch.setattr(parts, "replayer", replay)
+    monkeypatch.setattr(parts, "backfiller", replay)
     monkeypatch.setattr(parts, "flusher", lambda: SimpleNamespace(run=Tally))
     monkeypatch.setattr(parts, "expiry", lambda: SimpleNamespace(run=lambda now: 0))
     monkeypatch.setattr(parts, "recorder", lambda: SimpleNamespace(flush=lambda run: run()))

@@ -32,13 +32,15 @@ MAY_IMPORT: dict[str, str] = {
     "storage": "errors deadline entra filling side_counts",
     "setup": "errors declared_settings settings storage",
     "checkpoints": "errors entra setup storage",
+    "jobs": "errors dotnet storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",
     "dead_letter": "errors dotnet model storage",
     "comparison": "errors dotnet storage dead_letter",
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",
-    "replay": "errors deadline dotnet model settings storage normalize group dead_letter",
+    "replay": "errors deadline dotnet model settings storage jobs normalize group dead_letter",
+    "backfill": "errors deadline dotnet model settings storage setup jobs normalize group dead_letter ingest",
     "transform": "errors dotnet model mapping",
     "persist": "errors deadline address client_key declared_settings entra filling side_counts telemetry dotnet model "
     "settings transform",
@@ -48,13 +50,13 @@ MAY_IMPORT: dict[str, str] = {
     "health": "errors deadline dotnet model settings storage mapping group ingest persist flush",
     "debugger": "mapping",
     "metrics": "errors side_counts telemetry dotnet ingest flush",
-    "parts": "settings storage setup mapping group dead_letter comparison ingest replay persist flush health",
+    "parts": "settings storage setup mapping group dead_letter comparison ingest replay backfill persist flush health",
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter comparison "
-    "ingest replay flush validation health debugger parts",
+    "ingest replay backfill flush validation health debugger parts",
     "importing": "address dotnet settings setup jsonpath jmespath mapping validation",
     "command": "errors client_key entra dotnet model settings storage setup checkpoints mapping normalize group "
-    "dead_letter comparison replay transform persist validation health parts importing application",
+    "dead_letter jobs comparison replay backfill transform persist validation health parts importing application",
     "__init__": "",
     "__main__": "command",
 }

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 RECEIVE_SECONDS = 30.0
 """How long an event that the hub says it holds may take to come."""
+_STOLEN, _NOT_FOUND = "link:stolen", "not-found"
+"""AMQP conditions of a link that is refused, as EventHubError.error has them."""
+_NO_HUB = "Status code: 404"
+"""The answer to a token for a hub that does not exist."""
 
 
 class HubUnavailable(MedTechError):
@@ -133,12 +137,12 @@ class EventHub:
 
     def _fail(self, error: Exception) -> NoReturn:
         """Raises HubUnavailable in place of what azure-eventhub says, which can hold addresses."""
-        of, reason = self._connection, f"{type(error).__name__}: {str(error).lower()}"
-        if "stolen" in reason or "epoch" in reason:
+        of, condition = self._connection, getattr(error, "error", None)
+        if condition == _STOLEN:
             raise HubUnavailable(
                 f"The hub lets nobody beside the app read consumer group {self._consumer_group}. Stop the app first."
             ) from None
-        if "not-found" in reason or "404" in reason:
+        if condition == _NOT_FOUND or _NO_HUB in str(error):
             raise HubUnavailable(
                 f"Namespace {of.namespace} has no hub {of.event_hub}, or the hub no consumer group "
                 f"{self._consumer_group}. Check EVENT_HUB_NAME and EVENT_HUB_CONSUMER_GROUP."

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from medtech.command import compare, dead_letters, mapping, settings_file
+from medtech.command.backfill import backfill
 from medtech.command.convert import convert
 from medtech.command.import_service import import_service
 from medtech.command.jwks import jwks
@@ -61,8 +62,9 @@ app.command()(status)
 app.add_typer(mapping.app, name="mapping")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command()(replay)
-app.command()(rewind)
 app.add_typer(compare.app, name="compare")
+app.command()(rewind)
+app.command()(backfill)
 app.command()(jwks)
 app.command("import")(import_service)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medtech.command import filters
-from medtech.command.terminal import printable, progress
+from medtech.command.following import follow
+from medtech.command.terminal import printable
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from medtech.dead_letter.selection import Selection
     from medtech.replay.dry_run import DryRun
     from medtech.replay.job import Job
-
-POLL_SECONDS = 1.0
-_PATIENCE_SECONDS = 90
-"""The timer has ticked twice by then, and a lease of an instance that died has ended."""
 
 
 def replay(
@@ -72,16 +68,9 @@ def _job(chosen: Selection, relabel_unit: bool, job_id: str | None) -> Job:
 
 
 def _follow(job: Job, as_json: bool) -> None:
-    from medtech import application
+    from medtech import application, parts
 
-    try:
-        done = _wait(job)
-    except KeyboardInterrupt:
-        typer.echo(
-            f"The job goes on. Follow it with: python -m medtech replay --job {job.id}",
-            err=True,
-        )
-        raise typer.Exit(130) from None
+    done = follow(job, parts.replay_jobs(), "replay", "replaying", "letters", _far)
     waiting = application.letters_in_buffer(done)
     if as_json:
         from medtech.replay.document import of_job
@@ -91,32 +80,8 @@ def _follow(job: Job, as_json: bool) -> None:
         typer.echo(_sentences(done, waiting))
 
 
-def _wait(job: Job) -> Job:
-    """The job when it is done."""
-    from medtech import parts
-    from medtech.replay.job import State
-
-    jobs = parts.replay_jobs()
-    told, moved, seen = "", time.monotonic(), job.progress
-    with progress("replaying", "letters") as bar:
-        task = bar.add_task("", total=None)
-        while job.state is not State.DONE:
-            time.sleep(POLL_SECONDS)
-            latest = jobs.get(job.id)
-            if latest is None:
-                typer.echo(f"The row of job {job.id} was deleted.", err=True)
-                raise typer.Exit(1)
-            job = latest
-            bar.update(task, total=job.selected, completed=job.counts.taken)
-            if job.progress != seen:
-                moved, seen = time.monotonic(), job.progress
-            message = job.message
-            if not message and time.monotonic() - moved > _PATIENCE_SECONDS:
-                message = "Nothing goes on. Check that the app runs, with the BufferStorage of this command."
-            if message and message != told:
-                typer.echo(message, err=True)
-                told = message
-    return job
+def _far(job: Job) -> tuple[float, float | None]:
+    return job.counts.taken, job.selected
 
 
 def _sentences(job: Job, waiting: int) -> str:

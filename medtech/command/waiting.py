@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medtech.dotnet import ticks
 
 if TYPE_CHECKING:
+    from medtech.backfill.job import BackfillJob
     from medtech.dead_letter.causes import Cause
     from medtech.health.record import Arrival
     from medtech.replay.job import Job
@@ -35,16 +36,19 @@ class Waiting:
     windows: tuple[int, ...]
     due: int
     jobs: tuple[Job, ...]
+    backfills: tuple[BackfillJob, ...]
     letters: int
     causes: tuple[Cause, ...]
 
 
 def look(storage: Storage, settings: Settings, now: int) -> Waiting:
     """`now` is in ticks. Raises StorageUnavailable."""
+    from medtech.backfill.job import BackfillJobs
     from medtech.dead_letter.causes import fold
     from medtech.dead_letter.store import DeadLetters
     from medtech.health.record import arrivals
-    from medtech.replay.job import Jobs, State
+    from medtech.jobs import State
+    from medtech.replay.job import Jobs
 
     windows = _windows(storage, now)
     latest = now - (settings.window_seconds + settings.flush_grace_seconds) * ticks.TICKS_PER_SECOND
@@ -54,6 +58,7 @@ def look(storage: Storage, settings: Settings, now: int) -> Waiting:
         windows=windows,
         due=sum(start <= latest for start in windows),
         jobs=tuple(job for job in Jobs(storage).all() if job.state is not State.DONE),
+        backfills=tuple(job for job in BackfillJobs(storage).all() if job.state is not State.DONE),
         letters=causes.letters,
         causes=tuple(causes.table()[:_MOST_CAUSES]),
     )
@@ -74,6 +79,8 @@ def behind_seconds(arrival: Arrival) -> float:
 
 def document(waiting: Waiting) -> dict[str, Any]:
     """As `status --json` gives it. Times are ISO 8601."""
+    from medtech.backfill.document import of_backfill
+
     return {
         "partitions": [
             {
@@ -100,6 +107,7 @@ def document(waiting: Waiting) -> dict[str, Any]:
             }
             for job in waiting.jobs
         ],
+        "backfills": [of_backfill(job) for job in waiting.backfills],
         "deadLetters": {
             "letters": waiting.letters,
             "complete": waiting.letters < MOST_LETTERS,
@@ -127,6 +135,12 @@ def sentences(waiting: Waiting) -> Iterable[str]:
     for job in waiting.jobs:
         of = "" if job.selected is None else f" of {job.selected:,}"
         yield f"replay job {job.id}: {job.state}, {job.counts.taken:,}{of} letters taken. {job.message}".rstrip()
+    for backfill in waiting.backfills:
+        reached = "" if backfill.cursor is None else f", as far as {ticks.format_iso(backfill.cursor.time)[:19]}Z"
+        yield (
+            f"backfill job {backfill.id}: {backfill.state}, {backfill.counts.events:,} events taken{reached}, "
+            f"{backfill.counts.faults:,} faults. {backfill.message}"
+        ).rstrip()
     if waiting.letters:
         least = "at least " if waiting.letters == MOST_LETTERS else ""
         largest = ", ".join(f"{each.letters:,} {each.error}" for each in waiting.causes)

@@ -3,6 +3,7 @@
     comparison    PartitionKey  `20220312100500`          the start of a window
                   RowKey        `002|0000`                its shard, and a number: a row has so many Observations
                   counts        {type: {outcome: number}}, zlib
+                  time          of the last count
                   p00 …         eight bytes for each Observation that is counted in the row
 
     differences   PartitionKey  `20220312100500|002`
@@ -158,9 +159,12 @@ class Comparisons:
         return _delete(self._differences, "PartitionKey ge '0'")
 
     def expire(self, now: int, days: int) -> int:
-        """Deletes what is of windows that began more than `days` days before `now` (ticks); returns how many
-        differences."""
-        condition = f"PartitionKey lt {quoted(ticks.format_compact(max(0, now - days * ticks.TICKS_PER_DAY)))}"
+        """Deletes what was found more than `days` days before `now` (ticks); returns how many differences."""
+        oldest = max(0, now - days * ticks.TICKS_PER_DAY)
+        # No window is compared before it begins, so later ones need not be looked at; old events may be compared now.
+        condition = (
+            f"PartitionKey lt {quoted(ticks.format_compact(oldest))} and time lt {quoted(ticks.format_iso(oldest))}"
+        )
         _delete(self._counts, condition)
         return _delete(self._differences, condition)
 
@@ -187,7 +191,7 @@ class WindowRecord:
         remaining = new
         while remaining:
             room = _OBSERVATIONS_PER_ROW - len(self._last.digests) // _DIGEST_BYTES
-            self._count(remaining[:room])
+            self._count(remaining[:room], ticks.format_iso(now))
             remaining = remaining[room:]
             if remaining:
                 self._last = _CountRow()
@@ -243,12 +247,12 @@ class WindowRecord:
             **split(payload),
         }
 
-    def _count(self, judged: Sequence[Judged]) -> None:
+    def _count(self, judged: Sequence[Judged], time: str) -> None:
         if not judged:
             return
         row = self._last.with_(judged)
         keys = {"PartitionKey": self._window, "RowKey": f"{self._shard}|{self._rows:04d}"}
-        entity = {**keys, "counts": zlib.compress(orjson.dumps(row.counts)), **split(row.digests)}
+        entity = {**keys, "time": time, "counts": zlib.compress(orjson.dumps(row.counts)), **split(row.digests)}
         operation = Operation("replace", entity, row.etag) if row.etag else Operation("create", entity)
         try:
             (row.etag,) = self._counts.transact([operation])

@@ -124,8 +124,8 @@ def read(
         stage=_name("stage", stage, [each.value for each in Stage]),
         error=_name("error", error, _error_names()),
         type=_name("type", type, [each.value for each in ErrorType]),
-        from_time=_time("from", from_time, now),
-        to_time=_time("to", to_time, now, end=True),
+        from_time=read_time("from", from_time, now),
+        to_time=read_time("to", to_time, now, end=True),
         ids=tuple(dict.fromkeys(ids)),
         cause=None if cause is None else cause.strip().lower(),
     )
@@ -170,7 +170,8 @@ def _or(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _time(option: str, text: str | None, now: int, *, end: bool = False) -> int | None:
+def read_time(option: str, text: str | None, now: int, *, end: bool = False) -> int | None:
+    """In ticks; `read` says what a time may be, `end` that a date is meant to its end. Raises SelectionInvalid."""
     if text is None:
         return None
     written = text.strip()

@@ -10,7 +10,7 @@ Both return UTC ticks; a time without a zone is UTC. Source of the rules: `token
 import re
 from datetime import date, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from medtech.dotnet.text import BLANKS
 from medtech.dotnet.ticks import (
@@ -96,9 +96,9 @@ def utc_ticks(text: str) -> int | None:
     length = len(text)
     try:
         if length == 24 and text[23] == "Z":
-            return _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]]
+            return SECONDS[text[:20]] + LAST_THOUSANDTHS[text[20:]]
         if length == 27 and text[26] == "Z":
-            return _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]] + _MILLIONTHS[text[23:26]]
+            return SECONDS[text[:20]] + THOUSANDTHS[text[20:23]] + LAST_MILLIONTHS[text[23:]]
         offset = 0
         if text[-1:] == "Z":
             length -= 1
@@ -108,7 +108,7 @@ def utc_ticks(text: str) -> int | None:
         if length == 19:
             ticks = _minute_ticks(text[:17]) + _WHOLE_SECONDS[text[17:19]]
         elif length == 23 or length == 26 or length == 27:
-            ticks = _SECONDS[text[:20]] + _THOUSANDTHS[text[20:23]]
+            ticks = SECONDS[text[:20]] + THOUSANDTHS[text[20:23]]
             if length != 23:
                 ticks += _MILLIONTHS[text[23:26]]
                 if length == 27:
@@ -129,8 +129,13 @@ _OFFSETS = {
 """The ticks of every offset up to 14 hours, by its text; the two readers disagree about larger ones."""
 _SECONDS_OF_MINUTE = {f"{number:02d}.": number * TICKS_PER_SECOND for number in range(60)}
 _WHOLE_SECONDS = {f"{number:02d}": number * TICKS_PER_SECOND for number in range(60)}
-_THOUSANDTHS = {f"{number:03d}": number * TICKS_PER_MILLISECOND for number in range(1000)}
+THOUSANDTHS: Final = {f"{number:03d}": number * TICKS_PER_MILLISECOND for number in range(1000)}
+"""The ticks of the first three digits of a fraction of a second."""
+LAST_THOUSANDTHS: Final = {f"{digits}Z": ticks for digits, ticks in THOUSANDTHS.items()}
+"""The ticks of `250Z`, the end of a time with three digits."""
 _MILLIONTHS = {f"{number:03d}": number * TICKS_PER_MICROSECOND for number in range(1000)}
+LAST_MILLIONTHS: Final = {f"{digits}Z": ticks for digits, ticks in _MILLIONTHS.items()}
+"""The ticks of `144Z`, the end of a time with six digits, as far as the last three say."""
 _LAST_DIGIT = {str(number): number for number in range(10)}
 _MINUTE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):")
 
@@ -151,7 +156,8 @@ class _Seconds(dict[str, int]):
 
 _MOST_SECONDS = 8192
 """Two hours of readings each second; about a megabyte."""
-_SECONDS = _Seconds()
+SECONDS: Final = _Seconds()
+"""For who reads many times of one of these shapes, and cannot afford the call of `utc_ticks`."""
 
 
 @lru_cache(maxsize=4096)

@@ -36,8 +36,8 @@ from medtech.settings import Settings
 from medtech.transform.comparison import Later, may_explain
 
 _AHEAD = ticks.TICKS_PER_HOUR
-"""How long after an Observation's period its readings may still arrive. Those that arrive later cannot explain a
-difference: a backlog of days would have each of its windows read all that follow."""
+"""How long after an Observation's period, and after the window, its readings may still arrive. Those that arrive later
+cannot explain a difference: a backlog of days would have each of its windows read all that follow."""
 
 _MOST_WAITING = 100_000
 """Observations of a shard that are known to wait, of some 150 bytes each. With more, all of the shard's later windows
@@ -201,7 +201,8 @@ class WindowComparison(WindowFlush):
         devices = {each.device_id for write in contested for each in write.draft.measurements}
         types = {write.draft.type for write in contested}
         found: _LaterReadings = {}
-        last = max(write.draft.end for write in contested) + _AHEAD
+        # Devices that were offline send late, and all of it at about the same time.
+        last = max(window, *(write.draft.end for write in contested)) + _AHEAD
         for later in self.buffer.later_windows(self.shard, window, last):
             for portion in self._portions(later):
                 ask("the windows that follow were read")

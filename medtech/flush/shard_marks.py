@@ -85,7 +85,14 @@ class ShardMarks:
         """Marks a shard whose mark, `before`, has lapsed or is missing; None if another timer was first."""
         poisoned = before.poisoned if before is not None else 0
         mark = ShardMark(shard, uuid.uuid4().hex, self._clock(), 0, poisoned, before.etag if before else "")
-        return self._change(mark)
+        changed = self._change(mark)
+        if changed is None:
+            # Unless a first attempt did it, whose answer was an error: without a message, this mark would hold the
+            # shard up until it lapses.
+            row = self._table.get(_PARTITION, shard_name(shard))
+            found = _read(row) if row is not None else None
+            changed = found if found is not None and found.token == mark.token else None
+        return changed
 
     def begin(self, message: FlushMessage, tries: int) -> ShardMark | None:
         """Takes over the mark of a message that is carried out now; None if there is nothing to do for it."""

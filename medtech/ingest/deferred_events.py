@@ -104,17 +104,22 @@ class _DeferredEvent(func.EventHubEvent):
 
     def __init__(self, undecoded: Undecoded, index: int) -> None:
         # Not the converter's attributes: asking for one of them is what `__getattr__` waits for.
-        self._undecoded = undecoded
-        self._index = index
+        self._place = undecoded, index
 
     def __getattr__(self, name: str) -> Any:
         held = vars(self)
-        if "_undecoded" not in held:
+        if (place := held.get("_place")) is not None:
+            undecoded, index = place
+            made = undecoded.events()[index]
+            # What was set on the event stays. And in this order, since another thread may look at it meanwhile.
+            kept = held.copy()
+            kept.pop("_place", None)
+            held.update(vars(made) | kept)
+            self.__class__ = type(made)
+            if held.get("_place") is place:  # else one that was pickled: it is unpacked into a deferred one
+                held.pop("_place", None)
+        elif type(self) is _DeferredEvent:  # a copy that is being made
             raise AttributeError(name)
-        made = self._undecoded.events()[self._index]
-        held.clear()
-        held.update(vars(made))
-        self.__class__ = type(made)  # type: ignore[assignment]
         return getattr(self, name)
 
 

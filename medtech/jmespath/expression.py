@@ -1,4 +1,4 @@
-"""JMESPath as the service reads it (JmesPath.Net 1.0.204), compiled to closures.
+"""JMESPath as the service reads it (JmesPath.Net 1.0.204), compiled to closures; function calls to source (`calls`).
 
 An expression is parsed once, when its mapping is loaded (`compile_expression`), and then only run. JmesPath.Net carries
 a projection through an expression as a value of its own kind. The rules that follow from that hold here too:
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from medtech.evaluation_budget import UNBOUNDED, EvaluationBudget
+from medtech.jmespath.calls import Argument, CallWriter
 from medtech.jmespath.chain import (
     PROJECTING,
     WHOLE_ROOT,
@@ -39,13 +40,8 @@ from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
 from medtech.jmespath.functions import (
     EXPRESSION,
     FUNCTIONS,
-    SIZED,
     Evaluate,
-    Function,
-    Parameter,
-    charge_size,
     charge_tree,
-    wrong_type,
 )
 from medtech.jmespath.selection import Part, leading_names, split_at_filter
 from medtech.jmespath.syntax import Syntax, nested_too_deep, parse
@@ -375,6 +371,10 @@ class _Compiler:
         return lambda value, budget: {name: member(value, budget) for name, member in members}
 
     def _function_expression(self, node: Syntax, at_root: bool, raw: bool) -> Evaluate:
+        writer = CallWriter()
+        return writer.function(self._written_call(node, at_root, writer))
+
+    def _written_call(self, node: Syntax, at_root: bool, writer: CallWriter) -> Argument:
         name, arguments = node["value"], node["children"]
         function = FUNCTIONS.get(name)
         if function is None:
@@ -386,7 +386,7 @@ class _Compiler:
                 f"{name}() takes {least}{wanted} argument{'s' if wanted > 1 else ''}, not {len(arguments)}",
                 node["start"],
             )
-        compiled = []
+        written = []
         for place, argument in enumerate(arguments):
             parameter = function.parameters[min(place, wanted - 1)]
             if (parameter is EXPRESSION) != (argument["type"] == "expref"):
@@ -396,11 +396,25 @@ class _Compiler:
                 raise ExpressionInvalid(f"argument {place + 1} of {name}() {needed}", node["start"])
             if parameter is EXPRESSION:
                 expression = argument["children"][0]
-                compiled.append(_for_each_element(self.settled(expression), weight(expression)))
+                of_element = _for_each_element(self.settled(expression), weight(expression))
+                written.append(writer.evaluated(of_element))
             else:
-                compiled.append(self.settled(argument, at_root=at_root))
-        last = arguments[-1]
-        return _call(function, compiled, last["value"] if last["type"] == "literal" else _NO_CONSTANT)
+                written.append(self._written(argument, at_root, writer))
+        return writer.call(function, written)
+
+    def _written(self, node: Syntax, at_root: bool, writer: CallWriter) -> Argument:
+        """An argument: calls, names and literals as statements, all else by its closure."""
+        base, steps = chain(node)
+        if base is not None and base["type"] == "literal" and not steps:
+            return writer.literal(base["value"])
+        if base is None:
+            if len(steps) == 1 and isinstance(steps[0], Select) and steps[0].node["type"] == "function_expression":
+                return self._written_call(steps[0].node, at_root, writer)
+            names = [step.name for step in steps if isinstance(step, Member)]
+            if len(names) == len(steps):
+                starts_dropped = at_root and self._dropped_name is not None and names[:1] == [self._dropped_name]
+                return writer.member(names[1:] if starts_dropped else names)
+        return writer.evaluated(self.settled(node, at_root=at_root))
 
     def condition(self, node: Syntax, *, at_root: bool = False) -> Evaluate:
         """The truth of a node; its value is not made where only the truth is needed."""
@@ -414,9 +428,6 @@ class _Compiler:
         if kind == "not_expression" or kind == "comparator":
             return evaluate
         return lambda value, budget: truth(evaluate(value, budget))
-
-
-_NO_CONSTANT: Final = object()
 
 
 _ELEMENT_STEPS: Final = 3
@@ -539,106 +550,3 @@ def _flattening(source: Evaluate) -> Evaluate:
         return flat
 
     return flatten
-
-
-_FEW: Final = 16
-"""An argument of up to this size is part of the call."""
-
-
-def _call(function: Function, arguments: list[Evaluate], constant: Any) -> Evaluate:
-    """Calls a function on checked arguments; one or two arguments, nearly all calls, without a loop.
-
-    `constant` is the last argument where that is a literal: the number to multiply by, the text to start with.
-    """
-    parameters = [function.parameters[min(place, len(function.parameters) - 1)] for place in range(len(arguments))]
-    if function.charges:
-        return _call_with_budget(function, arguments, parameters)
-    if len(arguments) == 1:
-        return _call_one(function, arguments[0], parameters[0])
-    if len(arguments) == 2 and parameters[0].types and parameters[1].types:
-        return _call_two(function, arguments, parameters, constant)
-    call = function.call
-    checked = _checked(function, arguments, parameters)
-    return lambda value, budget: call(*checked(value, budget))
-
-
-def _call_with_budget(function: Function, arguments: list[Evaluate], parameters: list[Parameter]) -> Evaluate:
-    """A call of a function that charges by itself."""
-    call = function.call
-    if len(arguments) == 1 and parameters[0].types is None:
-        (argument,) = arguments
-        return lambda value, budget: call(argument(value, budget), budget)
-    checked = _checked(function, arguments, parameters)
-    return lambda value, budget: call(*checked(value, budget), budget=budget)
-
-
-def _checked(
-    function: Function, arguments: list[Evaluate], parameters: list[Parameter]
-) -> Callable[[Any, EvaluationBudget], list[Any]]:
-    """The arguments, each of a right type and charged by its size."""
-    name = function.name
-
-    def checked(value: Any, budget: EvaluationBudget) -> list[Any]:
-        given = [argument(value, budget) for argument in arguments]
-        for place, (parameter, item) in enumerate(zip(parameters, given, strict=True), 1):
-            if parameter.types is not None and type(item) not in parameter.types:
-                raise wrong_type(name, place, parameter, item)
-            charge_size(item, budget)
-        return given
-
-    return checked
-
-
-def _call_one(function: Function, argument: Evaluate, parameter: Parameter) -> Evaluate:
-    call, name, types = function.call, function.name, parameter.types
-    if types is not None and types.isdisjoint(SIZED):
-
-        def call_small(value: Any, budget: EvaluationBudget) -> Any:
-            given = argument(value, budget)
-            if type(given) not in types:
-                raise wrong_type(name, 1, parameter, given)
-            return call(given)
-
-        return call_small
-
-    def call_sized(value: Any, budget: EvaluationBudget) -> Any:
-        given = argument(value, budget)
-        if types is not None and type(given) not in types:
-            raise wrong_type(name, 1, parameter, given)
-        if type(given) in SIZED and len(given) > _FEW:
-            charge_size(given, budget)
-        return call(given)
-
-    return call_sized
-
-
-def _call_two(function: Function, arguments: list[Evaluate], parameters: list[Parameter], constant: Any) -> Evaluate:
-    call, name = function.call, function.name
-    first, second = arguments
-    left_types, right_types = parameters[0].types or SIZED, parameters[1].types or SIZED
-    left_is_sized, right_is_sized = not left_types.isdisjoint(SIZED), not right_types.isdisjoint(SIZED)
-
-    def call_with_constant(value: Any, budget: EvaluationBudget) -> Any:
-        left = first(value, budget)
-        if type(left) not in left_types:
-            raise wrong_type(name, 1, parameters[0], left)
-        if left_is_sized and len(left) > _FEW:
-            charge_size(left, budget)
-        return call(left, constant)
-
-    if type(constant) in right_types:
-        return call_with_constant
-
-    def call_two(value: Any, budget: EvaluationBudget) -> Any:
-        left, right = first(value, budget), second(value, budget)
-        if type(left) not in left_types:
-            raise wrong_type(name, 1, parameters[0], left)
-        if type(right) not in right_types:
-            raise wrong_type(name, 2, parameters[1], right)
-        if left_is_sized and len(left) > _FEW:
-            charge_size(left, budget)
-        if right_is_sized and len(right) > _FEW:
-            charge_size(right, budget)
-        return call(left, right)
-
-    return call_two

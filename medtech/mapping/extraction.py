@@ -12,7 +12,7 @@ from typing import Any
 
 from medtech.dotnet.numbers import format_double
 from medtech.dotnet.text import is_blank, well_formed
-from medtech.dotnet.times import utc_ticks
+from medtech.dotnet.times import LAST_MILLIONTHS, LAST_THOUSANDTHS, SECONDS, THOUSANDTHS, NoDate
 from medtech.dotnet.tokens import NoReading, text_reading, time_reading
 from medtech.errors import MessageTooCostly
 from medtech.evaluation_budget import CHARACTERS_A_STEP, BudgetSpent, EvaluationBudget
@@ -91,13 +91,18 @@ class _Writer:
             "NoValue": NoValue,
             "TEMPLATE": template.index,
             "TYPE": template.type,
+            "format_double": format_double,
             "is_blank": is_blank,
             "too_costly": self._too_costly,
             "new": tuple.__new__,
             "optional_text": optional_text,
             "required_text": required_text,
             "time_reading": time_reading,
-            "utc_ticks": utc_ticks,
+            "LAST_MILLIONTHS": LAST_MILLIONTHS,
+            "LAST_THOUSANDTHS": LAST_THOUSANDTHS,
+            "OTHER_SHAPE": (KeyError, TypeError, NoDate),
+            "SECONDS": SECONDS,
+            "THOUSANDTHS": THOUSANDTHS,
         }
 
     def function(self) -> Extract:
@@ -152,7 +157,9 @@ class _Writer:
         code = [f"at = {self._number(field)}", *self._token(variable, field.source)]
         read = f"{variable} = {'required_text' if field.required else 'optional_text'}({variable})"
         if isinstance(field.source, Evaluation):
-            code.append(read)
+            # Most functions return a fraction.
+            code += [f"if type({variable}) is float:", f"    {variable} = format_double({variable})"]
+            code += ["else:", f"    {read}"]
         else:
             # What `json_date` asks first is asked here. Nearly all readings and ids fail it, are not dates and read as
             # themselves; without the call a message of `bench` takes 4.4 instead of 5.1 us.
@@ -179,13 +186,10 @@ class _Writer:
         self._put(code, *fields)
 
     def _attempt(self, variable: str, field: Field) -> list[str]:
-        # `time_reading` begins with `utc_ticks` too; asked here, it saves nearly every message that call.
         return [
             f"at = {self._number(field)}",
             *self._token("token_of_time", field.source),
-            f"{variable} = utc_ticks(token_of_time) if type(token_of_time) is str else None",
-            f"if {variable} is None:",
-            f"    {variable} = time_reading(token_of_time)",
+            *(line.format(time=variable) for line in _READ_TIME),
         ]
 
     def _values(self, fields: tuple[Field, ...]) -> str:
@@ -252,6 +256,24 @@ class _Writer:
         return template.too_costly(template.type_match if at < 0 else self._fields[at].origin, cause)
 
 
+# The two shapes of nearly all times are read as `utc_ticks` reads them, with which `time_reading` begins: without the
+# call a reading of a batch takes 0.1 us less. What is no text has no length or no slices, and is left to `time_reading`
+# too.
+_READ_TIME = [
+    "{time} = None",
+    "try:",
+    "    length = len(token_of_time)",
+    "    if length == 24:",
+    "        {time} = SECONDS[token_of_time[:20]] + LAST_THOUSANDTHS[token_of_time[20:]]",
+    "    elif length == 27:",
+    "        {time} = SECONDS[token_of_time[:20]] + THOUSANDTHS[token_of_time[20:23]] + "
+    "LAST_MILLIONTHS[token_of_time[23:]]",
+    "except OTHER_SHAPE:",
+    "    pass",
+    "if {time} is None:",
+    "    {time} = time_reading(token_of_time)",
+]
+
 _FAIL_ALL = [
     "        except FAILURES as error:",
     "            for match in range(len(tokens)):",
@@ -281,8 +303,6 @@ def _code(source: str) -> CodeType:
 
 def required_text(token: Any) -> str | None:
     """The text of a token. Texts that a function makes, and metadata of the hub, may hold half characters."""
-    if type(token) is float:
-        return format_double(token)  # what most functions return
     text = text_reading(token)
     return None if text is None else well_formed(text)
 

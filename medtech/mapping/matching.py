@@ -137,10 +137,10 @@ class Matcher:
 
     def may_take(self, properties: Mapping[str, Any]) -> bool:
         """Whether this metadata, or an object inside it, may be a match. Only asked where it is not read otherwise."""
-        if not self._names.isdisjoint(properties):
-            return True
-        for value in properties.values():  # noqa: SIM110 - any() with a generator takes twice as long
-            if type(value) is dict or type(value) is list:
+        names = self._names
+        for name, value in properties.items():
+            kind = type(value)
+            if (kind is not str and (kind is dict or kind is list)) or name in names:
                 return True
         return False
 
@@ -230,12 +230,15 @@ def walk(document, budget, openings=0):
 {prepare}
     container = document
 {ask_document}
-    later = []
-    if document["SystemProperties"]:
-        later.append(document["SystemProperties"])
-    if document["Properties"]:
-        later.append(document["Properties"])
     body = document["Body"]
+    properties = document["Properties"]
+    system_properties = document["SystemProperties"]
+    if openings == 1 and type(body) is dict and not properties and not system_properties:
+        container = body
+{ask_only}
+{finish_only}
+        return matches
+    later = [metadata for metadata in (system_properties, properties) if metadata]
     waiting = [body] if type(body) is dict or type(body) is list else []
     take = waiting.pop
     put = waiting.append
@@ -270,15 +273,20 @@ def _compile_walk(scans: list[Scan], names: frozenset[str]) -> _Find:
     if sum(len(scan.names) for scan in scans) <= _MOST_IN_A_ROW:
         prepare, ask, finish = _ask_in_a_row(scans, constants)
     else:
-        constants |= {"ask": _asker(scans), "names": names}
-        prepare = ["has_none = names.isdisjoint"]
-        ask = ["if not has_none(container):", "    ask(container, root, matches, budget)"]
-        finish = []
+        constants |= _asker(scans)
+        prepare, finish = [], []
+        ask = [
+            "for name in container:",
+            "    if name in asked:",
+            "        ask(asked[name], name, container, root, matches, budget)",
+        ]
     constants["Root"] = Root
     source = _WALK.format(
         root="Root(document, budget)" if any(scan.condition is not None for scan in scans) else "None",
         prepare=_indented(prepare, 1),
         ask_document="" if names.isdisjoint(_DOCUMENT_NAMES) else _indented(ask, 1),
+        ask_only=_indented(ask, 2) if ask else "        pass",
+        finish_only=_indented(finish, 2),
         ask_last=_indented(ask, 5) if ask else "                    pass",
         ask=_indented(ask, 3),
         finish=_indented(finish, 1),
@@ -341,34 +349,37 @@ def _select(
     return select(elements, document, budget)
 
 
-def _asker(scans: list[Scan]) -> Callable[[dict[str, Any], Root, dict[int, list[Any]], EvaluationBudget], None]:
-    """Asks only the scans that may hold for the object by what it has."""
+def _asker(scans: list[Scan]) -> dict[str, Any]:
+    """`asked`, what is wanted by each name, and `ask`, which asks those scans of an object that has the name."""
     nodes = TokenIndex((scan.required, (scan.template, _holds(scan))) for scan in scans).top.names
     # Of most names nothing but presence is asked: then it takes no call to know who wants them.
     asked = {name: node.present if node.is_leaf else node for name, node in nodes.items()}
 
-    def ask(candidate: dict[str, Any], root: Root, matches: dict[int, list[Any]], budget: EvaluationBudget) -> None:
-        for name in candidate:
-            if name not in asked:
+    def ask(
+        wanted: Any,
+        name: str,
+        candidate: dict[str, Any],
+        root: Root,
+        matches: dict[int, list[Any]],
+        budget: EvaluationBudget,
+    ) -> None:
+        wanting = wanted if type(wanted) is list else wanted.wanting(candidate[name])
+        if len(wanting) > _MOST_IN_A_ROW:
+            try:
+                budget.charge(len(wanting) * _ASKED_STEPS)
+            except BudgetSpent as spent:
+                raise MatchTooCostly(wanting[0][0][0], spent) from None
+        for (template, holds), others in wanting:
+            if others and not others <= candidate.keys():
                 continue
-            node = asked[name]
-            wanting = node if isinstance(node, list) else node.wanting(candidate[name])
-            if len(wanting) > _MOST_IN_A_ROW:
-                try:
-                    budget.charge(len(wanting) * _ASKED_STEPS)
-                except BudgetSpent as spent:
-                    raise MatchTooCostly(wanting[0][0][0], spent) from None
-            for (template, holds), others in wanting:
-                if others and not others <= candidate.keys():
-                    continue
-                found = matches.get(template)
-                if found is not None and found[-1] is candidate:
-                    continue  # taken already because of another of its properties
-                if holds is not None and not holds(candidate, root):
-                    continue
-                if found is None:
-                    matches[template] = [candidate]
-                else:
-                    found.append(candidate)
+            found = matches.get(template)
+            if found is not None and found[-1] is candidate:
+                continue  # taken already because of another of its properties
+            if holds is not None and not holds(candidate, root):
+                continue
+            if found is None:
+                matches[template] = [candidate]
+            else:
+                found.append(candidate)
 
-    return ask
+    return {"asked": asked, "ask": ask}

@@ -15,13 +15,15 @@ from a gateway: to a read it is an outage, and so it is to a write unless someth
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 import orjson
 
 from medtech.transform.fhir_json import dump_resource
@@ -68,8 +70,7 @@ class Interaction(NamedTuple):
 
     @property
     def searches(self) -> bool:
-        resource_type, question_mark, _ = self.url.partition("?")
-        return self.method == "GET" and bool(question_mark) and "/" not in resource_type
+        return self.method == "GET" and "?" in self.url and "/" not in self.url.partition("?")[0]
 
     @property
     def target(self) -> str | None:
@@ -224,6 +225,118 @@ def match_entries(
     ]
 
 
+class _Meta(msgspec.Struct, gc=False, rename="camel"):
+    version_id: str | None = None
+
+
+class _Written(msgspec.Struct, gc=False, rename="camel"):
+    """Of the resource as it was stored, what says which one it is."""
+
+    resource_type: str | None = None
+    id: str | None = None
+    meta: _Meta | None = None
+
+
+class _Response(msgspec.Struct, gc=False, rename="camel"):
+    status: str = ""
+    etag: str | None = None
+    location: str | None = None
+
+
+class _WrittenEntry(msgspec.Struct, gc=False):
+    response: _Response
+    resource: _Written | None = None
+
+
+class _FoundEntry(msgspec.Struct):
+    response: _Response
+    resource: dict[str, Any] | None = None
+
+
+Entry = TypeVar("Entry")
+
+
+class _Bundle(msgspec.Struct, Generic[Entry], rename="camel"):
+    resource_type: str
+    entry: list[Entry]
+
+
+_decode_written: Callable[[bytes], _Bundle[_WrittenEntry]] = msgspec.json.Decoder(_Bundle[_WrittenEntry]).decode
+_decode_found: Callable[[bytes], _Bundle[_FoundEntry]] = msgspec.json.Decoder(
+    _Bundle[_FoundEntry], float_hook=Decimal
+).decode
+
+_NOTHING = _Written()
+_NO_TARGETS = (None, "OperationOutcome", "Bundle")
+
+
+def replies_to_done(
+    interactions: Sequence[Interaction], answer: bytes, retry_after_seconds: float | None
+) -> list[Reply] | None:
+    """The replies to writes that were all carried out, in order, without the resources as the server has them now.
+
+    They are half of what a flush receives, and nothing is asked of them but the version. None for any other answer,
+    and for one in another form: that is for `match_entries`, whose replies these are but for `resource`.
+    """
+    bundle = _decoded(_decode_written, answer, len(interactions))
+    if bundle is None:
+        return None
+    replies: list[Reply] = []
+    for interaction, entry in zip(interactions, bundle.entry, strict=True):
+        response, resource = entry.response, entry.resource or _NOTHING
+        status = _status(response.status[:_STATUS_CHARACTERS])
+        if not 200 <= status < 300 or not interaction.writes:
+            return None
+        if not _in_place(interaction, resource.resource_type, resource.id, response.location):
+            return None
+        version = resource.meta.version_id if resource.meta is not None else None
+        version = version or version_from(None, response.etag, response.location)
+        replies.append(Reply(interaction, status, None, version, None, retry_after_seconds))
+    return replies
+
+
+def replies_to_reads(
+    interactions: Sequence[Interaction], answer: bytes, retry_after_seconds: float | None
+) -> list[Reply] | None:
+    """The replies to reads of resources of which each is there or absent, in order, as `match_entries` has them.
+
+    None for any other answer: this is what a flush receives again and again, without what others may say.
+    """
+    url = interactions[0].url
+    others = "?" in url or url.endswith("/_history")
+    bundle = None if others else _decoded(_decode_found, answer, len(interactions))
+    if bundle is None:
+        return None
+    replies: list[Reply] = []
+    for interaction, entry in zip(interactions, bundle.entry, strict=True):
+        response, resource = entry.response, entry.resource or {}
+        status, kind = _status(response.status[:_STATUS_CHARACTERS]), resource.get("resourceType")
+        if not (200 <= status < 300 or status in _ABSENCES) or interaction.writes or kind == "Bundle":
+            return None
+        if not _in_place(interaction, kind, resource.get("id"), response.location):
+            return None
+        version = version_from(resource, response.etag, response.location)
+        replies.append(Reply(interaction, status, resource or None, version, None, retry_after_seconds))
+    return replies
+
+
+def _decoded(decode: Callable[[bytes], _Bundle[Entry]], answer: bytes, entries: int) -> _Bundle[Entry] | None:
+    """A batch response of so many entries; None for what is none, or not as its types say."""
+    try:
+        bundle = decode(answer)
+    except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
+    return bundle if bundle.resource_type == "Bundle" and len(bundle.entry) == entries else None
+
+
+def _in_place(interaction: Interaction, resource_type: Any, resource_id: Any, location: str | None) -> bool:
+    """Whether an entry names its interaction's resource, or none (see `_entry_target`)."""
+    if resource_id and resource_type not in _NO_TARGETS:
+        return f"{resource_type}/{resource_id}" == interaction.url
+    found = _LOCATION.search(location) if location else None
+    return found is None or found[1] == interaction.url
+
+
 def _object(value: Any) -> Resource:
     """The JSON object that belongs there, an empty one in place of anything else: a gateway may have answered."""
     return value if isinstance(value, dict) else {}
@@ -240,7 +353,7 @@ def _entry_target(entry: Resource) -> str | None:
         versions = (_object(each.get("resource")) for each in _objects(resource.get("entry")))
         resource = next((version for version in versions if version), {})
         suffix = "/_history"
-    if resource.get("id") and resource.get("resourceType") not in (None, "OperationOutcome", "Bundle"):
+    if resource.get("id") and resource.get("resourceType") not in _NO_TARGETS:
         return f"{resource['resourceType']}/{resource['id']}{suffix}"
     location = _object(entry.get("response")).get("location")
     found = _LOCATION.search(str(location)) if location else None

@@ -1,6 +1,7 @@
 """The body of an answer, read as far as an answer may go: a small one that unpacks to gigabytes ends no process."""
 
 import zlib
+from typing import NamedTuple
 
 import httpx
 
@@ -24,6 +25,18 @@ for it, and layer upon layer would turn every kilobyte into a gigabyte."""
 
 class AnswerTooLarge(Exception):
     """It is longer than MAX_ANSWER_BYTES, and the rest was not read, or has more than MAX_ANSWER_ELEMENTS."""
+
+
+class Answer(NamedTuple):
+    """An answer that was read; `content` is its body, unpacked."""
+
+    status_code: int
+    headers: httpx.Headers
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
 
 
 def read_body(answer: httpx.Response) -> bytes:

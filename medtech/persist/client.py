@@ -33,6 +33,8 @@ from medtech.persist.answers import (
     Verdict,
     match_entries,
     outcome_text,
+    replies_to_done,
+    replies_to_reads,
     retry_after_seconds,
     version_from,
 )
@@ -40,6 +42,7 @@ from medtech.persist.body import (
     ACCEPTED_ENCODING,
     MAX_ANSWER_BYTES,
     MAX_ANSWER_ELEMENTS,
+    Answer,
     AnswerTooLarge,
     read_body,
 )
@@ -236,7 +239,9 @@ class FhirClient:
         if not interactions:
             return []
         can = self.capabilities()
-        in_batch = [can.batch and (can.search_in_batch or not each.searches) for each in interactions]
+        if can.batch and can.search_in_batch:
+            return self._in_batches(interactions)
+        in_batch = [can.batch and not each.searches for each in interactions]
         batched = iter(
             self._in_batches([each for each, bundled in zip(interactions, in_batch, strict=True) if bundled])
         )
@@ -385,9 +390,9 @@ class FhirClient:
     def _in_batches(self, interactions: Sequence[Interaction]) -> list[Reply]:
         bundles = filled(interactions, _entry_bytes, most=self.bundle_size, most_bytes=MAX_BUNDLE_BYTES)
         replies = [reply for found in self._side_by_side(self._batch, bundles) for reply in found]
-        searches = [reply for reply in replies if reply.interaction.searches]
-        refused = [reply.interaction for reply in searches if reply.status in NO_SEARCH_IN_BATCH]
-        if not refused or any(reply.verdict is Verdict.DONE for reply in searches):
+        perhaps = [reply.interaction for reply in replies if reply.status in NO_SEARCH_IN_BATCH]
+        refused = [interaction for interaction in perhaps if interaction.searches]
+        if not refused or any(reply.verdict is Verdict.DONE for reply in replies if reply.interaction.searches):
             return replies
         # Not the first: the same one, if it is refused alone too, would hide each time what the server can do.
         if self._single(random.choice(refused)).verdict is not Verdict.DONE:
@@ -446,6 +451,11 @@ class FhirClient:
         if not outer.is_success:
             current.error = str(outer.status_code)
         asked = retry_after_seconds(outer.headers, datetime.now(UTC))
+        if outer.status_code == 200:
+            usual = replies_to_done if interactions[0].writes else replies_to_reads
+            if (found := usual(interactions, outer.content, asked)) is not None:
+                self._taken.remember(found)
+                return found
         resource = _fhir(outer)
         if outer.status_code == 200 and resource and resource.get("resourceType") == "Bundle":
             replies = match_entries(interactions, resource, asked)
@@ -520,7 +530,7 @@ class FhirClient:
         content: bytes | None = None,
         form: Form | None = None,
         headers: dict[str, str] | None = None,
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         """The answer, None when none was received before the deadline.
 
         `url` is relative to the base, or absolute on its host. Raises AnswerTooLarge, and Unavailable when there is no
@@ -537,12 +547,14 @@ class FhirClient:
 
     def _request(
         self, method: str, url: str, content: bytes | None, form: Form | None, headers: dict[str, str] | None
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         # HAPI answers a search from its cache for a minute unless it is told not to.
         headers = {**(headers or {}), "X-Correlation-Id": str(uuid4()), "Cache-Control": "no-cache"}
         if content is not None:
             headers["Content-Type"] = FHIR_JSON
-        address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
+        address: str | httpx.URL = self._base
+        if url:
+            address = url if url.startswith(f"{_origin(self._base)}/") else f"{self._base}/{url}".rstrip("/")
         authorization = self.credentials.authorization()
         answer = self._answer(method, address, content, form, headers, authorization)
         if (
@@ -558,12 +570,12 @@ class FhirClient:
     def _answer(
         self,
         method: str,
-        address: str,
+        address: str | httpx.URL,
         content: bytes | None,
         form: Form | None,
         headers: dict[str, str],
         authorization: str | None,
-    ) -> httpx.Response | None:
+    ) -> Answer | None:
         if authorization is not None:
             headers = {**headers, "Authorization": authorization}
         left = deadline.seconds_left()
@@ -579,8 +591,7 @@ class FhirClient:
             return None
         if answer.status_code in THROTTLED_STATUSES:
             count(Throttled("fhir"))
-        unpacked = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
-        return httpx.Response(answer.status_code, headers=unpacked, content=body)
+        return Answer(answer.status_code, answer.headers, body)
 
 
 class _Taken:
@@ -652,7 +663,7 @@ def matches(bundle: Resource) -> list[Resource]:
     return [resource for resource in found if resource and resource.get("resourceType") != "OperationOutcome"]
 
 
-def _fhir(answer: httpx.Response) -> Resource | None:
+def _fhir(answer: Answer) -> Resource | None:
     """The resource in an answer, None for what is not FHIR (a gateway's page, a body that was cut off)."""
     try:
         resource = parse_resource(answer.content)

@@ -7,6 +7,7 @@ A transport has one server, speaks HTTP/1.1, and knows no proxies: behind one ht
 """
 
 import io
+import re
 import selectors
 import socket
 import ssl
@@ -27,6 +28,9 @@ _SENT_BYTES = 256 * 1024
 _READ_BYTES = 64 * 1024
 """What is sent or read at once. The timeouts are for such a piece, as httpx has them, not for the whole body."""
 
+_HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+"""As RFC 9110 and httpx's own transport have it. http.client lets a second line pass that begins with a blank."""
+
 
 def client_for(base: httpx.URL, connections: int, timeout: httpx.Timeout, headers: Mapping[str, str]) -> httpx.Client:
     """An HTTP client for the server at `base`, with so many connections at most.
@@ -37,7 +41,29 @@ def client_for(base: httpx.URL, connections: int, timeout: httpx.Timeout, header
     if any(getproxies().get(scheme) for scheme in ("http", "https", "all")):
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         return httpx.Client(timeout=timeout, headers=headers, limits=limits)
-    return httpx.Client(timeout=timeout, headers=headers, transport=Transport(base, connections))
+    return _DirectClient(Transport(base, connections), timeout=timeout, headers=headers)
+
+
+class _DirectClient(httpx.Client):
+    """httpx without what it passes each request through and the app does not use: authentication, redirects, hooks.
+
+    Cookies are kept and sent: gateways spread requests by them.
+    """
+
+    def __init__(self, transport: "Transport", **options: Any) -> None:
+        super().__init__(transport=transport, **options)
+        self._direct = transport
+
+    def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
+        if self.is_closed:
+            raise RuntimeError("the client was closed")
+        answer = self._direct.handle_request(request)
+        answer.request = request
+        if "set-cookie" in answer.headers:
+            self.cookies.extract_cookies(answer)
+        if not stream:
+            answer.read()
+        return answer
 
 
 class Transport(httpx.BaseTransport):
@@ -116,10 +142,9 @@ class _Connection:
             answer = self._http.getresponse()
         except (OSError, HTTPException) as error:
             raise _not_read(error) from None
-        if answer.status < 200 or len(set(answer.headers.get_all("content-length", ()))) > 1:
-            # An answer that another one follows, or whose end is in doubt: what comes next would be taken for the
-            # answer to another request.
-            raise httpx.RemoteProtocolError("the answer is interim, or has two lengths")
+        if answer.status < 200 or _ends_in_doubt(answer):
+            # What comes next would be taken for the answer to another request, or waited for in vain.
+            raise httpx.RemoteProtocolError("the answer is interim, or does not say where it ends")
         self._used = time.monotonic()
         return answer
 
@@ -144,6 +169,9 @@ class _Connection:
         http = self._http
         http.putrequest(request.method, request.url.raw_path.decode("ascii"), skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.raw:
+            if _HEADER_VALUE.fullmatch(value) is None:
+                # Such as a version id of the server's, in If-Match. Not with the value: it may be a token.
+                raise httpx.LocalProtocolError(f"the value of header {name.decode()} would end it")
             http.putheader(name, value)
         body = memoryview(request.read())
         http.endheaders()
@@ -204,6 +232,13 @@ class _Body(httpx.SyncByteStream):
         if not self._complete:
             self._connection.close()
         self._idle.put(self._connection)
+
+
+def _ends_in_doubt(answer: HTTPResponse) -> bool:
+    """Whether it has two lengths, or one or a coding that http.client passes over, to read until the server closes."""
+    lengths = set(answer.headers.get_all("content-length", ()))
+    says = bool(lengths) or "transfer-encoding" in answer.headers
+    return len(lengths) > 1 or (says and answer.length is None and not answer.chunked)
 
 
 def _not_read(error: Any) -> httpx.TransportError:

@@ -50,16 +50,15 @@ def answer_post(
     return _answer(202, of_job(job, None) | {"status": address}, {"Location": address})
 
 
-def answer_get(
-    request: func.HttpRequest, jobs: Callable[[], Jobs], in_buffer: Callable[[Job], int]
-) -> func.HttpResponse:
-    """200 with the job's state, 404 if there is no such job, 503 if storage is away or not set."""
+def answer_get(request: func.HttpRequest, document: Callable[[str], dict[str, Any] | None]) -> func.HttpResponse:
+    """200 with the job's state, 404 if there is no such job, 503 if storage is away or not set; `document` is that of
+    the job with an id."""
     job_id = request.route_params.get("job", "")
     try:
-        job = jobs().get(job_id)
-        if job is None:
+        found = document(job_id)
+        if found is None:
             return _answer(404, {"error": "There is no such job. It was done days ago, or its id is wrong."})
-        return _answer(200, of_job(job, in_buffer(job)))
+        return _answer(200, found)
     except MedTechError as error:
         return _answer(503, {"error": error.message})
 

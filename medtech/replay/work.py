@@ -34,9 +34,10 @@ from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable
 from medtech.group.buffer import Buffer
 from medtech.group.replayed import Replayed
 from medtech.group.windows import replay_row_prefix, row_key, row_name
+from medtech.jobs import JobContested, State
 from medtech.model import DeviceEvent, Measurement
 from medtech.normalize.batch import Normalizer
-from medtech.replay.job import Counts, Job, JobContested, Jobs, Left, State
+from medtech.replay.job import Counts, Job, Jobs, Left
 from medtech.replay.today import Places, Today, replay_event, replay_measurement
 from medtech.settings import Settings
 from medtech.storage import lease as leases

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,13 @@ _TALKATIVE_LOGGERS = {
     "azure.identity": logging.WARNING,
     "urllib3": logging.ERROR,
 }
+
+
+_BLOB_SERVICE = re.compile(
+    r"https://[a-z0-9-]+(?:\.[a-z0-9]+)?\.blob\."
+    r"(?:core\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)|storage\.azure\.net)/"
+)
+"""Hosts of Azure's blob service. https://learn.microsoft.com/azure/storage/common/storage-account-overview"""
 
 
 class Timeouts(NamedTuple):
@@ -206,6 +214,28 @@ class Storage:
             if address.startswith(f"{account.url.rstrip('/')}/"):
                 return account.get_blob_client(anonymous.container_name, anonymous.blob_name)
         return BlobClient.from_blob_url(address, credential=self.credential(), **options)
+
+    def container_at(self, address: str) -> ContainerClient:
+        """A container: of the account by its name, or anywhere by its address, as `blob_at` opens a blob."""
+        from azure.storage.blob import ContainerClient
+
+        if not address.startswith(("https://", "http://")):
+            return self.container(address)
+        options = self._blob_options | {"transport": self._transport()}
+        anonymous: ContainerClient = ContainerClient.from_container_url(address, **options)
+        if "sig=" in address.partition("?")[2]:
+            return anonymous
+        if self._connection_string:
+            account = self.blob_service()
+            if address.startswith(f"{account.url.rstrip('/')}/"):
+                return account.get_container_client(anonymous.container_name)
+        if _BLOB_SERVICE.match(address) is None:
+            raise SettingInvalid(
+                f"The app's identity opens no container at {address.partition('?')[0]!a:.200}: its token would go to "
+                "whoever answers there. Use https://ACCOUNT.blob.core.windows.net/CONTAINER, or an address with a "
+                "shared access signature."
+            )
+        return ContainerClient.from_container_url(address, credential=self.credential(), **options)
 
     def table_service(self) -> TableServiceClient:
         """Raises SettingInvalid when the connection does not say where the account's tables are."""

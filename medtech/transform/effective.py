@@ -42,9 +42,10 @@ def read_effective(observation: dict[str, Any], where: str) -> StoredPeriod:
     period = observation.get("effectivePeriod")
     if isinstance(period, dict):
         start, end = period.get("start"), period.get("end")
-        first = None if start is None else read_moment(start, where)[0]
         last = (None, None) if end is None else read_moment(end, where)
-        return StoredPeriod(first, *last)
+        if start == end:  # of a single reading
+            return StoredPeriod(last[0], *last)
+        return StoredPeriod(None if start is None else read_moment(start, where)[0], *last)
     for name in ("effectiveDateTime", "effectiveInstant"):
         moment = observation.get(name)
         if moment is not None:

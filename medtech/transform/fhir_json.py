@@ -68,20 +68,19 @@ def without_empties(element: Any) -> Any:
 def _may_have_empties(body: bytes) -> bool:
     """Whether there is an empty element, or a text that looks like one.
 
-    The samples of a series (`data`) are passed over: there may be a megabyte of them.
+    The samples of a long series (`data`) are passed over: there may be a megabyte of them.
     """
-    start = 0
-    while True:
-        at = body.find(_DATA, start)
-        end = len(body) if at < 0 else at
-        if any(body.find(empty, start, end) >= 0 for empty in _EMPTIES):
-            return True
-        if at < 0:
-            return False
-        first = at + len(_DATA)
-        start = body.find(b'"', first)
-        if start == first:
-            return True
+    if len(body) > _SHORT_BYTES and _DATA in body:
+        body = _without_samples(body)
+    # Sought in the marks alone, which are a fifth of a resource: of a list or an object that is not empty, marks stay.
+    marks = body.translate(None, _NO_MARKS)
+    return b':""' in body or b"{}" in marks or b"[]" in marks
+
+
+def _without_samples(body: bytes) -> bytes:
+    """The JSON with the first character of each series' `data` alone, which is enough to see whether it is empty."""
+    opening, *others = body.split(_DATA)
+    return opening + b"".join(_DATA + each[:1] + each[max(1, each.find(b'"')) :] for each in others)
 
 
 def _parse(body: bytes) -> Any:
@@ -122,8 +121,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_EMPTIES = (b'""', b"{}", b"[]")
 _DATA = b'"data":"'
+_SHORT_BYTES = 4_000
+_NO_MARKS = bytes(set(range(256)) - set(b'"{}[]'))
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -148,7 +148,9 @@ class _Elements:
         others = [name for name in element.keys() - _NO_VALUES if is_value(name) and name not in kept]
         if written is None and not others:
             return None
-        merged = {name: value for name, value in element.items() if name not in others}
+        merged = dict(element)
+        for name in others:
+            del merged[name]
         merged[writer.property] = stored if written is None else written
         return merged
 

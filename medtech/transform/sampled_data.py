@@ -76,15 +76,31 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
     appended = _append(data, latest, slots)
     if appended is not None:
         return appended, any(text != NO_SAMPLE for text in latest.values())
-    points = data.split()
+    points, before = _apart(data, next(iter(latest)), next(reversed(latest)), slots)
     changed = False
-    if len(points) < slots:
-        points += [NO_SAMPLE] * (slots - len(points))
     for slot, text in latest.items():
-        if points[slot] != text:
-            changed = changed or not same_sample(points[slot], text)
-            points[slot] = text
+        point = points[slot - before]
+        if point != text:
+            changed = changed or not same_sample(point, text)
+            points[slot - before] = text
     return _join(points), changed
+
+
+def _apart(data: str, first: int, last: int, slots: int) -> tuple[list[str], int]:
+    """The text of so many slots at least, taken apart: (its pieces, the slot of the first one).
+
+    The slots from `first` to `last` have a piece each. What stands before or after them may be one piece: readings of a
+    few minutes change a small part of an hour or a day.
+    """
+    stored = _count_points(data)
+    if stored is None:
+        points = data.split()
+        return points + [NO_SAMPLE] * (slots - len(points)), 0
+    filled = data + " E" * (slots - stored)
+    behind = max(slots, stored) - first
+    if last < behind:
+        return filled.split(" ", last + 1), 0
+    return filled.rsplit(" ", behind), first - 1
 
 
 def _append(data: str, samples: dict[int, str], slots: int) -> str | None:

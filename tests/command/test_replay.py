@@ -10,10 +10,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from medtech import parts
-from medtech.command import replay as command
+from medtech.command import following
 from medtech.command.line import app
+from medtech.jobs import State
 from medtech.mapping.device import DeviceMapping
-from medtech.replay.job import Jobs, State
+from medtech.replay.job import Jobs
 from medtech.settings import Settings
 from tests.azurite import nobody
 from tests.flush.conftest import make_run, run, server  # noqa: F401 - fixtures
@@ -30,7 +31,7 @@ def ward(run: Run, monkeypatch: pytest.MonkeyPatch) -> Ward:  # noqa: F811 - the
     monkeypatch.setattr(parts, "replay_jobs", lambda: ward.jobs)
     monkeypatch.setattr(parts, "settings", Settings)
     monkeypatch.setattr(parts, "device_mapping", lambda: _Stored(ward))
-    monkeypatch.setattr(command, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
     return ward
 
 
@@ -92,7 +93,7 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_follow_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.time, "sleep", interrupt)
+        patch.setattr(following.time, "sleep", interrupt)
         said = call(code=130).stderr
     [job] = ward.jobs.all()
     assert said == f"The job goes on. Follow it with: python -m medtech replay --job {job.id}\n"
@@ -111,7 +112,7 @@ def test_what_the_job_waits_for_is_told(ward: Ward, monkeypatch: pytest.MonkeyPa
         told.append(message)
         ward.mapping = GOOD
 
-    monkeypatch.setattr(command.typer, "echo", until_told)
+    monkeypatch.setattr(following.typer, "echo", until_told)
     with ticking(ward):
         call()
     assert "There has never been a good device mapping." in told[0]

@@ -6,6 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from medtech import application, parts
+from medtech.backfill.job import BackfillJobs, Request
+from medtech.backfill.path_format import DEFAULT_FORMAT
 from medtech.command import waiting
 from medtech.command.line import app
 from medtech.dead_letter import letter as letters
@@ -65,6 +67,7 @@ def test_partitions_windows_jobs_and_letters_are_told(storage: Storage) -> None:
         ],
         "windows": {"waiting": 2, "due": 1, "oldest": "2022-09-28T21:10:00.0000000Z"},
         "jobs": [{"id": job, "state": "queued", "taken": 0, "selected": None, "message": ""}],
+        "backfills": [],
         "deadLetters": {
             "letters": 2,
             "complete": True,
@@ -78,6 +81,14 @@ def test_partitions_windows_jobs_and_letters_are_told(storage: Storage) -> None:
         f"replay job {job}: queued, 0 letters taken.",
         "dead letters: 2 (2 NotSupported); `dead-letters` has the causes",
     ]
+
+
+def test_a_backfill_is_told(storage: Storage) -> None:
+    job = BackfillJobs(storage).create(Request("capture", DEFAULT_FORMAT, NOW, NOW + SECOND), NOW)
+    found = waiting.look(storage, SETTINGS, NOW)
+    assert list(waiting.sentences(found)) == [f"backfill job {job.id}: queued, 0 events taken, 0 faults."]
+    [told] = waiting.document(found)["backfills"]
+    assert (told["job"], told["state"]) == (job.id, "queued")
 
 
 def test_nothing_waits_in_a_new_app(storage: Storage) -> None:

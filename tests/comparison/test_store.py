@@ -106,9 +106,11 @@ def test_sides_that_no_row_holds_are_left_out(comparisons: Comparisons, monkeypa
 
 def test_what_is_too_old_goes_from_both_tables(comparisons: Comparisons, storage: Storage) -> None:
     for days in (31, 29):
-        comparisons.of(0, NOON - days * DAY).add([judged(1), judged(2, "same")], NOON)
+        comparisons.of(0, NOON - days * DAY).add([judged(1), judged(2, "same")], NOON - days * DAY)
+    # Events of long ago, which are compared today.
+    comparisons.of(1, NOON - 40 * DAY).add([judged(3, "same")], NOON)
     assert comparisons.expire(NOON, 30) == 1
-    assert counts(comparisons) == {"hr": {"absent": 1, "same": 1}}
+    assert counts(comparisons) == {"hr": {"absent": 1, "same": 2}}
     assert comparisons.clear() == 1
     for table in (COUNTS_TABLE, DIFFERENCES_TABLE):
         assert storage.table(table).first("PartitionKey ne ''") is None

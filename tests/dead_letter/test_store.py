@@ -343,6 +343,12 @@ def test_expiry_runs_once_an_hour_and_not_at_all_for_0_days(dead_letters: DeadLe
     assert expiry.run(later) == 1
 
 
+def test_expiry_takes_other_health_data_with_it(dead_letters: DeadLetters) -> None:
+    asked: list[tuple[int, int]] = []
+    Expiry(dead_letters, 3, also=lambda now, days: asked.append((now, days))).run(_NOON)
+    assert asked == [(_NOON, 3)]
+
+
 def test_expiry_survives_a_fault_of_the_app(dead_letters: DeadLetters, caplog: pytest.LogCaptureFixture) -> None:
     dead_letters.store([_letter(1)], _NOON)
 

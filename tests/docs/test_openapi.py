@@ -10,6 +10,9 @@ import azure.functions as func
 import pytest
 from jsonschema import Draft202012Validator
 
+from medtech.backfill.document import of_backfill
+from medtech.backfill.job import BackfillJobs, Fault, Request
+from medtech.backfill.path_format import DEFAULT_FORMAT
 from medtech.comparison import http as comparison_http
 from medtech.comparison.store import Comparisons, Judged
 from medtech.dead_letter import http as dead_letters_http
@@ -19,13 +22,14 @@ from medtech.debugger import mappings as mappings_http
 from medtech.errors import StorageUnavailable
 from medtech.health import http as health_http
 from medtech.health.part import Health, Part, State
+from medtech.jobs import State as JobState
 from medtech.mapping.device import DeviceMapping, load_device_mapping
 from medtech.mapping.fhir import DEFAULT_OPTIONS, load_fhir_mapping
 from medtech.mapping.in_force import MappingStore
 from medtech.replay import http as replay_http
+from medtech.replay.document import of_job
 from medtech.replay.dry_run import DryRun, dry_run
 from medtech.replay.job import Jobs
-from medtech.replay.job import State as JobState
 from medtech.replay.today import Places
 from medtech.storage.connection import Storage
 from medtech.validation import http as validation_http
@@ -228,13 +232,20 @@ def test_replay_answers_as_described(storage: Storage) -> None:
     assert "error" in ask({"dryRun": 1})
     assert "error" in ask({}, _away)
     job = ask({"error": "NotSupported"})["job"]
-    for opened, found in ((lambda: jobs, job), (lambda: jobs, "none"), (_away, job)):
-        check_answer(
-            "replay_status", replay_http.answer_get(request_of("replay_status", job=found), opened, lambda _: 1)
-        )
+    backfills = BackfillJobs(storage)
+    backfill = backfills.create(Request("capture", DEFAULT_FORMAT, NOW, NOW + 1), NOW).with_fault(
+        Fault("a.avro", "cut")
+    )
+
+    def document(job_id: str) -> dict[str, Any] | None:
+        found = jobs.get(job_id)
+        return of_job(found, 1) if found else of_backfill(backfill) if job_id == backfill.id else None
+
+    for opened, found in ((document, job), (document, backfill.id), (document, "none"), (lambda _: _away(), job)):
+        check_answer("replay_status", replay_http.answer_get(request_of("replay_status", job=found), opened))
 
 
 def test_the_states_of_a_job_are_those_of_the_code() -> None:
-    for name in ("ReplayStarted", "ReplayJob"):
+    for name in ("ReplayStarted", "ReplayJob", "BackfillJob"):
         states = DOCUMENT["components"]["schemas"][name]["properties"]["state"]["enum"]
         assert states == [str(state) for state in JobState]

@@ -111,6 +111,16 @@ def test_deep_bodies(opening: bytes, closing: bytes) -> None:
             parse_body(nested(depth))
 
 
+@pytest.mark.parametrize("before", [0, MAX_DEPTH])
+def test_a_deep_value_is_found_among_flat_ones(before: int) -> None:
+    def body(depth: int) -> bytes:
+        return b"[%b%b%b,1,[[]]]" % (b'{"a":{},"b":"[[["},' * before, b"[" * depth, b"]" * depth)
+
+    assert isinstance(parse_body(body(MAX_DEPTH - 1)), list)
+    with pytest.raises(NotJson, match="nested"):
+        parse_body(body(MAX_DEPTH))
+
+
 def test_the_deepest_document_is_written_with_few_frames_left() -> None:
     body = b'[{"a":' * (MAX_DEPTH // 2) + b"[]" + b"}]" * (MAX_DEPTH // 2)
     token = json.loads(body)

@@ -81,6 +81,8 @@ def test_what_is_read_again_changes_nothing(ward: Ward) -> None:
     events = sum(each["lastSequenceNumber"] + 1 for each in ward.stack.hub_state().values())
 
     assert "hold partitions" in rewind(ward, "--to", f"{DAY}T08:00:00Z", code=1)["said"]
+    # The app reads $Default itself, and the hub lets nobody else do so meanwhile.
+    assert "nobody beside the app" in rewind(ward, "--to", f"{DAY}T08:00:00Z", "--dry-run", code=1)["said"]
     start(ward, stopped=True)
     assert rewind(ward, "--to", f"{DAY}T08:00:00Z", "--dry-run")["events"] == events
     assert rewind(ward, "--to", f"{DAY}T08:00:00Z")["events"] == events

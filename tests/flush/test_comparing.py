@@ -237,6 +237,14 @@ class TestTheOtherServiceIsAhead:
         write_all(fhir, write(of, "pressure", [(5, {"systolic": "131"})]))
         assert compared.flush() == {("pressure", "different"): 2}
 
+    def test_readings_that_were_sent_hours_late(self, compared: Compared, server: Server, fhir: str) -> None:
+        of = known(server)
+        for minute, value, enqueued in ((-300, "120", HOUR), (-295, "130", HOUR + 5 * MINUTE)):
+            reading = measured(of, minute, type_name="pressure", enqueued=enqueued)
+            compared.run.store([reading._replace(properties=(("systolic", value),))])
+        write_all(fhir, write(of, "pressure", [(-295, {"systolic": "130"})]))
+        assert compared.flush() == {("pressure", "same"): 2}
+
     def test_a_slot_that_two_windows_share(self, compared: Compared, server: Server, fhir: str) -> None:
         of = known(server)
         first = measured(of, 1, "61")

@@ -16,6 +16,8 @@ from medtech.group.windows import shard_of
 from medtech.persist.settle import SavedAs
 from medtech.storage import lease as leases
 from medtech.storage.queue import Queue
+from tests.azurite import Wire
+from tests.faults import Answer, Forward, ProxiedRequest
 from tests.flush.samples import NOW, MakeRun, Run, before, known, measured
 from tests.kills import Killed, killed_before
 
@@ -356,3 +358,21 @@ def test_rows_that_are_not_the_apps_are_no_marks(scene: Scene) -> None:
     table.upsert({"PartitionKey": "shard", "RowKey": "shard-000", "sign": "?", "tries": "many", "poisoned": -1})
     assert scene.mark() is not None
     assert scene.tick() == 1
+
+
+@pytest.mark.parametrize("lapsed", [False, True])
+def test_a_mark_that_was_made_before_an_error_was_answered_is_ones_own(wire: Wire, lapsed: bool) -> None:
+    """A transaction that is answered 500 is sent again, and the second attempt finds what the first has done."""
+    marks = ShardMarks(wire.storage, lambda: NOW)
+    before = marks.set(0, None) if lapsed else None
+
+    def failing(request: ProxiedRequest, forward: Forward) -> Answer:
+        forward()
+        return Answer(500, [], b"")
+
+    marks.all()
+    wire.tables.rule(failing, lambda request: request.path.endswith("/$batch"))
+    mark = marks.set(0, before)
+    assert mark is not None
+    assert marks.all() == {0: mark}
+    assert marks.set(0, None) is None, "another timer's"

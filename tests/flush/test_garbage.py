@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from medtech.flush.garbage import rarely_collected
+from medtech.persist.settle import SavedAs
+from tests.flush.samples import Run, known, measured
+from tests.persist.samples import Server
 
 _USUAL = (700, 10, 10)
 
@@ -15,6 +18,7 @@ def _usual() -> Iterator[None]:
     before = gc.get_threshold()
     gc.set_threshold(*_USUAL)
     yield
+    gc.enable()
     gc.set_threshold(*before)
 
 
@@ -48,3 +52,19 @@ def test_what_becomes_garbage_meanwhile_is_collected_after_it() -> None:
     with rarely_collected():
         del cycle
     assert gc.collect() >= 1
+
+
+def test_what_a_flush_leaves_in_cycles_does_not_grow_with_its_readings(run: Run, server: Server) -> None:
+    """Else all that it makes would take memory until the collector looks."""
+    of = known(server)
+    left: list[int] = []
+    for minutes in (range(1), range(1, 11), range(11, 511)):
+        run.store([measured(of, minute, type_name="spot") for minute in minutes])
+        gc.collect()
+        gc.disable()
+        tally = run.run()
+        left.append(gc.collect())
+        gc.enable()
+        assert tally.observations == {SavedAs.CREATED: len(minutes)}
+    _, few, many = left
+    assert many < few + 50

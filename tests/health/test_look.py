@@ -60,6 +60,18 @@ def test_an_app_that_has_just_been_deployed_is_not_down(scene: Scene) -> None:
     )
 
 
+def test_that_the_app_compares_and_does_not_write_is_told(scene: Scene) -> None:
+    scene.run_app()
+    scene.buffer(NOW - 25 * 60 * SECOND)
+    assert "writes nothing" not in scene.part(probes.FHIR_SERVER).message
+    assert scene.part(probes.OLDEST_WINDOW).state is State.WARNING
+    part = scene.part(probes.FHIR_SERVER, fhir_write="compare")
+    assert (part.state, part.facts["writes"]) == (State.OK, False)
+    assert "compares and writes nothing" in part.message
+    # What is absent waits for the other service.
+    assert scene.part(probes.OLDEST_WINDOW, fhir_write="compare").state is State.OK
+
+
 @pytest.mark.parametrize("started", [False, True])
 def test_a_look_writes_nothing(scene: Scene, started: bool) -> None:
     if started:

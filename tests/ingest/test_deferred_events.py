@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -270,7 +271,7 @@ def test_a_single_event_is_left_to_the_converter() -> None:
     [
         lambda event: event.get_body(),
         lambda event: event.metadata,
-        lambda event: event.to_dict(),
+        lambda event: event.partition_key,
         lambda event: event.enqueued_time,
         lambda event: copy.copy(event).sequence_number,
         lambda event: repr(event).partition(" at ")[0],
@@ -283,6 +284,38 @@ def test_an_event_is_the_converters_at_the_first_look(look: Callable[[Any], Any]
     assert public(events[1]) == public(expected[1])
     with pytest.raises(AttributeError):
         events[0].nothing_of_the_kind  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_what_was_set_on_an_event_stays() -> None:
+    events: list[Any] = batch(deferring, PLACE, PLACE)
+    events[1].attempt = 2
+    assert (events[1].sequence_number, events[1].attempt) == (5, 2)
+
+
+def test_another_thread_may_look_meanwhile() -> None:
+    seen: list[Any] = []
+
+    class Watched(func.EventHubEvent):
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            """Asked for while the event takes over what it has."""
+            if not seen:
+                seen.append(None)
+                thread = threading.Thread(target=lambda: seen.append(event.sequence_number))
+                thread.start()
+                thread.join()
+            return {"_EventHubEvent__sequence_number": 5, "_EventHubEvent__trigger_metadata": None}
+
+    def watched(data: Datum, *, trigger_metadata: dict[str, Datum]) -> Any:
+        made = untouched(data, trigger_metadata=trigger_metadata)
+        return [Watched(body=b"") for _ in made] if started else made
+
+    started: list[bool] = []
+    decode = deferred(watched)
+    started.append(True)
+    event = batch(decode, PLACE)[0]
+    assert event.sequence_number == 5
+    assert seen == [None, 5]
 
 
 def test_ingest_decodes_no_event() -> None:

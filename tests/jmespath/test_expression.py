@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from medtech.dotnet.json_reader import MAX_DEPTH
 from medtech.dotnet.tokens import Text, json_text
 from medtech.evaluation_budget import UNBOUNDED
+from medtech.jmespath import calls, syntax
 from medtech.jmespath import chain as chain_module
 from medtech.jmespath import expression as expression_module
-from medtech.jmespath import syntax
 from medtech.jmespath.chain import Slice
 from medtech.jmespath.comparison import equal
 from medtech.jmespath.errors import ExpressionFailed, ExpressionInvalid
@@ -394,3 +394,26 @@ def test_any_text_compiles_or_is_refused_with_a_position(text: str) -> None:
 def test_a_number_of_a_literal_keeps_its_value() -> None:
     assert compile_expression("`12345678901234567`").single({}) == 12345678901234567
     assert Decimal(repr(compile_expression("`98.60`").single({}))) == Decimal("98.6")
+
+
+def test_calls_of_one_shape_are_compiled_once() -> None:
+    compile_expression("divide(multiply(to_number(a), `2`), `3`)")
+    compilations = calls._code.cache_info().misses
+    compiled = compile_expression("subtract(add(to_number(b), `4`), `5`)")
+    assert compiled.search({"b": "10"}) == 9
+    assert calls._code.cache_info().misses == compilations
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("add(abs(a), b)", r"abs\(\): argument 1 must be a number, not a string"),
+        ("add(n, b)", r"add\(\): argument 2 must be a number, not null"),
+        ("add(b, a)", r"add\(\): argument 1 must be a number, not null"),
+        ("add(n, 'x')", r"add\(\): argument 2 must be a number, not a string"),
+        ("join(n, b)", r"join\(\): argument 1 must be a string, not an integer"),
+    ],
+)
+def test_the_first_argument_that_is_wrong_is_told(text: str, says: str) -> None:
+    with pytest.raises(ExpressionFailed, match=says):
+        compile_expression(text).search({"a": "x", "n": 1})

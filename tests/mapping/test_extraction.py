@@ -25,6 +25,12 @@ _TEXTS = st.sampled_from(
         "device-12",
         "2020-01-01T00:00:00Z",
         "2020-01-01T00:00:00.1234567Z",
+        "2020-01-01T00:00:00.250Z",
+        "2020-01-01T00:00:00.061144Z",
+        "2020-13-01T00:00:00.250Z",
+        "2020-01-01T00:00:00.25aZ",
+        "2020-01-01T00:00:00.0611a4Z",
+        "2020-01-01T00:00:00+0200",
         "2020-01-01T00:00:00+02:00",
         "02/01/2019 22:46",
         "/Date(0)/",
@@ -41,6 +47,8 @@ _SCALARS = (
     st.none()
     | st.booleans()
     | st.sampled_from([0, 1, 2**63, 98.6, 1e400, float("nan")])
+    | st.sampled_from([24, 27]).map(lambda length: [0] * length)  # as long as usual times are
+    | st.sampled_from([24, 27]).map(lambda length: dict.fromkeys(map(str, range(length)), 0))
     | _TEXTS
     | _TEXTS.map(Text)
     | st.text(max_size=20)

@@ -69,6 +69,25 @@ def test_walk_finds_what_each_path_finds(
         assert [id(token) for token in found] == [id(token) for token in expected], text
 
 
+@pytest.mark.parametrize("others", [0, 20], ids=["asked in a row", "asked by property"])
+def test_members_below_the_last_objects_are_not_visited(others: int) -> None:
+    # The body is said to hold fewer objects than it does: those past the number are where nobody looks any more.
+    texts = ["$..[?(@a)]", *(f"$..[?(@x{number})]" for number in range(others))]
+    matcher = Matcher([finder_of(index, compile_path(text)) for index, text in enumerate(texts)])
+    innermost = {"a": 1}
+    inner = {"a": innermost}
+    outer = {"a": inner}
+    document = {"Body": outer, "Properties": {}, "SystemProperties": {}}
+    found = {openings: matcher.find(document, UNBOUNDED, openings)[0] for openings in range(4)}
+    assert found == {0: [outer, inner, innermost], 1: [outer], 2: [outer, inner], 3: [outer, inner, innermost]}
+
+
+def test_metadata_is_walked_whatever_the_body_holds() -> None:
+    matcher = Matcher([finder_of(0, compile_path("$..[?(@a)]"))])
+    document = {"Body": {"a": 1}, "Properties": {"x": {"a": 2}}, "SystemProperties": {"a": 3}}
+    assert matcher.find(document, UNBOUNDED, 1) == {0: [{"a": 1}, {"a": 2}, {"a": 3}]}
+
+
 def test_a_search_that_fails_leaves_the_others() -> None:
     def fail(document: Any, further: None, budget: EvaluationBudget) -> list[Any]:
         raise ExpressionFailed("fails")

@@ -147,8 +147,8 @@ def test_the_editor_of_the_debugger_page_is_in_the_package() -> None:
 def test_the_package_is_small() -> None:
     """Its upload and unpacking are part of a cold start; with `.venv` in it it was 245 MB in 9,865 files."""
     sizes = [(ROOT / path).stat().st_size for path in published(ROOT)]
-    assert 50 < len(sizes) < 300
-    assert sum(sizes) < 2_000_000
+    assert 50 < len(sizes) < 400
+    assert sum(sizes) < 3_000_000
 
 
 # The cases are those of Core Tools' own tests (GitIgnoreParserTests.cs), and what sets its reading apart from git's.

@@ -28,6 +28,8 @@ from medtech.persist.answers import (
     has_predecessor,
     match_entries,
     outcome_text,
+    replies_to_done,
+    replies_to_reads,
     retry_after_seconds,
     version_from,
 )
@@ -36,6 +38,7 @@ from medtech.persist.credentials import EntraCredentials, credentials_of
 from medtech.persist.patience import Patience
 from medtech.persist.settle import SavedAs
 from medtech.settings import Settings
+from medtech.transform.fhir_json import parse_resource
 from tests.faults import Answer, FaultProxy, Forward, ProxiedRequest, reads, writes
 from tests.oauth2_endpoint import OAuth2Endpoint, TokenAnswer
 from tests.persist.samples import Server, error_of, identity, resource_id, saved_as, series, unique, write_all
@@ -719,6 +722,106 @@ def test_a_batch_response_that_is_not_fhir_settles_nothing_or_what_it_says(place
 
     settles = place not in ("entries", "entry", "response", "status")
     assert reply.verdict is (Verdict.DONE if settles else Verdict.UNKNOWN)
+
+
+PUT = Interaction("PUT", "Patient/1", b"{}")
+
+
+def done_entry(**changed: Any) -> dict[str, Any]:
+    resource = {"resourceType": "Patient", "id": "1", "meta": {"versionId": "3"}, "multipleBirthInteger": 1.50}
+    response = {"status": "200 OK", "etag": 'W/"3"', "location": "Patient/1/_history/3", "lastModified": "now"}
+    return {"resource": resource, "response": response} | changed
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        done_entry(),
+        done_entry(response={"status": "201"}),
+        done_entry(resource=None),
+        done_entry(resource=None, response={"status": "201", "location": "http://x/Patient/1/_history/4"}),
+        done_entry(resource=None, response={"status": "200", "location": "elsewhere", "etag": "5"}),
+        done_entry(resource={"resourceType": "OperationOutcome", "id": "of", "issue": []}),
+        done_entry(resource={"resourceType": "Patient", "id": "1", "meta": {"versionId": ""}}),
+        {"response": {"status": "200"}},
+    ],
+    ids=repr,
+)
+def test_replies_to_writes_that_were_done_are_those_of_the_whole_answer(entry: dict[str, Any]) -> None:
+    bundle = {"resourceType": "Bundle", "entry": [entry]}
+
+    done = replies_to_done([PUT], json.dumps(bundle).encode(), 7.0)
+
+    assert done == [reply._replace(resource=None) for reply in match_entries([PUT], bundle, 7.0)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"resourceType": "Bundle", "entry": []},
+        {"resourceType": "Bundle", "entry": [done_entry(), done_entry()]},
+        {"resourceType": "Bundle", "entry": [done_entry(response={"status": "412"})]},
+        {"resourceType": "Bundle", "entry": [done_entry(response={"status": ""})]},
+        {"resourceType": "Bundle", "entry": [done_entry(response={"status": 200})]},
+        {"resourceType": "Bundle", "entry": [done_entry(response=None)]},
+        {"resourceType": "Bundle", "entry": [done_entry(resource={"resourceType": "Patient", "id": "2"})]},
+        {"resourceType": "Bundle", "entry": [done_entry(resource=None, response={"status": "2", "location": "A/2"})]},
+        {"resourceType": "Bundle", "entry": [done_entry(resource={"meta": {"versionId": 3}})]},
+        {"resourceType": "Patient", "entry": [done_entry()]},
+        {"resourceType": "Bundle"},
+        [],
+    ],
+    ids=repr,
+)
+def test_any_other_answer_to_writes_is_read_as_a_whole(answer: Any) -> None:
+    assert replies_to_done([PUT], json.dumps(answer).encode(), None) is None
+
+
+GET = Interaction("GET", "Patient/1")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        done_entry(),
+        done_entry(resource={"resourceType": "Patient", "id": "1", "meta": 5, "a": 12345678901234567890}),
+        done_entry(resource={"resourceType": "Device"}),
+        done_entry(resource=None),
+        done_entry(resource={}),
+        {"response": {"status": "404 Not Found", "outcome": {"resourceType": "OperationOutcome"}}},
+        {"response": {"status": "410"}, "resource": {"resourceType": "OperationOutcome", "id": "x"}},
+    ],
+    ids=repr,
+)
+def test_replies_to_reads_are_those_of_the_whole_answer(entry: dict[str, Any]) -> None:
+    answer = json.dumps({"resourceType": "Bundle", "entry": [entry]}).encode()
+
+    found = replies_to_reads([GET], answer, 7.0)
+
+    assert found == match_entries([GET], parse_resource(answer), 7.0)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"response": {"status": "503"}},
+        {"response": {"status": "200"}, "resource": {"resourceType": "Patient", "id": "2"}},
+        {"response": {"status": "200", "location": "Patient/2"}},
+        {"response": {"status": "200"}, "resource": {"resourceType": "Bundle", "type": "history", "entry": []}},
+        {"response": {"status": "200"}, "resource": [1]},
+        {"resource": {"resourceType": "Patient", "id": "1"}},
+        5,
+    ],
+    ids=repr,
+)
+def test_any_other_answer_to_reads_is_read_as_a_whole(entry: Any) -> None:
+    answer = json.dumps({"resourceType": "Bundle", "entry": [entry]}).encode()
+    assert replies_to_reads([GET], answer, None) is None
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b'{"resourceType":"Bundle","entry":[', b"[" * 100_000])
+def test_what_is_not_json_says_nothing_of_writes(answer: bytes) -> None:
+    assert replies_to_done([PUT], answer, None) is None
 
 
 def test_waits_grow_and_end() -> None:

@@ -96,10 +96,10 @@ def client_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], httpx.
     clients: list[httpx.Client] = []
 
     def make(url: str, timeout: httpx.Timeout = PATIENT) -> httpx.Client:
-        transport = Transport(httpx.URL(url), 1) if request.param == "ours" else None
-        clients.append(
-            httpx.Client(transport=transport, timeout=timeout, limits=httpx.Limits(max_connections=1), trust_env=True)
-        )
+        if request.param == "ours":
+            clients.append(client_for(httpx.URL(url), 1, timeout, {}))
+        else:
+            clients.append(httpx.Client(timeout=timeout, limits=httpx.Limits(max_connections=1)))
         return clients[-1]
 
     yield make
@@ -206,6 +206,24 @@ def test_headers_come_as_bytes(serve: Serve, client_of: ClientOf) -> None:
         assert (b"X-Odd", b"\xe4") in found.headers.raw
 
 
+def test_a_cookie_is_sent_back(serve: Serve, client_of: ClientOf) -> None:
+    """Gateways send the requests of a client to the same server by one."""
+    server = serve(answer(b"1", Set_Cookie="route=7; Path=/"), answer(b"2"))
+    client = client_of(server.url)
+    got(client, server.url)
+    got(client, server.url)
+    assert [b"cookie: route=7" in request.lower() for request in server.requests] == [False, True]
+
+
+def test_a_client_that_was_closed_sends_nothing(serve: Serve, client_of: ClientOf) -> None:
+    server = serve(answer(b"1"))
+    client = client_of(server.url)
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        got(client, server.url)
+    assert not server.connections
+
+
 def test_redirects_are_not_followed(serve: Serve, client_of: ClientOf) -> None:
     server = serve(answer(b"", "302 Found", Location="http://127.0.0.1:9/elsewhere"))
     assert got(client_of(server.url), server.url) == (302, b"")
@@ -238,8 +256,11 @@ def test_an_answer_that_is_cut_is_none(serve: Serve, client_of: ClientOf, cut: b
     [
         b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"{}"),
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 20\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     ],
-    ids=["interim", "two lengths"],
+    ids=["interim", "two lengths", "a list of lengths", "no length", "another coding"],
 )
 def test_what_follows_a_doubtful_answer_is_not_taken_for_another(serve: Serve, doubtful: bytes) -> None:
     server = serve(doubtful, answer(b"not to be read"))
@@ -248,6 +269,17 @@ def test_what_follows_a_doubtful_answer_is_not_taken_for_another(serve: Serve, d
         with pytest.raises(httpx.RemoteProtocolError):
             got(client, server.url)
         assert got(client, server.url) == (200, b"2")
+
+
+@pytest.mark.parametrize("value", ['W/"1\r\nX-Other: 2"', 'W/"1\n 2"', 'W/"1\x00"'])
+def test_what_would_end_a_header_is_not_sent(serve: Serve, client_of: ClientOf, value: str) -> None:
+    """A version id that the server gave is sent back to it."""
+    server = serve(answer(b"2"))
+    client = client_of(server.url)
+    with pytest.raises(httpx.LocalProtocolError):
+        client.get(server.url, headers={"If-Match": value})
+    assert server.requests == []
+    assert got(client, server.url) == (200, b"2")
 
 
 def test_a_refusal_that_comes_before_everything_is_sent_is_read(serve: Serve, client_of: ClientOf) -> None:

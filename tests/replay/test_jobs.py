@@ -14,9 +14,10 @@ from medtech.dead_letter.store import DeadLetters
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime
 from medtech.group.buffer import Buffer
+from medtech.jobs import KEPT_DAYS, State
 from medtech.mapping.device import DeviceMapping
 from medtech.mapping.fhir import load_fhir_mapping
-from medtech.replay.job import KEPT_DAYS, Left, State
+from medtech.replay.job import Left
 from medtech.replay.work import LEASE
 from medtech.settings import Settings
 from medtech.storage import lease

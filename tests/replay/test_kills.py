@@ -12,10 +12,11 @@ from azure.storage.blob import BlobLeaseClient
 
 from medtech.dead_letter.selection import Selection
 from medtech.group.windows import shard_of
+from medtech.jobs import State
 from medtech.mapping.device import DeviceMapping
 from medtech.model import DeviceEvent, Normalized, ResourceIdentity
 from medtech.replay import work
-from medtech.replay.job import Left, State
+from medtech.replay.job import Left
 from medtech.replay.work import LEASE
 from medtech.storage.connection import Storage
 from medtech.storage.lease import CONTAINER

@@ -7,8 +7,9 @@ from medtech.dead_letter.letter import Kind
 from medtech.dead_letter.selection import Selection
 from medtech.errors import BufferCorrupt
 from medtech.group.windows import shard_name
+from medtech.jobs import State
 from medtech.model import DeviceEvent
-from medtech.replay.job import Left, State
+from medtech.replay.job import Left
 from medtech.storage import lease
 from tests.flush.samples import HUB, known
 from tests.persist.samples import HOUR, MINUTE, Server, identity, points

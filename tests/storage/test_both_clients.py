@@ -21,6 +21,7 @@ from tests.faults import FaultProxy, ProxiedRequest
 
 VALUES: dict[str, Any] = {
     "text": "x\u20ac\u2028\U0001f600 \"'\\\n\0",
+    "half": "x\ud800",
     "empty": "",
     "number": -(2**31),
     "double": 1.0,
@@ -144,6 +145,30 @@ def test_the_same_is_sent(call: Callable[[Table], object]) -> None:
             said.append(_meaning(account.requests[-1]))
             storage.close()
     assert said[0] == said[1]
+
+
+XML = (
+    b'<?xml version="1.0" encoding="utf-8" standalone="yes"?>'
+    b'<error xmlns="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata">'
+    b'<code>%s</code><message xml:lang="en-US">Sorry.</message></error>'
+)
+CODES = {
+    "TableNotFound": (404, StorageUnavailable, "being deleted"),
+    "EntityTooLarge": (400, StorageRefused, "too large"),
+    "AuthenticationFailed": (400, StorageUnavailable, "denies access"),
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("what", ["upsert", "merge", "transact"])
+def test_an_error_in_xml_means_what_it_means_in_json(wire: Wire, library_tables: bool, what: str, code: str) -> None:
+    status, error, told = CODES[code]
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(status, XML % code.encode(), {"Content-Type": "application/xml"})
+    with pytest.raises(error, match=told):
+        SIMPLE[what](table)
+    SIMPLE[what](table)
 
 
 AGAIN = {

@@ -1,10 +1,14 @@
 """Requests to tables of the app's own: answers that are none, tokens, bounds, and what is imported for them."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +232,41 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again(wire: Wire) -
     wire.tables.rule(close)
     table.get("p", "a")
     table.upsert(ROW, merge=True)
+
+
+def test_what_follows_an_interim_answer_is_not_taken_for_another() -> None:
+    """It would tell of a write that it was done, or give one row for another."""
+
+    def answers(connection: socket.socket, first: bytes) -> None:
+        with connection, connection.makefile("rb") as asked:
+            connection.sendall(first if _asked(asked) else b"")
+            if _asked(asked):
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for first in (b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"):
+                answers(listening.accept()[0], first)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:{listening.getsockname()[1]}/a"
+        storage = Storage(environment={"BufferStorage": connection}, creates_tables=False)
+        table = storage.table("made")
+        with pytest.raises(StorageUnavailable):
+            table.upsert(ROW, merge=True)
+        assert table.get("p", "a") is None
+        storage.close()
+        thread.join()
+
+
+def _asked(stream: BufferedReader) -> bool:
+    """Whether a request came, which is taken; not if the connection was closed."""
+    head = b"".join(iter(stream.readline, b"\r\n")) if stream.peek(1) else b""
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    stream.read(int(length[1]) if length else 0)
+    return bool(head)
 
 
 class Issuer:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtech.transform.fhir_json import NotAResource, dump_resource, parse_resource
+from medtech.transform.fhir_json import (
+    NotAResource,
+    dump_resource,
+    dump_without_empties,
+    parse_resource,
+    without_empties,
+)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +107,26 @@ def test_what_is_nested_too_deeply_cannot_be_written() -> None:
 def test_any_other_value_is_a_programming_error() -> None:
     with pytest.raises(TypeError):
         dump_resource({"a": object()})
+
+
+_LONG = " ".join(["72"] * 2_000)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"a": ""},
+        {"a": {"b": {}}},
+        {"a": {"b": []}},
+        {"a": [{}, {"b": "c"}]},
+        {"a": ["", "x"], "b": [1, 2], "c": "{}"},
+        {"a": {"data": ""}},
+        {"a": {"data": _LONG}, "b": ""},
+        {"a": {"data": ""}, "b": {"data": _LONG}},
+        {"a": {"data": _LONG}, "b": {"data": ""}},
+        {"a": {"data": 'E "" {} []' + _LONG}, "b": {"data": _LONG, "c": {}}},
+    ],
+    ids=lambda resource: repr(resource)[:40],
+)
+def test_no_empty_element_is_written_wherever_it_stands(resource: dict[str, object]) -> None:
+    assert dump_without_empties(resource) == dump_resource(without_empties(resource))

@@ -37,8 +37,10 @@ def _endpoint(parts: dict[str, str]) -> str:
     if not endpoint:
         if not parts.get("accountname"):
             raise ValueError("no account")
-        protocol = parts.get("defaultendpointsprotocol") or "https"
-        suffix = parts.get("endpointsuffix") or "core.windows.net"
+        suffix = parts.get("endpointsuffix")
+        # As in azure-data-tables: the protocol counts only where the suffix is given too.
+        protocol = (suffix and parts.get("defaultendpointsprotocol")) or "https"
+        suffix = suffix or "core.windows.net"
         endpoint = f"{protocol}://{parts['accountname']}.table.{suffix}"
     if not endpoint.lower().startswith(("http://", "https://")):
         endpoint = f"https://{endpoint}"

@@ -156,6 +156,9 @@ class Sender:
                 decode_content=False,
             )
             try:
+                if response.status < 200:
+                    # Another answer follows, which would be taken for that to the next request.
+                    raise ProtocolError("an interim answer")
                 content = _read(response, ends_at)
             except BaseException:
                 response.close()

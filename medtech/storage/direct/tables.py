@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -100,9 +101,17 @@ def _key(text: str) -> str:
 def _understood(answer: Answer, read: Callable[[Any], Read]) -> Read:
     """What `read` makes of the answer's JSON. Raises Fault if it makes nothing of it."""
     try:
-        return read(orjson.loads(answer.body))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        return read(_json(answer.body))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise Fault(transaction.CUT_OFF) from None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Half a surrogate pair, which is written and kept: one such row would make its whole page unreadable.
+        return json.loads(body)
 
 
 def _rows(found: Any) -> list[Entity]:

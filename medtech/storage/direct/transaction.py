@@ -20,6 +20,8 @@ _METHODS = {"create": "POST", "upsert": "PUT", "replace": "PUT", "merge": "PATCH
 _BOUNDARY = re.compile(rb'boundary="?([^\s";]+)')
 _ETAG = b"\netag:"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+_XML_CODE = re.compile(rb"<(?:\w+:)?[Cc]ode>\s*([A-Za-z0-9]+)\s*</")
+"""Of an error of the service's own that is not JSON, as some are that it finds before it looks at what was asked."""
 
 CUT_OFF = "DecodeError"
 """azure-core's name for an answer that cannot be read."""
@@ -85,7 +87,9 @@ def refusal(status: int, body: bytes, code: str = "") -> Fault:
         number, colon, _ = str(error["message"]["value"]).partition(":")
         index = int(number) if colon and number.isdecimal() else None
     except (ValueError, KeyError, TypeError):
-        pass  # a gateway's own page: the status has to do
+        # Without any it is a gateway's own page: the status has to do.
+        if not code and (found := _XML_CODE.search(body)) is not None:
+            code = found[1].decode()
     # Codes are words. Whatever else stands there may be anything, and goes to a log.
     return Fault("HttpResponseError", status, code if code.isalnum() and code.isascii() else "", index=index)
 

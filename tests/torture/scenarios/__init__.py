@@ -3,6 +3,7 @@
 from tests.torture.scenario import SCENARIOS
 from tests.torture.scenarios import (
     chaos,
+    compare,
     deaths,
     deliveries,
     hosts,
@@ -19,6 +20,7 @@ from tests.torture.scenarios import (
 __all__ = [
     "SCENARIOS",
     "chaos",
+    "compare",
     "deaths",
     "deliveries",
     "hosts",

@@ -1,0 +1,156 @@
+"""Jobs of table `jobs`, a row each, of several kinds: what one takes, how far it is, and what became of it so far.
+
+The app's timer works them off, the oldest first. Whatever becomes of a job is written with its ETag, so that of two
+instances that work on one job the later to write finds out.
+"""
+
+import logging
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from medtech.dotnet import ticks
+from medtech.errors import StorageUnavailable
+from medtech.storage.connection import Storage
+from medtech.storage.table import Entity, Operation, OperationFailed
+
+TABLE = "jobs"
+KEPT_DAYS = 7
+"""How long a job that is done can be asked for."""
+
+_ID = re.compile(r"[0-9]{14}-[0-9a-f]{8}")
+
+_log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class JobContested(Exception):
+    """Another instance works on the job as well: this one stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredJob:
+    """What jobs of every kind have. Times are ISO 8601 texts.
+
+    `attempts` counts how often the work went on from where the job is and did not come to an end of its own;
+    `carefully` is how many pieces of the work are taken one by one, since the app died over one of them. `message` says
+    what the job waits for.
+    """
+
+    id: str
+    created: str
+    state: State = State.QUEUED
+    began: str = ""
+    progress: str = ""
+    message: str = ""
+    attempts: int = 0
+    carefully: int = 0
+    etag: str = ""
+
+
+AnyJob = TypeVar("AnyJob", bound=StoredJob)
+
+
+class JobTable(ABC, Generic[AnyJob]):
+    """The jobs of one kind. Whatever asks storage raises StorageUnavailable when it is away."""
+
+    kind: str
+    """The PartitionKey of its rows."""
+    after_deleting: str
+    """What becomes of the work if the row of a job is deleted: the end of an advice."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._table = storage.table(TABLE)
+
+    @abstractmethod
+    def _properties(self, job: AnyJob) -> Entity:
+        """What the row of a job holds beside what all jobs have."""
+
+    @abstractmethod
+    def _job(self, entity: Entity, common: dict[str, Any]) -> AnyJob:
+        """The job of a row; `common` is what all jobs have. Raises KeyError, TypeError or ValueError if it cannot be
+        read."""
+
+    def add(self, job: AnyJob) -> AnyJob:
+        """Stores a new job, which the next tick of the timer takes."""
+        [etag] = self._table.transact([Operation("create", self._entity(job))])
+        return replace(job, etag=etag)
+
+    def get(self, job_id: str) -> AnyJob | None:
+        # Of a caller. Storage answers characters that no key may have as if the request were broken.
+        if _ID.fullmatch(job_id) is None:
+            return None
+        entity = self._table.get(self.kind, job_id)
+        return None if entity is None else self._read(entity)
+
+    def all(self) -> Iterator[AnyJob]:
+        """Those that this version of the app can read, in the order of their creation."""
+        for entity in self._table.query(f"PartitionKey eq '{self.kind}'"):
+            try:
+                yield self._read(entity)
+            except StorageUnavailable as unreadable:
+                _log.error("%s", unreadable.message)
+
+    def write(self, job: AnyJob, now: int) -> AnyJob:
+        """Stores how far a job is. Raises JobContested if its row changed since it was read."""
+        job = replace(job, progress=ticks.format_iso(now))
+        try:
+            [etag] = self._table.transact([Operation("merge", self._entity(job), job.etag)])
+        except OperationFailed:
+            raise JobContested from None
+        return replace(job, etag=etag)
+
+    def expire(self, jobs: list[AnyJob], now: int) -> None:
+        """Deletes those that were done more than KEPT_DAYS ago."""
+        oldest = ticks.format_iso(now - KEPT_DAYS * ticks.TICKS_PER_DAY)
+        self._table.change(
+            [
+                Operation("delete", {"PartitionKey": self.kind, "RowKey": job.id}, job.etag)
+                for job in jobs
+                if job.state is State.DONE and job.progress < oldest
+            ]
+        )
+
+    def _entity(self, job: AnyJob) -> Entity:
+        return {
+            "PartitionKey": self.kind,
+            "RowKey": job.id,
+            "created": job.created,
+            "state": str(job.state),
+            "began": job.began,
+            "progress": job.progress,
+            "message": job.message,
+            "attempts": job.attempts,
+            "carefully": job.carefully,
+            **self._properties(job),
+        }
+
+    def _read(self, entity: Entity) -> AnyJob:
+        """Raises StorageUnavailable for a row that this version of the app cannot read: it waits for one that can."""
+        try:
+            common = {
+                "id": entity["RowKey"],
+                "state": State(entity["state"]),
+                "etag": entity["etag"],
+                **{name: entity[name] for name in ("created", "began", "progress", "message", "attempts", "carefully")},
+            }
+            return self._job(entity, common)
+        except (KeyError, TypeError, ValueError):
+            raise StorageUnavailable(
+                f"A row of table `{TABLE}` cannot be read by this version of the app. Finish the deployment that wrote "
+                f"it, or delete the row: {self.after_deleting}"
+            ) from None
+
+
+def new_id(now: int) -> str:
+    """The id of a job that is made at `now` (ticks). Jobs are worked off in the order of their ids."""
+    return f"{ticks.format_compact(now)}-{secrets.token_hex(4)}"
