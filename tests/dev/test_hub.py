@@ -173,35 +173,6 @@ def test_enqueued_time_never_runs_backwards_in_a_partition(tmp_path: Path) -> No
     hub.close()
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    ("annotation", "value"),
-    [
-        ("x-opt-offset", "x"),
-        ("x-opt-offset", "9" * 5000),
-        ("x-opt-sequence-number", "x"),
-        ("x-opt-sequence-number", "7"),
-        ("x-opt-enqueued-time", "9" * 30),
-        ("x-opt-partition-key", "d1"),
-    ],
-)
-def test_a_position_that_no_partition_has(tmp_path: Path, annotation: str, value: str) -> None:
-    hub = Hub(tmp_path, 1)
-    hub.append([NewEvent(b"one", {}, {}, None, "0", None)])
-    with pytest.raises(PositionInvalid):
-        hub.partitions["0"].first(annotation, value, inclusive=False)
-    hub.close()
-
-
-def test_the_end_of_a_partition_is_a_position(tmp_path: Path) -> None:
-    hub = Hub(tmp_path, 1)
-    hub.append([NewEvent(b"one", {}, {}, None, "0", None)])
-    assert hub.partitions["0"].first("x-opt-offset", "@latest", inclusive=False) == 1
-    hub.close()
-
-
-=======
->>>>>>> migrate13
 def test_processes_that_share_a_hub_see_each_others_events(tmp_path: Path) -> None:
     first, second = Hub(tmp_path, 1), Hub(tmp_path, 1)
     first.append([event(b"1")])
@@ -232,8 +203,6 @@ def test_what_another_process_is_still_writing_is_not_read(tmp_path: Path) -> No
     with (tmp_path / "0.jsonl").open("ab") as other:
         other.write(b'{"body": "')
     assert bodies(hub, "0") == [b"1"]
-<<<<<<< HEAD
-=======
     hub.close()
 
 
@@ -260,5 +229,4 @@ def test_the_end_of_a_partition_is_a_position(tmp_path: Path) -> None:
     hub = Hub(tmp_path, 1)
     hub.append([NewEvent(b"one", {}, {}, None, "0", None)])
     assert hub.partitions["0"].first("x-opt-offset", "@latest", inclusive=False) == 1
->>>>>>> migrate13
     hub.close()
