@@ -508,6 +508,9 @@ export async function the_page_works_without_its_bundle(page, site) {
   await sound(page);
 }
 
+/** For other modules of scenarios. */
+export { sound };
+
 /** No scenario of its own: what the driver has to report. */
 export { violate as _violate_the_policy };
 
