@@ -220,7 +220,7 @@ export async function the_keyboard_is_enough(page, site) {
     await page.keyboard.press('Tab');
     order.push(await focused());
   }
-  const stops = ['function-key', 'admin-key', 'sample', 'load-in-force', 'theme', 'Device mapping', 'FHIR mapping', 'reading', 'Messages'];
+  const stops = ['function-key', 'admin-key', 'theme', 'sample', 'load-in-force', 'load-comparison', 'Device mapping', 'FHIR mapping', 'reading', 'Messages'];
   assert.deepEqual(order.filter((each) => stops.includes(each)), stops);
   const tab = async (wanted) => {
     for (let count = 0; count < 20; count += 1) {
