@@ -291,7 +291,7 @@ def show_comparison(request: func.HttpRequest) -> func.HttpResponse:
     from medtech.deadline import Deadline, within
 
     with within(Deadline(LIST_SECONDS)):
-        return answer(request, parts.comparisons, ticks.now())
+        return answer(request, parts.comparisons, ticks.now(), lambda: parts.settings().compares)
 
 
 @exporting()

@@ -1,4 +1,5 @@
-"""`GET /api/comparison`: what a comparison found, as `document` describes it, without the values of any reading.
+"""`GET /api/comparison`: what a comparison found, as `document` describes it, without the values of any reading, and
+`comparing`: whether the app compares now. What it found before stays until it expires.
 
 Parameters, both optional: `since` (a time, a date, or how long ago), `type` (a measurement type).
 
@@ -22,7 +23,9 @@ _PARAMETERS = ("since", "type")
 _OF_THE_PLATFORM = {"code", "clientId"}
 
 
-def answer(request: func.HttpRequest, comparisons: Callable[[], Comparisons], now: int) -> func.HttpResponse:
+def answer(
+    request: func.HttpRequest, comparisons: Callable[[], Comparisons], now: int, comparing: Callable[[], bool]
+) -> func.HttpResponse:
     """200 with what was found, 400 with a reason, 503 if storage is away or not set; `now` is in ticks."""
     parameters = {name: text for name, text in request.params.items() if name not in _OF_THE_PLATFORM}
     for name in parameters:
@@ -33,7 +36,8 @@ def answer(request: func.HttpRequest, comparisons: Callable[[], Comparisons], no
     except SelectionInvalid as refused:
         return _refused("since", str(refused))
     try:
-        return _answer(200, json.dumps(of_comparison(comparisons(), since, parameters.get("type"))).encode())
+        found = of_comparison(comparisons(), since, parameters.get("type"))
+        return _answer(200, json.dumps({"comparing": comparing()} | found).encode())
     except MedTechError as error:
         return _answer(503, json.dumps({"error": error.message}).encode())
 

@@ -1,8 +1,8 @@
 """`GET /api/debugger` and `/api/debugger/{part}`: a page and its parts, the same for everybody.
 
-The page holds nothing of the app. What it shows it asks of /api/validate, /api/mappings and /api/dead-letters, each
-with the key that its user types, so that the page itself needs none. What is served are the files of `page/`, by their
-names alone: no path of a request is ever looked up in a folder.
+The page holds nothing of the app. What it shows it asks of /api/validate, /api/mappings, /api/dead-letters and
+/api/comparison, each with the key that its user types, so that the page itself needs none. What is served are the files
+of `page/`, by their names alone: no path of a request is ever looked up in a folder.
 
 `page/bundle/` is made by `make page`. Without it the page works with plain text areas.
 """

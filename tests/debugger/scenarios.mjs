@@ -220,7 +220,7 @@ export async function the_keyboard_is_enough(page, site) {
     await page.keyboard.press('Tab');
     order.push(await focused());
   }
-  const stops = ['function-key', 'admin-key', 'sample', 'load-in-force', 'theme', 'Device mapping', 'FHIR mapping', 'reading', 'Messages'];
+  const stops = ['function-key', 'admin-key', 'theme', 'sample', 'load-in-force', 'load-comparison', 'Device mapping', 'FHIR mapping', 'reading', 'Messages'];
   assert.deepEqual(order.filter((each) => stops.includes(each)), stops);
   const tab = async (wanted) => {
     for (let count = 0; count < 20; count += 1) {
@@ -507,6 +507,9 @@ export async function the_page_works_without_its_bundle(page, site) {
   await finding.locator('.jump').click();
   await sound(page);
 }
+
+/** For other modules of scenarios. */
+export { sound };
 
 /** No scenario of its own: what the driver has to report. */
 export { violate as _violate_the_policy };

@@ -195,9 +195,11 @@ def test_a_comparison_answers_as_described(storage: Storage) -> None:
     comparisons.of(0, NOW).add(judged, NOW)
 
     def ask(opened: Callable[[], Comparisons] = lambda: comparisons, **parameters: str) -> dict[str, Any]:
-        return check_answer("comparison", comparison_http.answer(request_of("comparison", **parameters), opened, NOW))
+        request = request_of("comparison", **parameters)
+        return check_answer("comparison", comparison_http.answer(request, opened, NOW, lambda: True))
 
     document = ask()
+    assert document["comparing"]
     assert (document["compared"], document["same"], len(document["differences"])) == (3, 1, 2)
     assert ask(type="none", since="2h")["types"] == []
     assert ask(since="never")["parameter"] == "since"

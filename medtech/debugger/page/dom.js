@@ -31,6 +31,13 @@ export function pretty(value) {
   return JSON.stringify(value, null, 2);
 }
 
+/** A text with its invisible characters as escapes: some turn the direction of what follows, some are all that differs. */
+export function visible(text) {
+  return text.replace(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (found) =>
+    [...Array(found.length).keys()].map((at) => `\\u${found.charCodeAt(at).toString(16).padStart(4, '0')}`).join(''),
+  );
+}
+
 /** A box of JSON or of text that can be scrolled by keyboard. */
 export function block(text, label) {
   return element('pre', { tabindex: '0', role: 'region', 'aria-label': label }, text);

@@ -1,6 +1,7 @@
 // Puts the parts of the page together: what is typed goes to the app, and its answer into the panels.
 
 import { coverageOf, coverageTable, findingTable, foldedOf } from './batch.js';
+import { differenceOf, differenceTitle, listOf as comparisonList } from './comparison.js';
 import { block, byId, element, pretty } from './dom.js';
 import { draftOf, insertion, readingList, readingsOf } from './draft.js';
 import { openEditor } from './editor.js';
@@ -286,6 +287,34 @@ async function loadLetter(id) {
   editors.message.reveal(0, 0);
 }
 
+async function loadComparison() {
+  const panel = byId('comparison');
+  // What was shown before would pass for the answer.
+  panel.hidden = true;
+  byId('comparison-list').replaceChildren(...comparisonList(await server.comparison(), doing(openDifference)));
+  panel.hidden = false;
+  panel.focus();
+}
+
+/** Both sides are in the page only while somebody looks at them. */
+async function openDifference(id) {
+  const text = await server.difference(id);
+  document.querySelector('dialog')?.close();
+  const dialog = element('dialog', { 'aria-labelledby': 'difference-title' });
+  dialog.append(
+    element(
+      'div',
+      { class: 'head' },
+      element('h2', { id: 'difference-title' }, differenceTitle(JSON.parse(text))),
+      element('button', { type: 'button', onclick: () => dialog.close() }, 'Close'),
+    ),
+    ...differenceOf(text),
+  );
+  dialog.addEventListener('close', () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 async function openSample(name) {
   loading();
   const sample = await server.part(name);
@@ -352,6 +381,7 @@ async function start() {
   byId('sample').addEventListener('change', doing(async () => byId('sample').value && openSample(byId('sample').value)));
   byId('load-in-force').addEventListener('click', doing(loadInForce));
   byId('load-letters').addEventListener('click', doing(loadLetters));
+  byId('load-comparison').addEventListener('click', doing(loadComparison));
   byId('open-files').addEventListener('click', () => byId('files').click());
   byId('files').addEventListener('change', doing(() => take(byId('files').files, (kind, text) => load({ [kind]: text }))));
   byId('download').addEventListener('click', () => KINDS.forEach((kind) => editors[kind].text && save(FILES[kind], editors[kind].text)));

@@ -23,7 +23,8 @@ export class Keys {
 /** What the app refused, or that it could not be reached; the message is for people. */
 export class Refused extends Error {}
 
-async function ask(path, key, request = {}) {
+/** What the app answers, as `take` reads it. Raises Refused. */
+async function ask(path, key, request = {}, take = (answer) => answer.json()) {
   let answer;
   try {
     answer = await fetch(path, {
@@ -38,7 +39,7 @@ async function ask(path, key, request = {}) {
   if (answer.status === 401) {
     throw new Refused(key ? 'The app does not take this key.' : 'Type a key of the app: it answers nobody without one.');
   }
-  const document = await answer.json().catch((fault) => {
+  const document = await (answer.ok ? take(answer) : answer.json()).catch((fault) => {
     if (fault.name === 'AbortError') throw fault;
     return null;
   });
@@ -71,6 +72,15 @@ export class Server {
 
   letter(id) {
     return ask(`dead-letters/${encodeURIComponent(id)}`, this.keys.admin);
+  }
+
+  comparison() {
+    return ask('comparison', this.keys.admin);
+  }
+
+  /** A difference with both sides, as a text: numbers that are read lose digits. */
+  difference(id) {
+    return ask(`comparison/${encodeURIComponent(id)}`, this.keys.admin, {}, (answer) => answer.text());
   }
 
   /** A file of the page. */
