@@ -13,7 +13,7 @@ from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.observation import ObservationDraft, new_reading
+from medtech.transform.observation import ObservationDraft
 from medtech.transform.pattern import Pattern, Target
 from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
@@ -128,7 +128,7 @@ class _Elements:
         self._relabel_unit = relabel_unit
 
     def new(self, target: Target, readings: list[tuple[int, Any]]) -> Any:
-        return target.writer.write(new_reading(target.writer, readings, self.span.start, self.span.end))
+        return target.writer.write(target.writer.gather(readings, self.span.start, self.span.end))
 
     def updated(self, element: Json, target: Target, readings: list[tuple[int, Any]]) -> Json | None:
         """The element with these readings and without any other value; None if it says the same already."""

@@ -40,6 +40,11 @@ class Layout(NamedTuple):
     period: int
 
 
+def fits(length: int, period: int) -> bool:
+    """Whether an Observation can hold the samples of so many ticks, even if all but empty."""
+    return (length - 1) // period < _MAX_SLOTS
+
+
 def count_slots(start: int, end: int, period: int) -> int:
     """The number of slots. Raises PeriodTooLong if even empty ones would take more than MAX_TEXT."""
     slots = (end - start) // period + 1
