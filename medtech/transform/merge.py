@@ -143,9 +143,10 @@ class _Elements:
             written = self.new(target, readings)
             if writer.same(stored, written):
                 written = None
-        # An extension of a value that does not change belongs to whoever added it, and stays with the value.
-        kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
-        others = [name for name in element.keys() - _NO_VALUES if is_value(name) and name not in kept]
+        others = [name for name in element if name not in _NO_VALUES and name != writer.property and is_value(name)]
+        if written is None:
+            # An extension of a value that does not change belongs to whoever added it, and stays with the value.
+            others = [name for name in others if name != f"_{writer.property}"]
         if written is None and not others:
             return None
         merged = dict(element)

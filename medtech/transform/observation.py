@@ -97,7 +97,7 @@ class ObservationDraft:
     @property
     def is_date_time(self) -> bool:
         """Whether a new Observation gives its time, that of the last reading, as effectiveDateTime."""
-        return self.template.effective_date_time and self.pattern.has_one_time(self.start, self.end)
+        return self.pattern.template.effective_date_time and self.pattern.has_one_time(self.start, self.end)
 
     def check(self) -> None:
         """Raises PeriodTooLong if a series needs more samples than an Observation can hold."""
@@ -132,7 +132,8 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
         )
     pattern = pattern_of(mapping, template)
     length = pattern.length
-    conversion = Conversion([], [])
+    # The same as the NamedTuple's constructor, in half the time.
+    conversion = tuple.__new__(Conversion, ([], []))
     if length is None:
         if group.correlation_id is None or is_blank(group.correlation_id):
             return _failed(

@@ -26,7 +26,7 @@ from medtech.mapping.fhir import (
 from medtech.transform import data_point
 from medtech.transform.fhir_json import dump_resource, number_text
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.sampled_data import Layout, Sample, build
+from medtech.transform.sampled_data import Sample, build
 
 
 class SampledDataWriter:
@@ -47,7 +47,7 @@ class SampledDataWriter:
 
     def gather(self, readings: Sequence[Sample], start: int, end: int) -> Any:
         """The text of the series. Raises PeriodTooLong."""
-        return build(readings, Layout(start, end, self.period))
+        return build(readings, start, end, self.period)
 
     def write(self, data: str) -> dict[str, Any]:
         return {**self.constants, "data": data}
