@@ -34,8 +34,8 @@ def is_plain(text: str) -> bool:
 
 def parse(text: str) -> Decimal:
     """The decimal of a text; raises NotANumber. `78.50` keeps its scale, `1.50E1` is `15.0`."""
-    if _is_plain_integer(text):
-        return Decimal(text)
+    if text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS:
+        return Decimal(text)  # a short cut for most readings: the patterns say the same of them
     if _PLAIN.fullmatch(text):
         return _signed(Decimal(text), False) if text[0] == "-" else Decimal(text)
     found = _NUMBER.fullmatch(text)
@@ -61,11 +61,6 @@ def parse(text: str) -> Decimal:
 def plain(number: Decimal) -> str:
     """A decimal without an exponent, with all its digits."""
     return format(number, "f")
-
-
-def _is_plain_integer(text: str) -> bool:
-    """A short cut for most readings: the patterns say the same of them."""
-    return text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS
 
 
 def _signed(number: Decimal, negate: bool) -> Decimal:

@@ -77,6 +77,7 @@ def read_moment(text: Any, where: str) -> tuple[int, int]:
         ) from None
 
 
+@lru_cache(maxsize=1024)
 def _ticks(text: str) -> tuple[int, int]:
     found = _TO_THE_SECOND.fullmatch(text)
     if found is None:

@@ -13,7 +13,7 @@ from medtech.errors import ObservationMismatch, ObservationWithdrawn
 from medtech.model import ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.observation import ObservationDraft, new_reading
+from medtech.transform.observation import ObservationDraft
 from medtech.transform.pattern import Pattern, Target
 from medtech.transform.stored_series import Json, Span, StoredSeries
 from medtech.transform.values import SampledDataWriter, same_concept
@@ -128,7 +128,7 @@ class _Elements:
         self._relabel_unit = relabel_unit
 
     def new(self, target: Target, readings: list[tuple[int, Any]]) -> Any:
-        return target.writer.write(new_reading(target.writer, readings, self.span.start, self.span.end))
+        return target.writer.write(target.writer.gather(readings, self.span.start, self.span.end))
 
     def updated(self, element: Json, target: Target, readings: list[tuple[int, Any]]) -> Json | None:
         """The element with these readings and without any other value; None if it says the same already."""
@@ -143,9 +143,10 @@ class _Elements:
             written = self.new(target, readings)
             if writer.same(stored, written):
                 written = None
-        # An extension of a value that does not change belongs to whoever added it, and stays with the value.
-        kept = {writer.property} if written is not None else {writer.property, f"_{writer.property}"}
-        others = [name for name in element.keys() - _NO_VALUES if is_value(name) and name not in kept]
+        others = [name for name in element if name not in _NO_VALUES and name != writer.property and is_value(name)]
+        if written is None:
+            # An extension of a value that does not change belongs to whoever added it, and stays with the value.
+            others = [name for name in others if name != f"_{writer.property}"]
         if written is None and not others:
             return None
         merged = dict(element)
@@ -217,45 +218,48 @@ def _merge_values(merged: Json, draft: ObservationDraft, elements: _Elements) ->
     components: list[Any] = list(stored) if isinstance(stored, list) else []
     taken: set[int] = set()
     has_new_value = False
-    updates: list[Json | None] = []
+    changed = False
     for target, readings in zip(draft.pattern.targets, draft.readings, strict=True):
         if not readings:
             continue
         if target.code is None:
             has_new_value = True
-            updates.append(_replace(merged, elements.updated(merged, target, readings)))
+            changed = _replace(merged, elements.updated(merged, target, readings)) or changed
             continue
         index = _find_component(components, target.writer.name, taken)
         if index is None:
             taken.add(len(components))
             components.append({"code": target.code, target.writer.property: elements.new(target, readings)})
-            updates.append(components[-1])
+            changed = True
         else:
             taken.add(index)
-            updates.append(_put(components, index, elements.updated(components[index], target, readings)))
+            changed = _put(components, index, elements.updated(components[index], target, readings)) or changed
     if elements.span.moved:
         if not has_new_value:
-            updates.append(_replace(merged, elements.moved(merged)))
-        untouched = (index for index in range(len(components)) if index not in taken)
-        updates += [_put(components, index, elements.moved(components[index])) for index in untouched]
-    if all(update is None for update in updates):
-        return False
-    if components:
+            changed = _replace(merged, elements.moved(merged)) or changed
+        for index, component in enumerate(components):
+            if index not in taken:
+                changed = _put(components, index, elements.moved(component)) or changed
+    if changed and components:
         merged["component"] = components
+    return changed
+
+
+def _replace(merged: Json, element: Json | None) -> bool:
+    """Makes it the element, unless that is None, and says whether it did."""
+    if element is None:
+        return False
+    merged.clear()
+    merged.update(element)
     return True
 
 
-def _replace(merged: Json, element: Json | None) -> Json | None:
-    if element is not None:
-        merged.clear()
-        merged.update(element)
-    return element
-
-
-def _put(components: list[Any], index: int, element: Json | None) -> Json | None:
-    if element is not None:
-        components[index] = element
-    return element
+def _put(components: list[Any], index: int, element: Json | None) -> bool:
+    """Puts the element in place of a component, unless it is None, and says whether it did."""
+    if element is None:
+        return False
+    components[index] = element
+    return True
 
 
 def _find_component(components: list[Any], name: str, taken: set[int]) -> int | None:
@@ -272,11 +276,14 @@ def _find_component(components: list[Any], name: str, taken: set[int]) -> int | 
 def _merge_period(merged: Json, span: Span) -> bool:
     """Widens the period, and says whether it had to; a stored time becomes a period with the next change."""
     stored = merged.get("effectivePeriod")
+    starts_anew, ends_anew = span.starts_anew, span.ends_anew
     if isinstance(stored, dict):
+        if not (starts_anew or ends_anew):
+            return False
         written = dict(stored)
-        if span.starts_anew:
+        if starts_anew:
             written["start"] = ticks.format_iso(span.start)
-        if span.ends_anew:
+        if ends_anew:
             written["end"] = ticks.format_iso(span.end)
     else:
         written = {"start": ticks.format_iso(span.start), "end": ticks.format_iso(span.end)}
@@ -284,7 +291,7 @@ def _merge_period(merged: Json, span: Span) -> bool:
             merged.pop(name, None)
             merged.pop(f"_{name}", None)
     merged["effectivePeriod"] = written
-    return span.starts_anew or span.ends_anew
+    return starts_anew or ends_anew
 
 
 def _merge_one_time(merged: Json, name: str, span: Span) -> bool:

@@ -30,8 +30,6 @@ from medtech.transform import sampled_data
 from medtech.transform.fhir_json import parse_resource
 from medtech.transform.identifier import SYSTEM, observation_identity, period_segment
 from medtech.transform.pattern import Pattern, pattern_of
-from medtech.transform.sampled_data import Layout
-from medtech.transform.values import SampledDataWriter, Writer
 
 
 class ReadingFailure(NamedTuple):
@@ -99,10 +97,12 @@ class ObservationDraft:
     @property
     def is_date_time(self) -> bool:
         """Whether a new Observation gives its time, that of the last reading, as effectiveDateTime."""
-        return self.template.effective_date_time and self.pattern.has_one_time(self.start, self.end)
+        return self.pattern.template.effective_date_time and self.pattern.has_one_time(self.start, self.end)
 
     def check(self) -> None:
         """Raises PeriodTooLong if a series needs more samples than an Observation can hold."""
+        if self.pattern.always_fits:
+            return
         for index, period in self.pattern.series:
             if self.readings[index]:
                 sampled_data.count_slots(self.start, self.end, period)
@@ -132,7 +132,8 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
         )
     pattern = pattern_of(mapping, template)
     length = pattern.length
-    conversion = Conversion([], [])
+    # The same as the NamedTuple's constructor, in half the time.
+    conversion = tuple.__new__(Conversion, ([], []))
     if length is None:
         if group.correlation_id is None or is_blank(group.correlation_id):
             return _failed(
@@ -152,6 +153,8 @@ def convert(mapping: FhirMapping, group: MeasurementGroup) -> Conversion:
 
 def _by_period(measurements: list[Measurement], length: int) -> Iterable[tuple[int, list[Measurement]]]:
     """The number of each period, in order of the first measurement, and the measurements in it."""
+    if len(measurements) == 1:
+        return ((measurements[0].occurrence_time // length, measurements),)
     if not measurements:
         return ()
     times = [measurement.occurrence_time for measurement in measurements]
@@ -217,44 +220,53 @@ def create_text(
     """
     identifier, own_id = draft.identify(identity)
     pattern = draft.pattern
-    whose, device = _references(identity)
-    end = ticks.format_iso(draft.end)
+    whose, device, is_plain = _references(identity, draft.type)
+    start, end = draft.start, draft.end
     if draft.is_date_time:
-        effective = f'"effectiveDateTime":"{end}"'
+        effective = f'"effectiveDateTime":"{ticks.format_iso(end)}"'
     else:
-        start = end if draft.end == draft.start else ticks.format_iso(draft.start)
-        effective = f'"effectivePeriod":{{"start":"{start}","end":"{end}"}}'
+        effective = _effective_period(start, end)
     value, components = "", []
-    for (writer, code, opening), readings in zip(pattern.targets, draft.readings, strict=True):
+    for index, (writer, code, opening) in enumerate(pattern.targets):
+        readings = draft.readings[index]
         if not readings:
             continue
-        text = opening + writer.text(new_reading(writer, readings, draft.start, draft.end))
+        text = opening + writer.text(writer.gather(readings, start, end))
         if code is None:
             value = f",{text}"
         else:
             components.append(f"{text}}}")
     component = f',"component":[{",".join(components)}]' if components else ""
+    # An id of ours is a hash in hexadecimal digits; a store may have any other.
+    quoted_id = f'"{own_id}"' if resource_id is None or resource_id == own_id else _quoted(resource_id)
+    quoted_identifier = f'"{identifier}"' if is_plain and draft.correlation_id is None else _quoted(identifier)
     return (
-        f'{{"resourceType":"Observation","id":{_quoted(resource_id or own_id)},'
-        f'"identifier":[{{"system":"{SYSTEM}","value":{_quoted(identifier)}}}],{pattern.opening(draft.type)},'
+        f'{{"resourceType":"Observation","id":{quoted_id},'
+        f'"identifier":[{{"system":"{SYSTEM}","value":{quoted_identifier}}}],{pattern.opening(draft.type)},'
         f'{whose},{effective},"issued":"{ticks.format_iso(issued)}",{device}{value}{component}}}'
     ).encode()
 
 
-@lru_cache(maxsize=256)
-def _references(identity: ResourceIdentity) -> tuple[str, str]:
-    """(`subject` and `encounter`, `device`) as JSON text: a device has many Observations in a flush."""
+@lru_cache(maxsize=1024)
+def _references(identity: ResourceIdentity, type_name: str) -> tuple[str, str, bool]:
+    """(`subject` and `encounter`, `device`) as JSON text: a device has many Observations in a flush.
+
+    Last, whether an identifier of these and a period needs no escapes in JSON.
+    """
     whose = f'"subject":{{"reference":{_quoted(f"Patient/{identity.patient}")}}}'
     if identity.encounter is not None:
         whose += f',"encounter":{{"reference":{_quoted(f"Encounter/{identity.encounter}")}}}'
-    return whose, f'"device":{{"reference":{_quoted(f"Device/{identity.device}")}}}'
+    device = f'"device":{{"reference":{_quoted(f"Device/{identity.device}")}}}'
+    names = f"{identity.patient}.{identity.device}.{type_name}"
+    return whose, device, _quoted(names) == f'"{names}"'
 
 
-def new_reading(writer: Writer, readings: list[tuple[int, Any]], start: int, end: int) -> Any:
-    """What `writer` writes of readings, in an Observation that lasts from `start` to `end`."""
-    if isinstance(writer, SampledDataWriter):
-        return sampled_data.build(readings, Layout(start, end, writer.period))
-    return readings[-1][1]
+@lru_cache(maxsize=1024)
+def _effective_period(start: int, end: int) -> str:
+    """JSON text: the Observations of a flush share their periods."""
+    last = ticks.format_iso(end)
+    first = last if start == end else ticks.format_iso(start)
+    return f'"effectivePeriod":{{"start":"{first}","end":"{last}"}}'
 
 
 def _quoted(text: str) -> str:

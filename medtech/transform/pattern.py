@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
-from medtech.dotnet.ticks import TICKS_PER_MINUTE
+from medtech.dotnet.ticks import MAX_TICKS, TICKS_PER_MINUTE
 from medtech.mapping.fhir import CodeValueTemplate, FhirMapping, Interval, Value
+from medtech.transform import sampled_data
 from medtech.transform.fhir_json import dump_resource, without_empties
 from medtech.transform.values import SampledDataWriter, Writer, write_category, write_named_concept, writer_of
 
@@ -31,11 +32,23 @@ class Pattern:
 
     `by_name` maps the name of a value to the targets that it goes to: index, how it is read, whether it is a series.
     `series` has index and period (in ticks) of the targets that are. `length` is an Observation's, in ticks: one tick
-    for a single reading, None for a correlation group, which lasts as long as its readings do. `has_empties`: the
-    template holds empty texts or objects, which FHIR does not have.
+    for a single reading, None for a correlation group, which lasts as long as its readings do. `always_fits`: no series
+    of that length needs more samples than an Observation can hold. `has_empties`: the template holds empty texts or
+    objects, which FHIR does not have.
     """
 
-    __slots__ = ("_openings", "by_name", "category", "has_empties", "length", "series", "targets", "template")
+    __slots__ = (
+        "_openings",
+        "_shortest_period",
+        "always_fits",
+        "by_name",
+        "category",
+        "has_empties",
+        "length",
+        "series",
+        "targets",
+        "template",
+    )
 
     _OPENINGS_KEPT = 64
 
@@ -58,6 +71,10 @@ class Pattern:
         self.series = [
             (index, writer.period) for index, writer in enumerate(writers) if isinstance(writer, SampledDataWriter)
         ]
+        self._shortest_period = min((period for _, period in self.series), default=MAX_TICKS)
+        self.always_fits = not self.series or (
+            self.length is not None and sampled_data.fits(self.length, self._shortest_period)
+        )
         codes = [write_named_concept(template.codes, template.type_name), *(target.code for target in targets)]
         parts = [self.category, codes, [writer.constants for writer in writers if writer.constants]]
         self.has_empties = without_empties(parts) != parts
@@ -68,7 +85,7 @@ class Pattern:
 
         It is not if a series has samples at several times, because they count from the start of a period.
         """
-        return all(end - start < period for _, period in self.series)
+        return not self.series or end - start < self._shortest_period
 
     def opening(self, type_name: str) -> str:
         """The JSON text of a new Observation's status, category and code; the type as the measurements spell it."""

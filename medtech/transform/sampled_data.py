@@ -40,6 +40,11 @@ class Layout(NamedTuple):
     period: int
 
 
+def fits(length: int, period: int) -> bool:
+    """Whether an Observation can hold the samples of so many ticks, even if all but empty."""
+    return (length - 1) // period < _MAX_SLOTS
+
+
 def count_slots(start: int, end: int, period: int) -> int:
     """The number of slots. Raises PeriodTooLong if even empty ones would take more than MAX_TEXT."""
     slots = (end - start) // period + 1
@@ -51,9 +56,8 @@ def count_slots(start: int, end: int, period: int) -> int:
     return slots
 
 
-def build(samples: Sequence[Sample], layout: Layout) -> str:
-    """The text of a new series; `samples` in order of time, all within the layout. Raises PeriodTooLong."""
-    start, end, period = layout
+def build(samples: Sequence[Sample], start: int, end: int, period: int) -> str:
+    """The text of a new series; `samples` in order of time, all from `start` to `end`. Raises PeriodTooLong."""
     slots = count_slots(start, end, period)
     if len(samples) == 1:
         time, text = samples[0]

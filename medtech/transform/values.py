@@ -1,12 +1,13 @@
 """How a value of a template is read from measurements, written into an Observation, and compared with a stored one.
 
 Each of the four value types has a writer of its `value[x]`. `read` takes a reading's text and returns what to write, or
-None if the reading counts as no value; it raises NotANumber. `write` makes the value, `text` the same as JSON text, and
-`constants` is what all values of a writer have in common. `same` compares by meaning, so that it does not matter in
-which form a server returns a value.
+None if the reading counts as no value; it raises NotANumber. `gather` takes such readings, in order of time, of an
+Observation that lasts from start to end (ticks), and returns what `write` makes the value of, and `text` the same as
+JSON text. `constants` is what all values of a writer have in common. `same` compares by meaning, so that it does not
+matter in which form a server returns a value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from medtech.mapping.fhir import (
 from medtech.transform import data_point
 from medtech.transform.fhir_json import dump_resource, number_text
 from medtech.transform.identifier import SYSTEM
+from medtech.transform.sampled_data import Sample, build
 
 
 class SampledDataWriter:
@@ -43,6 +45,10 @@ class SampledDataWriter:
         self.constants = {"origin": origin, "period": self.period_ms, "dimensions": 1}
         self._opening = _text(self.constants)[:-1]
 
+    def gather(self, readings: Sequence[Sample], start: int, end: int) -> Any:
+        """The text of the series. Raises PeriodTooLong."""
+        return build(readings, start, end, self.period)
+
     def write(self, data: str) -> dict[str, Any]:
         return {**self.constants, "data": data}
 
@@ -50,7 +56,15 @@ class SampledDataWriter:
         return f'{self._opening},"data":"{data}"}}'
 
 
-class QuantityWriter:
+class _LatestReading:
+    """What the writers of single values have in common."""
+
+    @staticmethod
+    def gather(readings: Sequence[tuple[int, Any]], _start: int, _end: int) -> Any:
+        return readings[-1][1]
+
+
+class QuantityWriter(_LatestReading):
     property = "valueQuantity"
     read = staticmethod(decimals.parse)
 
@@ -74,7 +88,7 @@ class QuantityWriter:
         )
 
 
-class StringWriter:
+class StringWriter(_LatestReading):
     property = "valueString"
     constants: ClassVar[dict[str, Any]] = {}
 
@@ -98,7 +112,7 @@ class StringWriter:
         return isinstance(stored, str) and stored == written
 
 
-class CodeableConceptWriter:
+class CodeableConceptWriter(_LatestReading):
     """Writes the mapping's own concept: that there is a reading means that it applies."""
 
     property = "valueCodeableConcept"

@@ -65,6 +65,17 @@ def test_an_encounter_is_referred_to() -> None:
     assert observation["issued"] == "2024-02-29T11:00:00.0000000Z"
 
 
+@pytest.mark.parametrize("type_name", ["heartRate", 'heart"rate\\', "heart\trate", "сердце"])
+@pytest.mark.parametrize("correlation_id", [None, 'c"1\n'])
+def test_an_identifier_keeps_every_character(type_name: str, correlation_id: str | None) -> None:
+    mapping = mapping_of(0 if correlation_id is None else -1, value=QUANTITY, typeName=type_name)
+    measurement = measured("10:00:00", correlation_id, hr="1")
+    group = MeasurementGroup(type_name, "device", None, None, correlation_id, [measurement])
+    (draft,) = convert(mapping, group).drafts
+    observation = create(draft, IDENTITY, issued=0)
+    assert (observation["identifier"][0]["value"], observation["id"]) == draft.identify(IDENTITY)
+
+
 def test_identity_is_the_connectors() -> None:
     draft = draft_of(mapping_of(-1, value=QUANTITY), measured("10:00:00", "c1", hr="1"))
     assert draft.identify(ResourceIdentity("devId", "patId", None)) == (
@@ -308,6 +319,16 @@ def test_a_pattern_knows_whether_its_template_holds_what_fhir_has_not(
     template = mapping.template("heartRate")
     assert template is not None
     assert pattern_of(mapping, template).has_empties is has_empties
+
+
+@pytest.mark.parametrize(("period_ms", "fits"), [(10, True), (6.875, True), (6.85, False)])
+def test_a_series_is_as_long_as_its_interval_allows(period_ms: float, *, fits: bool) -> None:
+    """An Observation holds 524,288 samples, and an hour has as many of 6.8665 ms."""
+    conversion = convert(
+        mapping_of(60, value=SERIES | {"defaultPeriod": period_ms}), group_of(measured("10:00:00", hr="1"))
+    )
+    assert len(conversion.drafts) == fits
+    assert [type(failure.error) for failure in conversion.failures] == ([] if fits else [PeriodTooLong])
 
 
 def test_spellings_of_a_type_are_not_kept_without_bound() -> None:

@@ -10,19 +10,18 @@ from medtech.transform.sampled_data import MAX_TEXT, Layout, build, lay_out_anew
 
 
 def test_one_sample_a_slot_from_the_start_and_the_latest_of_a_slot_stands() -> None:
-    assert build([(100, "1"), (109, "2"), (125, "3")], Layout(100, 149, 10)) == "2 E 3 E E"
+    assert build([(100, "1"), (109, "2"), (125, "3")], 100, 149, 10) == "2 E 3 E E"
 
 
 @pytest.mark.parametrize("slot", range(5))
 def test_a_single_sample_is_built_as_several_are(slot: int) -> None:
-    layout = Layout(100, 149, 10)
     time = 100 + 10 * slot
-    assert build([(time, "7")], layout) == build([(time, "6"), (time + 1, "7")], layout)
+    assert build([(time, "7")], 100, 149, 10) == build([(time, "6"), (time + 1, "7")], 100, 149, 10)
 
 
 def test_the_last_slot_may_be_cut_by_the_end() -> None:
-    assert build([(100, "1")], Layout(100, 120, 10)) == "1 E E"
-    assert build([(100, "1")], Layout(100, 119, 10)) == "1 E"
+    assert build([(100, "1")], 100, 120, 10) == "1 E E"
+    assert build([(100, "1")], 100, 119, 10) == "1 E"
 
 
 def test_new_samples_replace_old_ones_and_the_rest_stays() -> None:
@@ -108,9 +107,9 @@ def test_what_a_decimal_cannot_hold_is_refused(data: str, factor: str, origin: s
 
 def test_too_many_samples_are_counted_before_they_are_built() -> None:
     longest = (MAX_TEXT + 1) // 2
-    assert len(build([(0, "1")], Layout(0, longest - 1, 1))) == 2 * longest - 1
+    assert len(build([(0, "1")], 0, longest - 1, 1)) == 2 * longest - 1
     for make in (
-        lambda layout: build([(0, "1")], layout),
+        lambda layout: build([(0, "1")], *layout),
         lambda layout: splice("1", [(0, "1")], layout),
         lambda layout: lay_out_anew("1", 1, 0, 1, layout),
     ):
@@ -121,7 +120,7 @@ def test_too_many_samples_are_counted_before_they_are_built() -> None:
 def test_long_numbers_count_too() -> None:
     samples = [(time, "1234567890") for time in range(100_000)]
     with pytest.raises(PeriodTooLong, match="characters"):
-        build(samples, Layout(0, 100_000, 1))
+        build(samples, 0, 100_000, 1)
 
 
 def test_points_far_past_the_end_are_counted_too() -> None:
