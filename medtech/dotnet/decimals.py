@@ -29,7 +29,7 @@ class NotANumber(ValueError):
 
 def is_plain(text: str) -> bool:
     """Whether the text is at first sight a decimal and a JSON number. Nearly every reading is."""
-    return (text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS) or _PLAIN.fullmatch(text) is not None
+    return _PLAIN.fullmatch(text) is not None
 
 
 def parse(text: str) -> Decimal:

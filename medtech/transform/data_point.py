@@ -2,7 +2,7 @@
 
 import re
 
-from medtech.dotnet.decimals import NotANumber, is_plain, parse, plain
+from medtech.dotnet.decimals import MAX_DIGITS, NotANumber, is_plain, parse, plain
 
 _SAMPLE = re.compile(r"-?[0-9]*\.?[0-9]+", re.ASCII)
 """A number as SampledData.data takes it."""
@@ -16,6 +16,8 @@ def sample(text: str) -> str:
 
     What SampledData allows stays as it came (`.5`); any other number is written as a plain decimal. Raises NotANumber.
     """
+    if text.isdigit() and text.isascii() and len(text) <= MAX_DIGITS:
+        return text  # without a call, since there is one for each reading
     if is_plain(text) or text in _SPECIAL_SAMPLES:
         return text
     number = parse(text)
