@@ -1,7 +1,6 @@
 """A hub that has forgotten its events, and the Capture files that have them: every reading once."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from azure.storage.blob import BlobServiceClient
 from dev.hub import Partition, StoredEvent
 from dev.processes import ROOT
 from dev.stack import LocalStack
+from medtech.setup.hub_place import read_hub_place
 from tests.backfill.samples import CONTAINER, SCHEMA
 from tests.end_to_end.ward import DAY, ENQUEUED, QUIET, Ward, pulse
 
@@ -38,9 +38,12 @@ def captured(event: StoredEvent) -> dict[str, Any]:
 def capture(stack: LocalStack, hub_folder: Path) -> None:
     """What Capture would have written of partition 0: a file for the events of each hour."""
     partition = Partition(hub_folder / "0.jsonl")
+    namespace = read_hub_place(stack.settings).namespace
     files: dict[str, list[dict[str, Any]]] = {}
     for event in partition.read(0, partition.next_sequence_number):
-        files.setdefault(f"localhost/{HUB}/0/{event.enqueued_time:%Y/%m/%d/%H/00/00}.avro", []).append(captured(event))
+        files.setdefault(f"{namespace}/{HUB}/0/{event.enqueued_time:%Y/%m/%d/%H/00/00}.avro", []).append(
+            captured(event)
+        )
     partition.close()
     with BlobServiceClient.from_connection_string(stack.storage_connection_string) as service:
         container = service.create_container(CONTAINER)
@@ -51,13 +54,9 @@ def capture(stack: LocalStack, hub_folder: Path) -> None:
 
 
 def command(stack: LocalStack, *arguments: str) -> dict[str, Any]:
-    settings = {
-        "BufferStorage": stack.storage_connection_string,
-        "EventHubConnection__fullyQualifiedNamespace": "localhost",
-        "EVENT_HUB_NAME": HUB,
-    }
-    line = [sys.executable, "-m", "medtech", "backfill", *arguments, "--json"]
-    done = subprocess.run(line, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False)
+    settings = stack.data_folder / "local.settings.json"
+    line = [sys.executable, "-m", "medtech", "--settings", str(settings), "backfill", *arguments, "--json"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
