@@ -8,19 +8,25 @@ import logging
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from medtech.deadline import seconds_left
 from medtech.dotnet import ticks
-from medtech.errors import StorageUnavailable
+from medtech.errors import StorageRefused, StorageUnavailable, Unavailable, UnexpectedFault
+from medtech.storage import lease as leases
 from medtech.storage.connection import Storage
+from medtech.storage.lease import Lease
 from medtech.storage.table import Entity, Operation, OperationFailed
 
 TABLE = "jobs"
 KEPT_DAYS = 7
 """How long a job that is done can be asked for."""
+
+RESERVED_SECONDS = 10
+"""Kept back, of the time that jobs have, to write how far one is."""
 
 _ID = re.compile(r"[0-9]{14}-[0-9a-f]{8}")
 
@@ -154,3 +160,63 @@ class JobTable(ABC, Generic[AnyJob]):
 def new_id(now: int) -> str:
     """The id of a job that is made at `now` (ticks). Jobs are worked off in the order of their ids."""
     return f"{ticks.format_compact(now)}-{secrets.token_hex(4)}"
+
+
+class Words(NamedTuple):
+    """How the log names jobs of a kind: `Replay`, `replaying letters`, and what to do about a fault of the app."""
+
+    kind: str
+    doing: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobWorker(Generic[AnyJob]):
+    """Works off the jobs of one kind, the oldest first, on one instance at a time. `clock` gives ticks.
+
+    `carry_out` takes a job on from where it is, as far as the deadline in force allows.
+    """
+
+    storage: Storage
+    jobs: JobTable[AnyJob]
+    lease: str
+    words: Words
+    carry_out: Callable[[AnyJob, Lease], None]
+    clock: Callable[[], int]
+    monotonic: Callable[[], float]
+
+    def run(self) -> None:
+        """What goes wrong is logged, and not raised: the flush comes next, and the next tick goes on."""
+        try:
+            known = list(self.jobs.all())
+            self.jobs.expire(known, self.clock())
+            waiting = [job for job in known if job.state is not State.DONE]
+            if not waiting:
+                return
+            lease = leases.acquire(self.storage, self.lease, monotonic=self.monotonic)
+            if lease is None:
+                return
+            with lease:
+                for job in waiting:
+                    self._work(job, lease)
+        except Unavailable as error:
+            _log.error("%s is held up, nothing is lost: %s", self.words.kind, error.message)
+
+    def _work(self, job: AnyJob, lease: Lease) -> None:
+        """One job that cannot go on does not hold up the others."""
+        if not lease.held or seconds_left() <= RESERVED_SECONDS:
+            return
+        try:
+            # Another instance may have gone on with it before the lease was had.
+            latest = self.jobs.get(job.id)
+            if latest is not None and latest.state is not State.DONE:
+                self.carry_out(latest, lease)
+        except JobContested:
+            _log.warning("%s job %s: another instance goes on with it.", self.words.kind, job.id)
+        except StorageRefused as refused:
+            _log.error("%s job %s: %s", self.words.kind, job.id, refused.message)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the flush must run all the same; the job goes on more carefully
+            fault = UnexpectedFault.of(error, self.words.doing, then=self.words.advice)
+            _log.error("%s job %s: %s", self.words.kind, job.id, fault.message)

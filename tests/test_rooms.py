@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, str] = {
     "storage": "errors deadline entra filling side_counts",
     "setup": "errors declared_settings settings storage",
     "checkpoints": "errors entra setup storage",
-    "jobs": "errors dotnet storage",
+    "jobs": "errors deadline dotnet storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
     "group": "errors dotnet model storage",

@@ -25,17 +25,16 @@ from medtech.backfill.reading import Chunk, chunks, days, files
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import OutOfTime, PoisonMessage, SettingInvalid, StorageRefused, Unavailable, UnexpectedFault
+from medtech.errors import OutOfTime, PoisonMessage, SettingInvalid, StorageRefused, Unavailable
 from medtech.group.buffer import Buffer
 from medtech.group.windows import window_start
 from medtech.ingest.batch import NOTHING, BatchCounts, bury, process
 from medtech.ingest.events import hub_name
-from medtech.jobs import JobContested, State
+from medtech.jobs import RESERVED_SECONDS, JobContested, JobWorker, State, Words
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import Normalizer
 from medtech.settings import Settings
 from medtech.setup.hub_place import HubPlace
-from medtech.storage import lease as leases
 from medtech.storage.connection import Storage
 from medtech.storage.lease import Lease
 
@@ -47,9 +46,6 @@ CHUNK_RECORDS = 500
 MOST_WINDOWS_AHEAD = 48
 """That are due and wait in the buffer, when no more is put there. The flush writes the oldest windows first, so what is
 backfilled goes before what devices send now: with four hours of it ahead, a tick or two, and not with a month."""
-
-_RESERVED_SECONDS = 10
-"""Kept back to write how far the job is."""
 
 _ENDS_PER_EVENT = 3
 
@@ -70,42 +66,17 @@ class Backfill:
     monotonic: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Works off jobs until the deadline in force. What goes wrong is logged, and not raised: the flush comes next,
-        and the next tick goes on."""
+        """Works off jobs until the deadline in force. What goes wrong is logged, and not raised."""
         jobs = BackfillJobs(self.storage)
-        try:
-            known = list(jobs.all())
-            jobs.expire(known, self.clock())
-            waiting = [job for job in known if job.state is not State.DONE]
-            if not waiting:
-                return
-            lease = leases.acquire(self.storage, LEASE, monotonic=self.monotonic)
-            if lease is None:
-                return
-            with lease:
-                for job in waiting:
-                    self._work(job, jobs, lease)
-        except Unavailable as error:
-            _log.error("Backfill is held up, nothing is lost: %s", error.message)
-
-    def _work(self, job: BackfillJob, jobs: BackfillJobs, lease: Lease) -> None:
-        """One job that cannot go on does not hold up the others."""
-        if not lease.held or seconds_left() <= _RESERVED_SECONDS:
-            return
-        try:
-            # Another instance may have gone on with it before the lease was had.
-            latest = jobs.get(job.id)
-            if latest is not None and latest.state is not State.DONE:
-                _Run(self, jobs, lease, latest).run()
-        except JobContested:
-            _log.warning("Backfill job %s: another instance goes on with it.", job.id)
-        except StorageRefused as refused:
-            _log.error("Backfill job %s: %s", job.id, refused.message)
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - the flush must run all the same; the job goes on more carefully
-            fault = UnexpectedFault.of(error, "backfilling", then="Report it; the files stay where they are.")
-            _log.error("Backfill job %s: %s", job.id, fault.message)
+        JobWorker(
+            storage=self.storage,
+            jobs=jobs,
+            lease=LEASE,
+            words=Words("Backfill", "backfilling", "Report it; the files stay where they are."),
+            carry_out=lambda job, lease: _Run(self, jobs, lease, job).run(),
+            clock=self.clock,
+            monotonic=self.monotonic,
+        ).run()
 
 
 class _Run:
@@ -129,7 +100,7 @@ class _Run:
         self._begin()
         message = ""
         try:
-            with within(Deadline(seconds_left() - _RESERVED_SECONDS, self._parts.monotonic)):
+            with within(Deadline(seconds_left() - RESERVED_SECONDS, self._parts.monotonic)):
                 message = self._work_off()
         except OutOfTime:
             pass

@@ -30,17 +30,16 @@ from medtech.dead_letter.marks import Claim, Marks, Release
 from medtech.dead_letter.store import DeadLetters, Summary
 from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable, UnexpectedFault
+from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable
 from medtech.group.buffer import Buffer
 from medtech.group.replayed import Replayed
 from medtech.group.windows import replay_row_prefix, row_key, row_name
-from medtech.jobs import JobContested, State
+from medtech.jobs import RESERVED_SECONDS, JobContested, JobWorker, State, Words
 from medtech.model import DeviceEvent, Measurement
 from medtech.normalize.batch import Normalizer
 from medtech.replay.job import Counts, Job, Jobs, Left
 from medtech.replay.today import Places, Today, replay_event, replay_measurement
 from medtech.settings import Settings
-from medtech.storage import lease as leases
 from medtech.storage.connection import Storage
 from medtech.storage.lease import Lease
 
@@ -54,9 +53,6 @@ _CHUNK_BYTES = 16 * 1024 * 1024
 
 _COUNT_SECONDS = 10
 """A selection that takes longer to count is worked off without being counted: the count is for the progress bar."""
-
-_RESERVED_SECONDS = 10
-"""Kept back to write how far the job is."""
 
 _ENDS_PER_LETTER = 3
 
@@ -87,42 +83,17 @@ class Replay:
     monotonic: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Works off jobs until the deadline in force. What goes wrong is logged, and not raised: the flush comes next,
-        and the next tick goes on."""
+        """Works off jobs until the deadline in force. What goes wrong is logged, and not raised."""
         jobs = Jobs(self.storage)
-        try:
-            known = list(jobs.all())
-            jobs.expire(known, self.clock())
-            waiting = [job for job in known if job.state is not State.DONE]
-            if not waiting:
-                return
-            lease = leases.acquire(self.storage, LEASE, monotonic=self.monotonic)
-            if lease is None:
-                return
-            with lease:
-                for job in waiting:
-                    self._work(job, jobs, lease)
-        except Unavailable as error:
-            _log.error("Replay is held up, nothing is lost: %s", error.message)
-
-    def _work(self, job: Job, jobs: Jobs, lease: Lease) -> None:
-        """One job that cannot go on does not hold up the others."""
-        if not lease.held or seconds_left() <= _RESERVED_SECONDS:
-            return
-        try:
-            # Another instance may have gone on with it before the lease was had.
-            latest = jobs.get(job.id)
-            if latest is not None and latest.state is not State.DONE:
-                _Run(self, jobs, Marks(self.storage), lease, latest).run()
-        except JobContested:
-            _log.warning("Replay job %s: another instance goes on with it.", job.id)
-        except StorageRefused as refused:
-            _log.error("Replay job %s: %s", job.id, refused.message)
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - the flush must run all the same; the job goes on more carefully
-            fault = UnexpectedFault.of(error, "replaying letters", then="Report it; no letter is lost.")
-            _log.error("Replay job %s: %s", job.id, fault.message)
+        JobWorker(
+            storage=self.storage,
+            jobs=jobs,
+            lease=LEASE,
+            words=Words("Replay", "replaying letters", "Report it; no letter is lost."),
+            carry_out=lambda job, lease: _Run(self, jobs, Marks(self.storage), lease, job).run(),
+            clock=self.clock,
+            monotonic=self.monotonic,
+        ).run()
 
 
 class _Run:
@@ -143,7 +114,7 @@ class _Run:
         self._begin()
         message = ""
         try:
-            with within(Deadline(seconds_left() - _RESERVED_SECONDS, self._parts.monotonic)):
+            with within(Deadline(seconds_left() - RESERVED_SECONDS, self._parts.monotonic)):
                 self._count()
                 self._work_off()
         except OutOfTime:
