@@ -43,7 +43,7 @@ migrate-demo: setup
 	@$(PYTHON) -m dev migrate-demo
 
 test: check
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile
 
 # SEED=N gives other traffic and faults, SCENARIO="NAME..." chooses; names may be cut short. JOBS=N: as many at once.
 torture: setup

@@ -24,9 +24,9 @@ STORAGE_ACCOUNT = "local"
 STORAGE_KEY = base64.b64encode(b"opens the emulator of this machine and nothing else").decode()
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-FREE_PORTS = range(20_000, 32_000)
+FREE_PORTS = range(*map(int, os.environ.get("LOCAL_PORTS", "20000-32000").split("-")))
 """Free ports are taken from here: those that the system hands out (from 32,768 on) may go to any connection of this
-machine between the choice and the start of the server."""
+machine between the choice and the start of the server. Runs side by side are given ranges of their own."""
 
 
 class LocalRunFailed(Exception):

@@ -1,6 +1,14 @@
 """Fixtures and settings that every test may use."""
 
+import os
+
 from hypothesis import settings
+
+# Workers that run side by side choose no port between another one's choice and the start of its server. Before
+# anything of `dev` is imported; the commands that tests call inherit it.
+if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+    start = 20_000 + int(worker) % 8 * 1_500
+    os.environ["LOCAL_PORTS"] = f"{start}-{start + 1_500}"
 
 pytest_plugins = ["tests.azurite", "tests.accounts", "tests.fhir_server"]
 
