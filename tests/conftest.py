@@ -12,6 +12,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
     start = 20_000 + int(worker) % 8 * 1_500
     os.environ["LOCAL_PORTS"] = f"{start}-{start + 1_500}"
 
+# Commands wrap what they print at this width: what a test looks for in it does not depend on who started the tests.
+os.environ["COLUMNS"] = "200"
+
 pytest_plugins = ["tests.azurite", "tests.accounts", "tests.fhir_server"]
 
 # A busy machine is no fault of the code: no example of a property has a time limit of its own.
