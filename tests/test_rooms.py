@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, str] = {
     "address": "",
     "client_key": "",
     "http_answer": "errors",
+    "final_response": "",
     "entra": "",
     "filling": "",
     "side_counts": "",
@@ -29,7 +30,7 @@ MAY_IMPORT: dict[str, str] = {
     "model": "errors",
     "declared_settings": "",
     "settings": "errors address client_key declared_settings",
-    "storage": "errors deadline entra filling side_counts",
+    "storage": "errors deadline final_response entra filling side_counts",
     "setup": "errors declared_settings settings storage",
     "checkpoints": "errors entra setup storage",
     "jobs": "errors deadline dotnet storage",
@@ -42,8 +43,8 @@ MAY_IMPORT: dict[str, str] = {
     "replay": "errors deadline dotnet model settings storage jobs normalize group dead_letter",
     "backfill": "errors deadline dotnet model settings storage setup jobs normalize group dead_letter ingest",
     "transform": "errors dotnet model mapping",
-    "persist": "errors deadline address client_key declared_settings entra filling side_counts telemetry dotnet model "
-    "settings transform",
+    "persist": "errors deadline address client_key final_response declared_settings entra filling side_counts "
+    "telemetry dotnet model settings transform",
     "flush": "errors deadline filling telemetry dotnet model settings storage mapping group dead_letter "
     "comparison transform persist",
     "validation": "errors deadline dotnet evaluation_budget jsonpath jmespath model mapping group transform",

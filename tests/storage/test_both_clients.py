@@ -13,6 +13,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.data.tables import AccountSasPermissions, ResourceTypes, TableServiceClient, generate_account_sas
 
 from medtech.errors import SettingInvalid, StorageRefused, StorageUnavailable
+from medtech.storage import kept_connections
 from medtech.storage.connection import Storage
 from medtech.storage.table import Operation, OperationFailed, Table, quoted
 from tests.azurite import Wire
@@ -234,6 +235,21 @@ def test_retry_after_has_anything_sent_again_but_not_for_ever(wire: Wire, what: 
     with pytest.raises(StorageUnavailable, match="away"):
         SIMPLE[what](table)
     assert len(wire.tables.requests) == 3
+
+
+@pytest.mark.parametrize("what", SIMPLE)
+def test_a_connection_that_was_idle_for_long_is_not_used(
+    wire: Wire, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something on the way may have forgotten it: neither is a write on it answered, nor does it end."""
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    before = wire.tables.connections
+    SIMPLE[what](table)
+    assert wire.tables.connections == before, "it is kept"
+    monkeypatch.setattr(kept_connections, "IDLE_SECONDS", -1.0)
+    SIMPLE[what](table)
+    assert wire.tables.connections == before + 1
 
 
 def test_a_create_whose_answer_was_lost_is_not_taken_for_done(wire: Wire) -> None:
