@@ -115,8 +115,9 @@ class Fanout:
         try:
             self.queue.put(FlushMessage(shard, mark.token, trace_context).write())
         except Unavailable:
-            with suppress(Unavailable):  # else it lapses
-                self.marks.end(mark)
+            # The tick may be over, which is why the message was not put.
+            with suppress(Unavailable), within(Deadline(_MARK_SECONDS)):
+                self.marks.take_back(mark)
             raise
         return True
 
