@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, str] = {
     "jobs": "errors deadline dotnet storage",
     "mapping": "errors dotnet evaluation_budget selection jsonpath jmespath model storage",
     "normalize": "errors model",
-    "group": "errors dotnet model storage",
+    "group": "errors deadline dotnet model storage",
     "dead_letter": "errors dotnet model storage",
     "comparison": "errors dotnet storage dead_letter",
     "ingest": "errors deadline dotnet model settings storage normalize group dead_letter",

@@ -65,6 +65,7 @@ class Fanout:
                 marks = self._poisoned(self.marks.all())
                 now = self.clock()
                 due = self.flush.due()
+                tally.outages += self.flush.buffer.away()
                 waiting = [shard for shard in due if shard in marks and marks[shard].is_poisoned(now)]
                 if waiting:
                     tally.held_up_by.append(_poison_shard(waiting))
