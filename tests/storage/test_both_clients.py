@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.data.tables import AccountSasPermissions, ResourceTypes, TableServiceClient, generate_account_sas
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medtech.errors import SettingInvalid, StorageRefused, StorageUnavailable
 from medtech.storage import kept_connections
@@ -146,6 +148,62 @@ def test_the_same_is_sent(call: Callable[[Table], object]) -> None:
             said.append(_meaning(account.requests[-1]))
             storage.close()
     assert said[0] == said[1]
+
+
+_values = (
+    st.text()
+    | st.integers(-(2**31), 2**31 - 1)
+    | st.booleans()
+    | st.floats()
+    | st.binary(max_size=20)
+    | st.datetimes(timezones=st.just(UTC))
+    | st.uuids()
+    | st.none()
+)
+_keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_etags = st.none() | st.from_regex(r'(W/)?"[ -~]{0,20}"', fullmatch=True)
+
+
+@settings(max_examples=100)
+@given(_keys, _keys, st.dictionaries(st.from_regex(r"[a-z_]{1,5}", fullmatch=True), _values, max_size=4), _etags)
+def test_of_any_row_the_same_is_sent(
+    sent_by_both: Callable[[Callable[[Table], object]], list[Any]],
+    partition_key: str,
+    row_key: str,
+    properties: dict[str, Any],
+    etag: str | None,
+) -> None:
+    keys = {"PartitionKey": partition_key, "RowKey": row_key}
+    entity = keys | properties
+    calls: list[Callable[[Table], object]] = [
+        lambda table: table.upsert(entity),
+        lambda table: table.get(partition_key, row_key),
+        lambda table: table.first(f"PartitionKey eq {quoted(partition_key)} and RowKey gt {quoted(row_key)}"),
+        lambda table: table.transact([Operation("replace", entity, etag), Operation("delete", keys, etag)]),
+    ]
+    for call in calls:
+        direct, library = sent_by_both(call)
+        assert direct == library
+
+
+@pytest.fixture(scope="module")
+def sent_by_both() -> Iterator[Callable[[Callable[[Table], object]], list[Any]]]:
+    """What a call sends to an account that refuses everything, by requests of the app's own and by the package."""
+    with FaultProxy("http://127.0.0.1:1") as account:
+        account.answer(400, times=None)
+        environment = {"BufferStorage": f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"}
+        opened = [Storage(environment=environment, library_tables=each, creates_tables=False) for each in (False, True)]
+
+        def sent(call: Callable[[Table], object]) -> list[Any]:
+            account.requests.clear()
+            for storage in opened:
+                with pytest.raises(StorageRefused):
+                    call(storage.table("made"))
+            return [repr(_meaning(request)) for request in account.requests]
+
+        yield sent
+        for storage in opened:
+            storage.close()
 
 
 XML = (
