@@ -14,6 +14,8 @@ _INTERIM = range(100, 200)
 _SWITCHING_PROTOCOLS = 101
 """It is final, and no answer to a request that has not asked for it."""
 
+_NEVER_A_BODY = {204, 304}
+
 _MOST_INTERIM = 100
 """Each may take as long as a timeout allows. A server that sends no end of them answers nothing."""
 
@@ -24,6 +26,12 @@ class FinalResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.fp = _WholeLines(self.fp.detach())
+
+    def begin(self) -> None:
+        super().begin()
+        if self.status in _NEVER_A_BODY:
+            # http.client waits for chunks where a gateway has left its Transfer-Encoding (RFC 9112, 6.3).
+            self.chunked = False
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM):

@@ -59,10 +59,14 @@ class _DirectClient(httpx.Client):
             raise RuntimeError("the client was closed")
         answer = self._direct.handle_request(request)
         answer.request = request
-        if "set-cookie" in answer.headers:
-            self.cookies.extract_cookies(answer)
-        if not stream:
-            answer.read()
+        try:
+            if "set-cookie" in answer.headers:
+                self.cookies.extract_cookies(answer)
+            if not stream:
+                answer.read()
+        except BaseException:
+            answer.close()  # gives its connection back
+            raise
         return answer
 
 

@@ -124,12 +124,27 @@ def test_bodies(serve: Serve, client_of: ClientOf, body: bytes) -> None:
     assert server.requests[0].endswith(b"\r\n\r\n" + b"y" * 3_000_000)
 
 
-def test_an_answer_without_a_body(serve: Serve, client_of: ClientOf) -> None:
-    server = serve(b'HTTP/1.1 204 No Content\r\nETag: W/"1"\r\n\r\n', answer(b"2"))
+@pytest.mark.parametrize("head", ['ETag: W/"1"', "Transfer-Encoding: chunked", "Content-Length: 7"])
+def test_an_answer_without_a_body(serve: Serve, client_of: ClientOf, head: str) -> None:
+    server = serve(f"HTTP/1.1 204 No Content\r\n{head}\r\n\r\n".encode(), answer(b"2"))
     client = client_of(server.url)
     assert got(client, server.url) == (204, b"")
     assert got(client, server.url) == (200, b"2")
     assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "broken", [answer(b"not gzip", Content_Encoding="gzip"), answer(b"x" * 9)[:-1]], ids=["coded", "cut"]
+)
+def test_a_connection_is_free_again_whose_answer_cannot_be_read(
+    serve: Serve, client_of: ClientOf, broken: bytes
+) -> None:
+    server = serve(broken)
+    server.then(answer(b"2"))
+    client = client_of(server.url, httpx.Timeout(20.0, pool=0.05))
+    with pytest.raises(httpx.RequestError):
+        client.get(server.url)
+    assert client.get(server.url).content == b"2"
 
 
 def test_headers_come_as_bytes(serve: Serve, client_of: ClientOf) -> None:
