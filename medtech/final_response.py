@@ -16,7 +16,7 @@ _SWITCHING_PROTOCOLS = 101
 
 _NEVER_A_BODY = {204, 304}
 
-_MOST_INTERIM = 100
+_MOST_INTERIM = 16
 """Each may take as long as a timeout allows. A server that sends no end of them answers nothing."""
 
 

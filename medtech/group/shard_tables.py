@@ -28,8 +28,9 @@ Found = TypeVar("Found")
 ASKED_SECONDS = 10.0
 """What an account may take that has nothing to say in all likelihood. A tick of the fan-out has a minute for all."""
 
-AWAY_SECONDS = 60.0
-"""An account that was away is not asked again before, for shards that are not its own: it would be for each window."""
+AWAY_SECONDS = 25.0
+"""An account that was away is not asked again before, for shards that are not its own: it would be for each window.
+Less than a tick, so that the next one finds it back."""
 
 
 class ShardTables:
