@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
+from urllib3 import HTTPConnectionPool
 
 from medtech.entra import Credential
 from medtech.errors import SettingInvalid, StorageUnavailable
@@ -229,6 +230,22 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again(wire: Wire) -
     wire.tables.rule(close)
     table.get("p", "a")
     table.upsert(ROW, merge=True)
+
+
+@pytest.mark.parametrize(
+    ("origin", "place"),
+    [
+        ("https://a.table.core.windows.net", ("https", "a.table.core.windows.net", 443)),
+        ("https://a.table.core.windows.net:8443", ("https", "a.table.core.windows.net", 8443)),
+        ("http://127.0.0.1:10002", ("http", "127.0.0.1", 10002)),
+        ("http://[::1]", ("http", "::1", 80)),
+    ],
+)
+def test_an_endpoint_is_reached_where_its_address_says(origin: str, place: tuple[str, str, int]) -> None:
+    pool = sender._pool(origin)
+    assert isinstance(pool, HTTPConnectionPool)
+    assert (pool.scheme, pool.host, pool.port) == place
+    pool.close()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 import certifi
 import urllib3
+from urllib3.connection import port_by_scheme
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -36,7 +37,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.util import Retry, create_urllib3_context, make_headers
+from urllib3.util import Retry, create_urllib3_context, make_headers, parse_url
 
 from medtech import deadline
 from medtech.errors import SettingInvalid
@@ -230,8 +231,9 @@ def _pool(origin: str) -> urllib3.HTTPConnectionPool | urllib3.ProxyManager:
     if origin.startswith("https:"):
         options["ssl_context"] = _tls()
     if (proxy := _proxy(origin)) is None:
-        address = urllib3.util.parse_url(origin)
-        return POOLS[address.scheme or ""](address.host or "", address.port, **options)
+        address = parse_url(origin)
+        scheme = address.scheme or ""
+        return POOLS[scheme](address.host or "", address.port or port_by_scheme[scheme], **options)
     from requests.utils import get_auth_from_url
 
     user, password = get_auth_from_url(proxy)
