@@ -14,7 +14,7 @@ from medtech.persist.references import Identifier
 from medtech.persist.watch import Watch
 from medtech.settings import ResolutionType
 from medtech.storage.connection import Storage
-from tests.faults import FaultProxy, ProxiedRequest, writes
+from tests.faults import FaultProxy, ProxiedRequest, may_write
 from tests.flush.samples import NOW, MakeRun, Run, before, known, measured
 from tests.persist.samples import HOUR, MINUTE, Server, identity, resource_id, series, unique, write, write_all
 
@@ -29,7 +29,7 @@ class Compared:
         self.run = run
         self.proxy = proxy
         self.written: list[ProxiedRequest] = []
-        proxy.before_forwarding(self.written.append, when=writes, times=None)
+        proxy.before_forwarding(self.written.append, when=may_write, times=None)
 
     def flush(self) -> dict[tuple[str, str], int]:
         """Compares at the next turn; what was counted of it."""
