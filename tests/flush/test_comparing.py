@@ -17,6 +17,7 @@ from medtech.storage.connection import Storage
 from tests.faults import FaultProxy, ProxiedRequest, may_write
 from tests.flush.samples import NOW, MakeRun, Run, before, known, measured
 from tests.persist.samples import HOUR, MINUTE, Server, identity, resource_id, series, unique, write, write_all
+from tests.replay.samples import BROKEN, Ward, message
 
 AGO = NOW - 15 * MINUTE
 """A window that is due, and whose grace is not over."""
@@ -305,6 +306,15 @@ class TestNothingIsWritten:
             write_all(fhir, series(ids, {0: 60, 1: 60}))
             assert compared.flush() == {("series", "same"): 1}
             assert compared.written == []
+
+    def test_a_letter_that_is_replayed_is_compared(self, compared: Compared, server: Server) -> None:
+        ward = Ward(compared.run)
+        of = known(server)
+        ward.ingest([ward.event(message(of.device, series=60))], BROKEN)
+        assert len(ward.letters()) == 1
+        ward.replay()
+        assert compared.flush() == {("series", "absent"): 1}
+        assert (ward.letters(), compared.run.observations(of)) == ([], [])
 
     def test_watches_of_an_earlier_phase_wait(self, compared: Compared, storage: Storage, server: Server) -> None:
         of = known(server)
