@@ -98,6 +98,8 @@ def show(
     _print_difference(found[0])
     if show_body:
         _print_sides(found[1])
+    else:
+        typer.echo("Add --show-body for both sides next to each other, which are health data.")
 
 
 @app.command()

@@ -290,6 +290,7 @@ def test_another_key(group: Group, hubs: Namespace, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_hub_is_away(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.setenv(
         "EventHubConnection",
         f"Endpoint=sb://{NAMESPACE}:1;SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true",
