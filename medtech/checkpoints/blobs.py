@@ -84,13 +84,15 @@ class CheckpointBlobs:
             "sequencenumber": str(sequence_number),
             "clientidentifier": _CLIENT,
         }
+        unchanged = MatchConditions.IfNotModified
         try:
             with reaching(_WHAT):
-                blob.set_blob_metadata(metadata, etag=checkpoint.version, match_condition=MatchConditions.IfNotModified)
-        except ResourceModifiedError:
-            # The answer to the first attempt may be lost: then the second meets what the first has written.
-            with reaching(_WHAT):
-                return dict(blob.get_blob_properties().metadata) == metadata
+                try:
+                    blob.set_blob_metadata(metadata, etag=checkpoint.version, match_condition=unchanged)
+                except ResourceModifiedError:
+                    # The answer to the first attempt may be lost: then the second meets what the first has written.
+                    found = _metadata(blob.get_blob_properties())
+                    return {name: found.get(name, "") for name in metadata} == metadata
         except ResourceNotFoundError:
             return False
         return True
