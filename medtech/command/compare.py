@@ -123,11 +123,12 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("type", overflow="fold")
+    # At 80 columns the times take two lines, before anything of a type is lost.
+    table.add_column("type", overflow="fold", min_width=12)
     for outcome in ("compared", "same", "absent", "different"):
         table.add_column(outcome, justify="right", no_wrap=True)
-    table.add_column("windows from (UTC)", no_wrap=True)
-    table.add_column("to", no_wrap=True)
+    table.add_column("windows from (UTC)")
+    table.add_column("to")
     for each in document["types"]:
         counts = (str(each[name]) for name in ("compared", "same", "absent", "different"))
         table.add_row(_text(each["type"]), *counts, _minute(each["firstWindow"]), _minute(each["lastWindow"]))

@@ -140,9 +140,8 @@ def _print(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("partition", "checkpoint", "becomes", "events"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("first")
-    table.add_column("last")
-    table.add_column("outcome", overflow="fold")
+    for name in ("first", "last", "outcome"):
+        table.add_column(name, overflow="fold", min_width=10)
     for step in steps:
         table.add_row(
             step.partition,

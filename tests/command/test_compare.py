@@ -50,6 +50,15 @@ def test_the_exit_code_says_whether_anything_differs(comparisons: Comparisons) -
     assert _document("--since", "2022-03-13", code=2)["compared"] == 0
 
 
+def test_a_terminal_of_80_columns_shows_all_of_the_table(
+    comparisons: Comparisons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparisons.of(0, _NOON).add(_SAME, _NOON)
+    monkeypatch.setenv("COLUMNS", "80")
+    words = _run(code=0).stdout.split()
+    assert {"type", "hr", "compared", "different", "(UTC)", "to", "2022-03-12", "12:00"} <= set(words)
+
+
 def test_storage_that_is_away_is_not_taken_for_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> Comparisons:
         raise StorageUnavailable("Storage is away.")

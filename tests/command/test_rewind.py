@@ -100,7 +100,7 @@ def settings(connection: str, storage: str) -> dict[str, str]:
 
 
 def call(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["rewind", *arguments], catch_exceptions=False, env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["rewind", *arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result
 
@@ -136,6 +136,13 @@ def test_every_checkpoint_goes_before_the_first_event_of_the_time(group: Group) 
         }
         assert group.store.read(partition) == Checkpoint("", 2)
     assert step(found, "3")["outcome"] == "left: it has no checkpoint, and nothing was read"
+
+
+def test_a_terminal_of_80_columns_shows_all_of_the_table(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = call("--to", AT_THREE, "--dry-run").stdout
+    assert "…" not in shown
+    assert ["0", "9", "2", "7"] in [line.split()[:4] for line in shown.splitlines()]
 
 
 def test_the_offset_of_another_time_zone_counts(group: Group) -> None:
