@@ -109,7 +109,9 @@ def test_show_has_values_only_where_they_are_asked_for(comparisons: Comparisons)
     for arguments in ((found,), (found, "--json")):
         assert "SECRET" not in _run("show", *arguments).stdout
         assert "UnitMismatch" in _run("show", *arguments).stdout
+    assert "Add --show-body" in _run("show", found).stdout
     text = _run("show", found, "--show-body").stdout
+    assert "Add --show-body" not in text
     line = next(each for each in text.splitlines() if "98.60" in each)
     assert "98.7" in line, "the sides are not next to each other"
     assert "SECRET [bold]" in text
