@@ -11,11 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from medtech.deadline import seconds_left
+from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import StorageRefused, StorageUnavailable, Unavailable, UnexpectedFault
+from medtech.errors import (
+    OutOfTime,
+    SettingInvalid,
+    StorageRefused,
+    StorageUnavailable,
+    Unavailable,
+    UnexpectedFault,
+)
 from medtech.storage import lease as leases
 from medtech.storage.connection import Storage
 from medtech.storage.lease import Lease
@@ -24,6 +31,12 @@ from medtech.storage.table import Entity, Operation, OperationFailed
 TABLE = "jobs"
 KEPT_DAYS = 7
 """How long a job that is done can be asked for."""
+
+NO_DEVICE_MAPPING = (
+    "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names (POST /api/validate lists "
+    "its errors); the job then goes on by itself."
+)
+"""What a job waits for that puts messages through."""
 
 RESERVED_SECONDS = 10
 """Kept back, of the time that jobs have, to write how far one is."""
@@ -61,6 +74,9 @@ class StoredJob:
     attempts: int = 0
     carefully: int = 0
     etag: str = ""
+
+    def but(self, **changes: Any) -> Self:
+        return replace(self, **changes)
 
 
 AnyJob = TypeVar("AnyJob", bound=StoredJob)
@@ -220,3 +236,85 @@ class JobWorker(Generic[AnyJob]):
         except Exception as error:  # noqa: BLE001 - the flush must run all the same; the job goes on more carefully
             fault = UnexpectedFault.of(error, self.words.doing, then=self.words.advice)
             _log.error("%s job %s: %s", self.words.kind, job.id, fault.message)
+
+
+class JobRun(ABC, Generic[AnyJob]):
+    """One job during one tick. `job` is as it was last stored; `clock` gives ticks, `monotonic` seconds.
+
+    A job that came to no end of its own goes on piece by piece, until it is past the pieces that were under way.
+    """
+
+    words: Words
+
+    def __init__(
+        self,
+        jobs: JobTable[AnyJob],
+        lease: Lease,
+        job: AnyJob,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._jobs = jobs
+        self._lease = lease
+        self._clock = clock
+        self._monotonic = monotonic
+        self.job = job
+
+    def run(self) -> None:
+        """Raises JobContested, and StorageRefused as if it were killed: what storage refuses is then found piece by
+        piece."""
+        try:
+            obstacle = self._obstacle()
+        except (Unavailable, SettingInvalid) as error:
+            obstacle = error.message
+        if obstacle:
+            self._wait(obstacle)
+            return
+        self._begin()
+        message = ""
+        try:
+            with within(Deadline(seconds_left() - RESERVED_SECONDS, self._monotonic)):
+                message = self._work_off()
+        except OutOfTime:
+            pass
+        except StorageRefused:
+            raise
+        except (Unavailable, SettingInvalid) as error:
+            message = error.message
+            _log.error("%s job %s is held up, nothing is lost: %s", self.words.kind, self.job.id, message)
+        self._write(self.job.but(attempts=0, message=message))
+        if self.job.state is State.DONE:
+            self._log_done()
+
+    @abstractmethod
+    def _obstacle(self) -> str:
+        """What keeps the job from going on; nothing if that is empty. Raises Unavailable, SettingInvalid."""
+
+    @abstractmethod
+    def _at_once(self) -> int:
+        """How many pieces are under way together, and so perhaps with one over which the app dies."""
+
+    def _begun(self, job: AnyJob, now: int) -> AnyJob:
+        """The job as it begins, at `now` (ticks)."""
+        return job.but(began=ticks.format_iso(now))
+
+    @abstractmethod
+    def _work_off(self) -> str:
+        """Takes `job` on as far as it gets; returns what it waits for then, nothing if that is empty."""
+
+    @abstractmethod
+    def _log_done(self) -> None:
+        """Logs what became of the job."""
+
+    def _wait(self, message: str) -> None:
+        if self.job.message != message:
+            self._write(self.job.but(message=message))
+            _log.warning("%s job %s waits: %s", self.words.kind, self.job.id, message)
+
+    def _begin(self) -> None:
+        job = self.job if self.job.began else self._begun(self.job, self._clock())
+        carefully = max(job.carefully, self._at_once()) if job.attempts else job.carefully
+        self._write(job.but(state=State.RUNNING, message="", attempts=job.attempts + 1, carefully=carefully))
+
+    def _write(self, job: AnyJob) -> None:
+        self.job = self._jobs.write(job, self._clock())

@@ -9,19 +9,15 @@ from medtech.group.accounts import PARTITION_KEY, TABLE
 from medtech.group.buffer import Buffer
 from medtech.storage.connection import Storage
 from medtech.storage.further import SETTING
-from tests.azurite import Azurite
+from tests.azurite import running
 from tests.faults import FaultProxy
 
 
 @pytest.fixture(scope="session")
 def second_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of another account than `azurite`'s."""
-    server = Azurite(tmp_path_factory.mktemp("second"))
-    server.start()
-    try:
-        yield server.connection_string
-    finally:
-        server.stop()
+    with running(tmp_path_factory.mktemp("second")) as connection_string:
+        yield connection_string
 
 
 @pytest.fixture

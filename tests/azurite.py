@@ -6,6 +6,7 @@ that takes the server away starts its own with `Azurite`, or uses `nobody`.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -44,15 +45,22 @@ class Azurite:
         self._server.stop()
 
 
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of an Azurite that lives as long as the test run."""
-    server = Azurite(tmp_path_factory.mktemp("azurite"))
+@contextmanager
+def running(location: Path) -> Iterator[str]:
+    """The connection string of a server that runs meanwhile."""
+    server = Azurite(location)
     server.start()
     try:
         yield server.connection_string
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of an Azurite that lives as long as the test run."""
+    with running(tmp_path_factory.mktemp("azurite")) as connection_string:
+        yield connection_string
 
 
 @pytest.fixture

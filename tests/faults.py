@@ -59,6 +59,11 @@ def reads(request: ProxiedRequest) -> bool:
     return single or request.path.endswith("/_search") or (bool(methods) and set(methods) == {"GET"})
 
 
+def may_write(request: ProxiedRequest) -> bool:
+    """Whatever is not known to only read."""
+    return request.method != "GET" and not reads(request)
+
+
 def anything(request: ProxiedRequest) -> bool:
     return True
 

@@ -1,7 +1,7 @@
 """A backfill job: which captured events it takes, how far it is, and what became of them so far."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from medtech.backfill.capture_file import START, Position
@@ -82,9 +82,6 @@ class BackfillJob(StoredJob):
     faults: tuple[Fault, ...] = ()
     others: tuple[str, ...] = ()
     cursor: Cursor | None = None
-
-    def but(self, **changes: Any) -> "BackfillJob":
-        return replace(self, **changes)
 
     def with_fault(self, fault: Fault) -> "BackfillJob":
         kept = (*self.faults, fault) if len(self.faults) < MOST_FAULTS else self.faults

@@ -23,14 +23,14 @@ from medtech.backfill.job import BackfillJob, BackfillJobs, Cursor, Fault
 from medtech.backfill.path_format import PathFormat
 from medtech.backfill.reading import Chunk, chunks, days, files
 from medtech.dead_letter.store import DeadLetters
-from medtech.deadline import Deadline, seconds_left, within
+from medtech.deadline import seconds_left
 from medtech.dotnet import ticks
-from medtech.errors import OutOfTime, PoisonMessage, SettingInvalid, StorageRefused, Unavailable
+from medtech.errors import PoisonMessage
 from medtech.group.buffer import Buffer
 from medtech.group.windows import window_start
 from medtech.ingest.batch import NOTHING, BatchCounts, bury, process
 from medtech.ingest.events import hub_name
-from medtech.jobs import RESERVED_SECONDS, JobContested, JobWorker, State, Words
+from medtech.jobs import NO_DEVICE_MAPPING, JobContested, JobRun, JobWorker, State, Words
 from medtech.model import DeviceEvent
 from medtech.normalize.batch import Normalizer
 from medtech.settings import Settings
@@ -72,60 +72,36 @@ class Backfill:
             storage=self.storage,
             jobs=jobs,
             lease=LEASE,
-            words=Words("Backfill", "backfilling", "Report it; the files stay where they are."),
+            words=_Run.words,
             carry_out=lambda job, lease: _Run(self, jobs, lease, job).run(),
             clock=self.clock,
             monotonic=self.monotonic,
         ).run()
 
 
-class _Run:
-    """One job during one tick. `job` is as it was last stored."""
+class _Run(JobRun[BackfillJob]):
+    words = Words("Backfill", "backfilling", "Report it; the files stay where they are.")
 
     def __init__(self, parts: Backfill, jobs: BackfillJobs, lease: Lease, job: BackfillJob) -> None:
+        super().__init__(jobs, lease, job, parts.clock, parts.monotonic)
         self._parts = parts
-        self._jobs = jobs
-        self._lease = lease
         self._windows: set[int] = set()
-        self.job = job
 
-    def run(self) -> None:
-        try:
-            waits_for = self._obstacle()
-        except (Unavailable, SettingInvalid) as error:
-            waits_for = error.message
-        if waits_for:
-            self._wait(waits_for)
-            return
-        self._begin()
-        message = ""
-        try:
-            with within(Deadline(seconds_left() - RESERVED_SECONDS, self._parts.monotonic)):
-                message = self._work_off()
-        except OutOfTime:
-            pass
-        except StorageRefused:
-            raise  # as if killed: the event that storage refuses is then found one by one
-        except (Unavailable, SettingInvalid) as error:
-            message = error.message
-            _log.error("Backfill job %s is held up, nothing is lost: %s", self.job.id, message)
-        self._write(self.job.but(attempts=0, message=message))
-        if self.job.state is State.DONE:
-            counts = self.job.counts
-            _log.log(
-                logging.WARNING if counts.faults else logging.INFO,
-                "Backfill job %s is done: %d files, %d events, %d measurements, %d dropped, %d dead letters, %d faults",
-                *(self.job.id, counts.files, counts.events, counts.measurements),
-                *(counts.dropped, counts.letters, counts.faults),
-            )
+    def _at_once(self) -> int:
+        return CHUNK_RECORDS
+
+    def _log_done(self) -> None:
+        counts = self.job.counts
+        _log.log(
+            logging.WARNING if counts.faults else logging.INFO,
+            "Backfill job %s is done: %d files, %d events, %d measurements, %d dropped, %d dead letters, %d faults",
+            *(self.job.id, counts.files, counts.events, counts.measurements),
+            *(counts.dropped, counts.letters, counts.faults),
+        )
 
     def _obstacle(self) -> str:
-        """What keeps the job from going on; nothing if that is empty. Raises Unavailable."""
         if self._parts.device_mapping() is None:
-            return (
-                "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names "
-                "(POST /api/validate lists its errors); the job then goes on by itself."
-            )
+            return NO_DEVICE_MAPPING
         self._windows = self._due()
         return self._far_ahead()
 
@@ -149,24 +125,7 @@ class _Run:
             "written; if this stays, `python -m medtech status` tells what holds up the flush."
         )
 
-    def _wait(self, message: str) -> None:
-        if self.job.message != message:
-            self._write(self.job.but(message=message))
-            _log.warning("Backfill job %s waits: %s", self.job.id, message)
-
-    def _write(self, job: BackfillJob) -> None:
-        self.job = self._jobs.write(job, self._parts.clock())
-
-    def _begin(self) -> None:
-        job = self.job
-        carefully = max(job.carefully, CHUNK_RECORDS) if job.attempts else job.carefully
-        began = job.began or ticks.format_iso(self._parts.clock())
-        self._write(
-            job.but(state=State.RUNNING, began=began, message="", attempts=job.attempts + 1, carefully=carefully)
-        )
-
     def _work_off(self) -> str:
-        """What the job waits for then; nothing if that is empty."""
         request, place = self.job.request, self._parts.hub()
         container = CaptureContainer(self._parts.storage, request.container, PathFormat(request.path_format), place)
         container.others.update(dict.fromkeys(self.job.others))

@@ -73,8 +73,8 @@ class CheckpointBlobs:
         return {partition: seconds for partition, seconds in left.items() if seconds > 0}
 
     def set_back(self, checkpoint: Checkpoint, sequence_number: int) -> bool:
-        """Makes an event the last that is done; -1 means that none is. Returns whether the checkpoint was still the
-        same: otherwise it is left as it is."""
+        """Makes an event the last that is done; -1 means that none is. Returns whether it is: a checkpoint that has
+        changed since it was read is left as it is."""
         from azure.core import MatchConditions
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
@@ -84,10 +84,16 @@ class CheckpointBlobs:
             "sequencenumber": str(sequence_number),
             "clientidentifier": _CLIENT,
         }
+        unchanged = MatchConditions.IfNotModified
         try:
             with reaching(_WHAT):
-                blob.set_blob_metadata(metadata, etag=checkpoint.version, match_condition=MatchConditions.IfNotModified)
-        except (ResourceModifiedError, ResourceNotFoundError):
+                try:
+                    blob.set_blob_metadata(metadata, etag=checkpoint.version, match_condition=unchanged)
+                except ResourceModifiedError:
+                    # The answer to the first attempt may be lost: then the second meets what the first has written.
+                    found = _metadata(blob.get_blob_properties())
+                    return {name: found.get(name, "") for name in metadata} == metadata
+        except ResourceNotFoundError:
             return False
         return True
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from medtech.errors import MedTechError, Severity, Stage
 
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 RECEIVE_SECONDS = 30.0
 """How long an event that the hub says it holds may take to come."""
+_PAUSES_SECONDS = (1.0, 4.0)
+"""Before a hub is asked again that was busy, or out of reach for a moment."""
 _STOLEN, _NOT_FOUND = "link:stolen", "not-found"
 """AMQP conditions of a link that is refused, as EventHubError.error has them."""
 _NO_HUB = "Status code: 404"
 """The answer to a token for a hub that does not exist."""
+
+T = TypeVar("T")
 
 
 class HubUnavailable(MedTechError):
@@ -65,13 +69,12 @@ class EventHub:
 
     def partitions(self) -> list[str]:
         """The ids of the partitions, in order. Raises HubUnavailable."""
-        with self._client() as client:
-            return sorted(client.get_partition_ids(), key=lambda each: (len(each), each))
+        found = self._ask(lambda client: client.get_partition_ids())
+        return sorted(found, key=lambda each: (len(each), each))
 
     def extent(self, partition: str) -> Extent:
         """Raises HubUnavailable."""
-        with self._client() as client:
-            found = client.get_partition_properties(partition)
+        found = self._ask(lambda client: client.get_partition_properties(partition))
         return Extent(
             found["beginning_sequence_number"],
             found["last_enqueued_sequence_number"],
@@ -84,9 +87,9 @@ class EventHub:
 
         There has to be one. Raises HubUnavailable.
         """
-        received: list[Any] = []
-        # With a retry a receiver that is refused waits instead, and says nothing.
-        with self._client(retries=0) as client:
+
+        def receive(client: Any) -> Any:
+            received: list[Any] = []
 
             def take(_context: Any, event_or_error: Any) -> None:
                 received.append(event_or_error)
@@ -104,6 +107,9 @@ class EventHub:
             event = received[0] if received else None
             if isinstance(event, Exception):
                 raise event
+            return event
+
+        event = self._ask(receive)
         if event is None:
             raise HubUnavailable(
                 f"Partition {partition} of hub {self._connection.event_hub} gave no event for {RECEIVE_SECONDS:g} s, "
@@ -111,29 +117,37 @@ class EventHub:
             )
         return Position(event.sequence_number, event.enqueued_time)
 
-    @contextmanager
-    def _client(self, retries: int = 1) -> Iterator[Any]:
+    def _ask(self, ask: Callable[[Any], T]) -> T:
+        """What a client of the hub answers; asked again where a fault may pass."""
         from azure.core.exceptions import AzureError
-        from azure.eventhub import EventHubConsumerClient
         from azure.eventhub.exceptions import EventHubError
 
-        of = self._connection
+        pauses = iter(_PAUSES_SECONDS)
+        while True:
+            try:
+                with self._client() as client:
+                    return ask(client)
+            except (AzureError, EventHubError, OSError) as error:
+                pause = next(pauses, None)
+                if pause is None or not _may_pass(error):
+                    self._fail(error)
+            time.sleep(pause)
+
+    def _client(self) -> Any:
+        from azure.eventhub import EventHubConsumerClient
+
+        of, group = self._connection, self._consumer_group
+        # With a retry of the package's own, a receiver that is refused waits instead, and says nothing.
         try:
             if of.connection_string is None:
-                client = EventHubConsumerClient(
-                    of.namespace, of.event_hub, self._consumer_group, of.identity.credential(), retry_total=retries
+                return EventHubConsumerClient(
+                    of.namespace, of.event_hub, group, of.identity.credential(), retry_total=0
                 )
-            else:
-                client = EventHubConsumerClient.from_connection_string(
-                    of.connection_string, self._consumer_group, eventhub_name=of.event_hub, retry_total=retries
-                )
+            return EventHubConsumerClient.from_connection_string(
+                of.connection_string, group, eventhub_name=of.event_hub, retry_total=0
+            )
         except ValueError:  # not the error's text: it may quote part of the secret
             raise HubUnavailable("EventHubConnection is not a connection string of Event Hubs.") from None
-        with client:
-            try:
-                yield client
-            except (AzureError, EventHubError, OSError) as error:
-                self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:
         """Raises HubUnavailable in place of what azure-eventhub says, which can hold addresses."""
@@ -152,3 +166,13 @@ class EventHub:
             "EventHubConnection, that the hub's firewall lets this machine in, and that you may receive from the hub "
             "(role Azure Event Hubs Data Receiver)."
         ) from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same question may be answered a moment later: not where it was refused."""
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.eventhub.exceptions import AuthenticationError
+
+    if isinstance(error, (AuthenticationError, ClientAuthenticationError)) or _NO_HUB in str(error):
+        return False
+    return getattr(error, "error", None) not in (_STOLEN, _NOT_FOUND)

@@ -9,9 +9,9 @@ import typer
 
 from medtech.backfill.path_format import DEFAULT_FORMAT
 from medtech.command.following import follow
-from medtech.command.terminal import printable
+from medtech.command.terminal import ending_on_errors, printable
 from medtech.dotnet import ticks
-from medtech.errors import MedTechError, SettingInvalid
+from medtech.errors import SettingInvalid
 
 if TYPE_CHECKING:
     from medtech.backfill.dry_run import DryRun
@@ -50,7 +50,7 @@ def backfill(
 
     Example: python -m medtech backfill capture --from 2022-03-12T10:00Z --to 2022-03-12T14:00Z --dry-run
     """
-    try:
+    with ending_on_errors():
         if job_id is not None:
             _follow(_known(job_id), as_json)
             return
@@ -59,9 +59,6 @@ def backfill(
             _try(request, as_json)
         else:
             _start(request, no_wait, as_json)
-    except MedTechError as failed:
-        typer.echo(failed.message, err=True)
-        raise typer.Exit(1) from None
 
 
 def _request(

@@ -6,16 +6,13 @@ It works on the storage that the settings in the environment name.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medtech.command.list_by_default import ListByDefault
-from medtech.command.terminal import console, laid_out, printable
+from medtech.command.terminal import console, ending_on_errors, laid_out, printable
 from medtech.dotnet import ticks
-from medtech.errors import MedTechError
 
 if TYPE_CHECKING:
     from medtech.comparison.store import Comparisons, Found, Sides
@@ -61,7 +58,7 @@ def list_types(
         start = read(now=ticks.now(), from_time=since).from_time
     except SelectionInvalid as invalid:
         raise typer.BadParameter(str(invalid), param_hint="--since") from None
-    with _reaching():
+    with ending_on_errors(_NOTHING):
         document = of_comparison(_opened(), start, type, EXAMPLES if as_json else _EXAMPLES)
     if as_json:
         typer.echo(json.dumps(document))
@@ -86,7 +83,7 @@ def show(
 
     from medtech.comparison.document import of_difference, of_found
 
-    with _reaching():
+    with ending_on_errors(_NOTHING):
         try:
             found = _opened().find(difference_id)
         except ValueError as invalid:
@@ -101,6 +98,8 @@ def show(
     _print_difference(found[0])
     if show_body:
         _print_sides(found[1])
+    else:
+        typer.echo("Add --show-body for both sides next to each other, which are health data.")
 
 
 @app.command()
@@ -108,7 +107,7 @@ def clear(yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = Fal
     """Delete all that was counted and kept, to begin anew, as after a changed mapping."""
     if not yes:
         typer.confirm("Delete what comparing has found so far?", abort=True, err=True)
-    with _reaching():
+    with ending_on_errors(_NOTHING):
         kept = _opened().clear()
     typer.echo(f"Cleared, with {kept} differences that were kept.")
 
@@ -119,25 +118,17 @@ def _opened() -> Comparisons:
     return parts.comparisons()
 
 
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except MedTechError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(_NOTHING) from None
-
-
 def _print(document: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("type", overflow="fold")
+    # At 80 columns the times take two lines, before anything of a type is lost.
+    table.add_column("type", overflow="fold", min_width=12)
     for outcome in ("compared", "same", "absent", "different"):
         table.add_column(outcome, justify="right", no_wrap=True)
-    table.add_column("windows from (UTC)", no_wrap=True)
-    table.add_column("to", no_wrap=True)
+    table.add_column("windows from (UTC)")
+    table.add_column("to")
     for each in document["types"]:
         counts = (str(each[name]) for name in ("compared", "same", "absent", "different"))
         table.add_row(_text(each["type"]), *counts, _minute(each["firstWindow"]), _minute(each["lastWindow"]))

@@ -12,9 +12,9 @@ import typer
 
 from medtech.command import lines
 from medtech.command.stage_mapping import load
+from medtech.command.terminal import ending_on_errors
 from medtech.dotnet import ticks
 from medtech.dotnet.text import well_formed
-from medtech.errors import MedTechError
 
 if TYPE_CHECKING:
     from medtech.mapping.fhir import FhirMapping
@@ -51,11 +51,8 @@ def convert(
     from medtech import parts
     from medtech.mapping.fhir import load_fhir_mapping
 
-    try:
+    with ending_on_errors():
         options, system = parts.fhir_options(), parts.settings().default_device_identifier_system
-    except MedTechError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from None
     read = partial(load_fhir_mapping, options=options)
     loaded = load(mapping, read, lambda: parts.fhir_mapping().stored(), "FHIR")
     lines.put_through(Batches(loaded, batch, system).results, "measurements", errors_in_output=errors)

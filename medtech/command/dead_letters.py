@@ -20,7 +20,7 @@ import typer
 
 from medtech.command import filters
 from medtech.command.list_by_default import ListByDefault
-from medtech.command.terminal import console, laid_out, printable, progress
+from medtech.command.terminal import console, ending_on_errors, laid_out, printable, progress
 from medtech.dotnet import ticks
 from medtech.errors import MedTechError
 
@@ -62,7 +62,7 @@ def list_causes(
     chosen = filters.selection(
         stage=stage, error=error, type=type, cause=cause, from_time=from_time, to_time=to_time, ids=ids
     )
-    with _reaching():
+    with ending_on_errors():
         causes = _counted(_opened(), chosen)
     if as_json:
         from medtech.dead_letter.document import of_causes
@@ -84,7 +84,7 @@ def show(
     chosen = filters.selection(
         stage=None, error=None, type=None, cause=None, from_time=None, to_time=None, ids=[letter_id]
     )
-    with _reaching():
+    with ending_on_errors():
         found = next(_opened().select_letters(chosen), None)
     if found is None:
         typer.echo(f"There is no letter {letter_id}. It was replayed, deleted or has expired.", err=True)
@@ -153,7 +153,7 @@ def delete(
         raise typer.BadParameter("Give filters, or --all to delete every letter.", param_hint="--all")
     # Letters that come while it asks are not among those that it asked about.
     chosen = replace(chosen, to_time=min(started, chosen.to_time or started))
-    with _reaching():
+    with ending_on_errors():
         causes = _counted(_opened(), chosen, in_replay=in_replay)
     if causes.letters and not yes:
         _print_causes(causes, error=True)
@@ -182,15 +182,6 @@ def _opened() -> DeadLetters:
     from medtech import parts
 
     return parts.dead_letters()
-
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except MedTechError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from None
 
 
 def _is_filtered(chosen: Selection) -> bool:

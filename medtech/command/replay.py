@@ -9,9 +9,8 @@ import typer
 
 from medtech.command import filters
 from medtech.command.following import follow
-from medtech.command.terminal import printable
+from medtech.command.terminal import ending_on_errors, printable
 from medtech.dotnet import ticks
-from medtech.errors import MedTechError
 
 if TYPE_CHECKING:
     from medtech.dead_letter.selection import Selection
@@ -44,14 +43,11 @@ def replay(
     chosen = filters.selection(
         stage=stage, error=error, type=type, cause=cause, from_time=from_time, to_time=to_time, ids=ids
     )
-    try:
+    with ending_on_errors():
         if dry_run:
             _try(chosen, as_json)
         else:
             _follow(_job(chosen, relabel_unit, job_id), as_json)
-    except MedTechError as failed:
-        typer.echo(failed.message, err=True)
-        raise typer.Exit(1) from None
 
 
 def _job(chosen: Selection, relabel_unit: bool, job_id: str | None) -> Job:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medtech.command.terminal import console, printable, progress
-from medtech.errors import MedTechError
+from medtech.command.terminal import console, ending_on_errors, printable, progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,11 +45,8 @@ def rewind(
     Example: python -m medtech rewind --hours 2 --dry-run
     """
     time = _time(to, hours)
-    try:
+    with ending_on_errors():
         _rewind(time, partitions or (), dry_run, as_json)
-    except MedTechError as failed:
-        typer.echo(failed.message, err=True)
-        raise typer.Exit(1) from None
 
 
 def _time(to: str | None, hours: float | None) -> datetime:
@@ -144,9 +140,8 @@ def _print(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("partition", "checkpoint", "becomes", "events"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("first")
-    table.add_column("last")
-    table.add_column("outcome", overflow="fold")
+    for name in ("first", "last", "outcome"):
+        table.add_column(name, overflow="fold", min_width=10)
     for step in steps:
         table.add_row(
             step.partition,

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from medtech.command import destination, traffic
+from medtech.command.terminal import ending_on_errors
 from medtech.dotnet import ticks
-from medtech.errors import MedTechError
 
 
 def simulate(
@@ -53,7 +53,7 @@ def simulate(
         transient=True,
         disable=not console.is_terminal,
     )
-    try:
+    with ending_on_errors():
         if fully_qualified_namespace is not None and event_hub is None:
             raise destination.SimulationFailed("A namespace alone does not name a hub: add --event-hub NAME.")
         if count == 0:
@@ -69,9 +69,6 @@ def simulate(
         with goal, progress:
             task = progress.add_task("", total=count)
             send(traffic.messages(devices, rate, duration, start, seed), goal, sent)
-    except MedTechError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from None
     target = host if event_hub is None else event_hub
     if as_json:
         typer.echo(json.dumps({"messages": count, "readings": readings, "destination": target}))

@@ -1,13 +1,20 @@
-"""What commands print for people."""
+"""What commands print for people, and how they end."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
+from medtech.errors import MedTechError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -79,3 +86,13 @@ def progress(doing: str, unit: str) -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+@contextmanager
+def ending_on_errors(code: int = 1) -> Iterator[None]:
+    """A MedTechError ends the command with this exit code, and is said on standard error."""
+    try:
+        yield
+    except MedTechError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(code) from None

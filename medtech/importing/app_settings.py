@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medtech.importing.old_service import OldService
+from medtech.settings import FhirWrite
 from medtech.setup.platform import CONSUMER_GROUP, HOST_STORAGE, HUB, HUB_CONNECTION
 
 OWN_CONSUMER_GROUP = "medtech"
 _OTHER_CONSUMER_GROUP = "medtech-app"
+
+FIRST_WRITE = FhirWrite.COMPARE
+"""FHIR_WRITE of an app that has just been imported: the service that it is to replace still writes."""
 
 _APP_FOLDER = Path(__file__).parents[2]
 
@@ -58,6 +62,7 @@ def local_settings(old: OldService, folder: Path) -> Mapping[str, object]:
         "FUNCTIONS_WORKER_RUNTIME": "python",
         HOST_STORAGE.name: "UseDevelopmentStorage=true",
         **taken_over(old),
+        "FHIR_WRITE": str(FIRST_WRITE),
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
     }
     if old.device_mapping is not None:

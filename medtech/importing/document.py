@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,8 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """A JSON file, with comments or without, in UTF-8, or in UTF-16 as Windows PowerShell writes it. Raises Refused."""
+    """A JSON file, with comments or without, in UTF-8, or in UTF-16 as Windows PowerShell writes it, with or without a
+    byte order mark. Raises Refused."""
     compiler = _COMPILED_BY.get(path.suffix.lower())
     if compiler is not None:
         raise Refused(
@@ -85,9 +86,8 @@ def _text(path: Path) -> str:
         raise Refused(Place(path), f"The file cannot be read: {error.strerror}.") from None
     if len(content) > MAX_BYTES:
         raise Refused(Place(path), f"The file has more than {MAX_BYTES // 1024**2} MiB, which no resource has.")
-    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+        return content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
         raise Refused(Place(path), f"The file is not UTF-8 (byte {error.start}). Save it in that encoding.") from None
 

@@ -46,7 +46,8 @@ class Scope:
         self.deployment = deployment
         self._parameters = section_of(template.find("parameters"))
         self._variables = section_of(template.find("variables"))
-        self._given = {name.lower(): node for name, node in given.items()}
+        # Null is not given: the files that the portal exports have it beside a default value.
+        self._given = {name.lower(): node for name, node in given.items() if node.value is not None}
         self._under_way: list[str] = []
         self._known: dict[str, Node] = {}
 
@@ -294,6 +295,38 @@ def _resource_group(scope: Scope, _: Sequence[Node]) -> Node:
     return _made({"name": _made(group), "id": _made(f"/subscriptions/{subscription}/resourceGroups/{group}")})
 
 
+def _plain(node: Node) -> object:
+    if isinstance(node.value, (Unknown, dict, list)):
+        raise _CannotBeEvaluated
+    return node.value
+
+
+def _boolean(node: Node) -> bool:
+    if not isinstance(node.value, bool):
+        raise _CannotBeEvaluated
+    return node.value
+
+
+def _equals(_: Scope, arguments: Sequence[Node]) -> Node:
+    if len(arguments) != 2:
+        raise _CannotBeEvaluated
+    left, right = map(_plain, arguments)
+    return _made(type(left) is type(right) and left == right)
+
+
+def _if(_: Scope, arguments: Sequence[Node]) -> Node:
+    if len(arguments) != 3:
+        raise _CannotBeEvaluated
+    return arguments[1 if _boolean(arguments[0]) else 2]
+
+
+def _empty(_: Scope, arguments: Sequence[Node]) -> Node:
+    value = _only(arguments).value
+    if isinstance(value, Unknown):
+        raise _CannotBeEvaluated
+    return _made(value in (None, "", [], {}))
+
+
 def _create_object(_: Scope, arguments: Sequence[Node]) -> Node:
     if len(arguments) % 2:
         raise _CannotBeEvaluated
@@ -301,16 +334,24 @@ def _create_object(_: Scope, arguments: Sequence[Node]) -> Node:
 
 
 _FUNCTIONS: dict[str, Callable[[Scope, Sequence[Node]], Node]] = {
+    "and": lambda _, arguments: _made(all(list(map(_boolean, arguments)))),
     "concat": _concat,
     "createarray": lambda _, arguments: _made(list(arguments)),
     "createobject": _create_object,
+    "empty": _empty,
+    "equals": _equals,
+    "false": lambda _, arguments: _made(False),
     "format": _format,
+    "if": _if,
     "json": _json,
+    "not": lambda _, arguments: _made(not _boolean(_only(arguments))),
+    "or": lambda _, arguments: _made(any(list(map(_boolean, arguments)))),
     "parameters": lambda scope, arguments: scope.parameter(_text(_only(arguments))),
     "resourcegroup": _resource_group,
     "resourceid": _resource_id,
     "subscription": _subscription,
     "tolower": lambda _, arguments: _made(_text(_only(arguments)).lower()),
     "toupper": lambda _, arguments: _made(_text(_only(arguments)).upper()),
+    "true": lambda _, arguments: _made(True),
     "variables": lambda scope, arguments: scope.variable(_text(_only(arguments))),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medtech.importing.app_settings import behaviour, consumer_group, fhir_url
+from medtech.importing.app_settings import FIRST_WRITE, behaviour, consumer_group, fhir_url
 from medtech.importing.old_service import OldService
+from medtech.settings import SingleValuePeriod
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#"
 
@@ -17,18 +18,38 @@ _OF_AZD = {
 }
 
 
+def _unless_set(name: str, value: str) -> str:
+    """What azd makes the value, unless its environment has another."""
+    return f"${{{name}={value}}}"
+
+
+_SETTINGS_OF_AZD = {
+    name: _unless_set(name, value)
+    for name, value in {
+        "DEVICE_MAPPING": "mappings/deviceMapping.json",
+        "FHIR_MAPPING": "mappings/fhirDestinationMapping.json",
+        "FHIR_WRITE": FIRST_WRITE,
+        "SINGLE_VALUE_PERIOD": SingleValuePeriod.INSTANT,
+    }.items()
+}
+"""Those that `azd env set` changes in infra/main.parameters.json too. This file takes that one's place."""
+
+
 def main_parameters(old: OldService) -> Mapping[str, object]:
-    """A main.parameters.json. azd fills in its `${…}`; the Azure CLI needs them on its command line."""
+    """A main.parameters.json. azd fills in its `${…}`, with what follows the `=` where its environment has nothing;
+    the Azure CLI does not."""
     found: dict[str, object] = dict(_OF_AZD)
     if old.hub:
-        found["eventHubName"] = old.hub
-    found["eventHubConsumerGroup"] = consumer_group(old)
+        found["eventHubName"] = _unless_set("EVENT_HUB_NAME", old.hub)
+    # With the same for every environment, a second app would take the first one's events.
+    found["eventHubConsumerGroup"] = _unless_set("EVENT_HUB_CONSUMER_GROUP", consumer_group(old))
     if old.fhir_service is not None:
-        found["fhirServiceId"] = old.fhir_service.resource_id
+        found["fhirServiceId"] = _unless_set("FHIR_SERVICE_ID", old.fhir_service.resource_id)
     elif old.fhir_url:
         found["fhirServiceUrl"] = fhir_url(old)
     # azd would put something in the place of `${…}`.
-    found["settings"] = {name: value for name, value in behaviour(old).items() if "${" not in value}
+    taken_over = {name: value for name, value in behaviour(old).items() if "${" not in value}
+    found["settings"] = _SETTINGS_OF_AZD | taken_over
     return {
         "$schema": _SCHEMA,
         "contentVersion": "1.0.0.0",

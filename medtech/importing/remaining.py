@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medtech.importing.app_settings import consumer_group
+from medtech.importing.app_settings import FIRST_WRITE, consumer_group
 from medtech.importing.old_service import OldService
 
 
 def by_hand(old: OldService) -> list[str]:
     """Whole sentences. They may hold names as the resources have them, which nobody has checked."""
-    return [*old.by_hand, *_group(old), *_identity(old), *_deploying(old)]
+    return [*old.by_hand, *_writing(), *_group(old), *_identity(old), *_deploying(old)]
+
+
+def _writing() -> Iterator[str]:
+    yield (
+        f"FHIR_WRITE is {FIRST_WRITE} in local.settings.json and, unless azd's environment says otherwise, in "
+        "main.parameters.json: the app writes nothing to the FHIR server, and says in what it would differ from the "
+        "service. Set it to write when you switch."
+    )
 
 
 def _group(old: OldService) -> Iterator[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medtech.dotnet.json_reader import Node
 from medtech.importing.document import Document, Place, Refused, items_of, section_of
-from medtech.importing.expression import Deployment, Scope
+from medtech.importing.expression import Deployment, Scope, Unknown
 from medtech.mapping.schema import Section, text_of
 
 SERVICE = "microsoft.healthcareapis/workspaces/iotconnectors"
@@ -22,12 +22,16 @@ _PARAMETERS = re.compile(r"deploymentparameters\.json", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource. `properties` are its properties, which some commands print beside its name and type."""
+    """One resource. `properties` are its properties, which some commands print beside its name and type.
+
+    `is_conditional`: a template declares it under a condition that only a deployment can evaluate.
+    """
 
     path: Path
     type: str
     section: Section
     properties: Section
+    is_conditional: bool = False
 
     def place(self, node: Node | None = None) -> Place:
         """The place of a value of it, or its own."""
@@ -53,7 +57,10 @@ def given_parameters(document: Document) -> dict[str, Node]:
 
 
 def of_template(document: Document, given: Mapping[str, Node], deployment: Deployment) -> list[Resource]:
-    """The service and its destinations that a template declares, in modules too, with its expressions evaluated."""
+    """The service and its destinations that a template deploys, in modules too, with its expressions evaluated.
+
+    Raises Refused for one in a loop, which is several.
+    """
     return list(_declared(document.path, document.section(), given, deployment))
 
 
@@ -70,6 +77,12 @@ def as_shown(document: Document) -> list[Resource]:
         kind = _type_of(section, holder)
         if kind is None:
             raise Refused(document.place(node), _refusal(section))
+        if properties is not None and properties.value is None:
+            raise Refused(
+                document.place(properties),
+                "Azure has told this resource without its properties, as in a list. Give what `az resource show` "
+                "prints of it.",
+            )
         found.append(Resource(document.path, kind, section, holder))
     return found
 
@@ -125,15 +138,34 @@ def _in_list(path: Path, resources: Node, parent: str, scope: Scope) -> Iterator
             continue
         kind = (text_of(written) or "").lower()
         kind = f"{parent}/{kind}" if parent and not kind.startswith("microsoft.") else kind
-        if kind == _NESTED:
-            yield from _module(path, section, scope)
-        elif kind in (SERVICE, DESTINATION):
-            own = {name: value for name, value in _members(node).items() if name.lower() != "resources"}
-            resolved = section_of(scope.resolved(Node(own, node.line, node.position, node.path)))
-            yield Resource(path, kind, resolved, section_of(resolved.find("properties")))
+        for each in _of_node(path, node, kind, scope):
+            if section.find("copy") is not None:
+                raise Refused(
+                    each.place(),
+                    "The template declares it in a loop (copy), which makes several, and one app takes the place of "
+                    "one. Give what `az resource show` prints of that one.",
+                )
+            yield each
         inner = section.find("resources")
         if inner is not None:
             yield from _in_list(path, inner, kind, scope)
+
+
+def _of_node(path: Path, node: Node, kind: str, scope: Scope) -> Iterator[Resource]:
+    """What a resource of a template deploys: itself, or what its module has; nothing if its condition is false."""
+    section = section_of(node)
+    written = section.find("condition")
+    condition = True if written is None else scope.resolved(written).value
+    if condition is False:
+        return
+    is_conditional = isinstance(condition, Unknown)
+    if kind == _NESTED:
+        for each in _module(path, section, scope):
+            yield replace(each, is_conditional=each.is_conditional or is_conditional)
+    elif kind in (SERVICE, DESTINATION):
+        own = {name: value for name, value in _members(node).items() if name.lower() != "resources"}
+        resolved = section_of(scope.resolved(Node(own, node.line, node.position, node.path)))
+        yield Resource(path, kind, resolved, section_of(resolved.find("properties")), is_conditional)
 
 
 def _module(path: Path, section: Section, scope: Scope) -> Iterator[Resource]:

@@ -28,6 +28,12 @@ _READY = "succeeded"
 def of_resources(resources: Sequence[Resource]) -> OldService:
     """What the resources say, of which there is at least one. Raises Refused if there are two of a kind."""
     found = OldService("MedTech service")
+    found.by_hand += [
+        f"The template deploys this only under a condition that nothing here decides ({each.place()}). Look whether it "
+        "does in your deployment, or give the file of parameters."
+        for each in resources
+        if each.is_conditional
+    ]
     service, destination = _the_only(resources, SERVICE), _the_only(resources, DESTINATION)
     if service is not None:
         _read_service(service, found)

@@ -48,7 +48,8 @@ def _read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
     if templates and not found:
         raise Refused(
             templates[0].place(templates[0].root),
-            "The template declares neither a MedTech service nor a FHIR destination. Give the one that does.",
+            "The template deploys neither a MedTech service nor a FHIR destination. Give the one that does, with the "
+            "parameters of its conditions.",
         )
     for each in documents:
         if not resource.is_parameters(each) and each not in templates:

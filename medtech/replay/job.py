@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -62,9 +62,6 @@ class Job(StoredJob):
     counts: Counts = field(default_factory=Counts)
     first: str = ""
     cursor: Cursor | None = None
-
-    def but(self, **changes: Any) -> "Job":
-        return replace(self, **changes)
 
 
 class Jobs(JobTable[Job]):

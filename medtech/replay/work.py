@@ -30,11 +30,11 @@ from medtech.dead_letter.marks import Claim, Marks, Release
 from medtech.dead_letter.store import DeadLetters, Summary
 from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import BufferCorrupt, OutOfTime, StorageRefused, Unavailable
+from medtech.errors import BufferCorrupt, OutOfTime
 from medtech.group.buffer import Buffer
 from medtech.group.replayed import Replayed
 from medtech.group.windows import replay_row_prefix, row_key, row_name
-from medtech.jobs import RESERVED_SECONDS, JobContested, JobWorker, State, Words
+from medtech.jobs import NO_DEVICE_MAPPING, JobContested, JobRun, JobWorker, State, Words
 from medtech.model import DeviceEvent, Measurement
 from medtech.normalize.batch import Normalizer
 from medtech.replay.job import Counts, Job, Jobs, Left
@@ -89,78 +89,42 @@ class Replay:
             storage=self.storage,
             jobs=jobs,
             lease=LEASE,
-            words=Words("Replay", "replaying letters", "Report it; no letter is lost."),
+            words=_Run.words,
             carry_out=lambda job, lease: _Run(self, jobs, Marks(self.storage), lease, job).run(),
             clock=self.clock,
             monotonic=self.monotonic,
         ).run()
 
 
-class _Run:
-    """One job during one tick. `job` is as it was last stored."""
+class _Run(JobRun[Job]):
+    words = Words("Replay", "replaying letters", "Report it; no letter is lost.")
 
     def __init__(self, parts: Replay, jobs: Jobs, marks: Marks, lease: Lease, job: Job) -> None:
+        super().__init__(jobs, lease, job, parts.clock, parts.monotonic)
         self._parts = parts
-        self._jobs = jobs
         self._marks = marks
-        self._lease = lease
         self._others: dict[str, bool] = {}
-        self.job = job
 
-    def run(self) -> None:
-        mapping = self._mapping()
-        if mapping is None:
-            return
-        self._begin()
-        message = ""
-        try:
-            with within(Deadline(seconds_left() - RESERVED_SECONDS, self._parts.monotonic)):
-                self._count()
-                self._work_off()
-        except OutOfTime:
-            pass
-        except StorageRefused:
-            raise  # as if killed: the letter that storage refuses is then found one by one
-        except Unavailable as error:
-            message = error.message
-            _log.error("Replay job %s is held up, nothing is lost: %s", self.job.id, message)
-        self._write(self.job.but(attempts=0, message=message))
-        if self.job.state is State.DONE:
-            counts = self.job.counts
-            _log.info(
-                "Replay job %s is done: %d letters put through, %d failed again, %d left",
-                self.job.id,
-                counts.put_through,
-                counts.failed_again,
-                counts.left.total(),
-            )
+    def _obstacle(self) -> str:
+        return NO_DEVICE_MAPPING if self._parts.device_mapping() is None else ""
 
-    def _mapping(self) -> Normalizer | None:
-        try:
-            mapping = self._parts.device_mapping()
-            message = (
-                "There has never been a good device mapping. Fix the mapping that DEVICE_MAPPING names "
-                "(POST /api/validate lists its errors); the job then goes on by itself."
-            )
-        except Unavailable as error:
-            mapping, message = None, error.message
-        if mapping is None and self.job.message != message:
-            self._write(self.job.but(message=message))
-            _log.error("Replay job %s waits: %s", self.job.id, message)
-        return mapping
+    def _at_once(self) -> int:
+        return CHUNK_LETTERS
 
-    def _write(self, job: Job) -> None:
-        self.job = self._jobs.write(job, self._parts.clock())
+    def _begun(self, job: Job, now: int) -> Job:
+        # A letter that fails again is written after this: taking it would be replaying without end.
+        to_time = now if job.selection.to_time is None else min(now, job.selection.to_time)
+        return super()._begun(job, now).but(selection=replace(job.selection, to_time=to_time))
 
-    def _begin(self) -> None:
-        job = self.job
-        if not job.began:
-            # A letter that fails again is written after this: taking it would be replaying without end.
-            now = self._parts.clock()
-            to_time = now if job.selection.to_time is None else min(now, job.selection.to_time)
-            job = job.but(began=ticks.format_iso(now), selection=replace(job.selection, to_time=to_time))
-        carefully = max(job.carefully, CHUNK_LETTERS) if job.attempts else job.carefully
-        self._write(job.but(state=State.RUNNING, message="", attempts=job.attempts + 1, carefully=carefully))
+    def _log_done(self) -> None:
+        counts = self.job.counts
+        _log.info(
+            "Replay job %s is done: %d letters put through, %d failed again, %d left",
+            self.job.id,
+            counts.put_through,
+            counts.failed_again,
+            counts.left.total(),
+        )
 
     def _count(self) -> None:
         if self.job.selected is not None or self.job.cursor is not None:
@@ -168,22 +132,22 @@ class _Run:
         with suppress(OutOfTime), within(Deadline(min(_COUNT_SECONDS, seconds_left() / 2), self._parts.monotonic)):
             self.job = self.job.but(selected=sum(1 for _ in self._parts.dead_letters.select(self.job.selection)))
 
-    def _work_off(self) -> None:
+    def _work_off(self) -> str:
+        self._count()
         if self.job.attempts > _ENDS_PER_LETTER:
             self._pass_by()
         found = self._parts.dead_letters.select_letters(self.job.selection, self.job.cursor)
-        while self._lease.held:
-            if not seconds_left():
-                return
+        while self._lease.held and seconds_left():
             chunk = _chunk(found, 1 if self.job.carefully else CHUNK_LETTERS)
             if not chunk:
                 self.job = self.job.but(state=State.DONE, carefully=0)
-                return
+                break
             mapping = self._parts.device_mapping()
             if mapping is None:
-                return
+                break
             counts = self._put_through(chunk, mapping)
             self._move_on(chunk[0][0], chunk[-1][0], counts, len(chunk))
+        return ""
 
     def _pass_by(self) -> None:
         """Leaves the next letter, without reading its content."""

@@ -109,6 +109,7 @@ HOSTILE = {
     "schema deeper than a stack": (made(schema=b"[" * 100_000), "its schema"),
     "schema without a name": (made(schema={**SCHEMA, "name": 5}), "its schema"),
     "codec that Capture does not write": (made(codec=b"xz"), "codec is 'xz'"),
+    "snappy": (made(codec=b"snappy"), "codec is 'snappy', and Capture writes null or deflate"),
     "other sync marker": (made(block(0, b"", b"t" * 16)), "sync marker"),
     "negative count": (made(block(-1, b"")), "no block"),
     "negative length": (made(long(1) + long(-5)), "no block"),

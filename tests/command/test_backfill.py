@@ -1,9 +1,6 @@
 """`python -m medtech backfill` as an operator or a script calls it, against a real Azurite."""
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from click.testing import Result
@@ -19,7 +16,7 @@ from medtech.settings import Settings
 from tests.azurite import nobody
 from tests.backfill.conftest import captured  # noqa: F401 - fixture
 from tests.backfill.samples import CONTAINER, PLACE, CapturedWard, capture_bytes, path, record
-from tests.command.test_replay import _Stored
+from tests.command.ticking import MappingOf, ticking
 from tests.flush.conftest import make_run, run, server  # noqa: F401 - fixtures
 from tests.persist.samples import HOUR, MINUTE, identity
 from tests.replay.samples import BROKEN, message
@@ -32,28 +29,10 @@ def ward(captured: CapturedWard, monkeypatch: pytest.MonkeyPatch) -> CapturedWar
     monkeypatch.setattr(parts, "storage", lambda: captured.storage)
     monkeypatch.setattr(parts, "backfill_jobs", lambda: captured.jobs)
     monkeypatch.setattr(parts, "settings", Settings)
-    monkeypatch.setattr(parts, "device_mapping", lambda: _Stored(captured.ward))
+    monkeypatch.setattr(parts, "device_mapping", lambda: MappingOf(captured.ward))
     monkeypatch.setattr(parts, "hub_place", lambda: PLACE)
     monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
     return captured
-
-
-@contextmanager
-def ticking(ward: CapturedWard) -> Iterator[None]:
-    """The app's timer, beside the command."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(0.05):
-            ward.worker.run()
-
-    timer = threading.Thread(target=tick)
-    timer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        timer.join()
 
 
 def call(*arguments: str, code: int = 0) -> Result:
@@ -64,7 +43,7 @@ def call(*arguments: str, code: int = 0) -> Result:
 
 def test_it_follows_its_job_to_the_end(ward: CapturedWard) -> None:
     ward.capture([ward.event(message(identity().device, n, series=60), n) for n in range(3)])
-    with ticking(ward):
+    with ticking(ward.worker.run):
         said = call(CONTAINER, *WHEN).stdout
     [job] = ward.jobs.all()
     assert said == (
@@ -77,7 +56,7 @@ def test_a_file_that_cannot_be_read_is_told_and_is_no_success(ward: CapturedWard
     ward.put(path(HOUR), b"no Avro")
     ward.capture([ward.event(message(identity().device, series=60))], path(HOUR + MINUTE))
     ward.capture([ward.event(message(identity().device, series=60))], path(HOUR, event_hub="lab"))
-    with ticking(ward):
+    with ticking(ward.worker.run):
         said = call(CONTAINER, *WHEN, code=1).stdout
         told = json.loads(call(CONTAINER, *WHEN, "--json", code=1).stdout)
     assert f"{path(HOUR)}: the file is left from there on: it is no Avro file." in said
@@ -86,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_told_and_is_no_success(ward: CapturedWard
 
 
 def test_a_job_without_a_file_says_where_to_look(ward: CapturedWard) -> None:
-    with ticking(ward):
+    with ticking(ward.worker.run):
         assert "look at --path-format" in call(CONTAINER, *WHEN).stdout
 
 

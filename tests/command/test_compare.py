@@ -50,6 +50,15 @@ def test_the_exit_code_says_whether_anything_differs(comparisons: Comparisons) -
     assert _document("--since", "2022-03-13", code=2)["compared"] == 0
 
 
+def test_a_terminal_of_80_columns_shows_all_of_the_table(
+    comparisons: Comparisons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparisons.of(0, _NOON).add(_SAME, _NOON)
+    monkeypatch.setenv("COLUMNS", "80")
+    words = _run(code=0).stdout.split()
+    assert {"type", "hr", "compared", "different", "(UTC)", "to", "2022-03-12", "12:00"} <= set(words)
+
+
 def test_storage_that_is_away_is_not_taken_for_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> Comparisons:
         raise StorageUnavailable("Storage is away.")
@@ -100,7 +109,9 @@ def test_show_has_values_only_where_they_are_asked_for(comparisons: Comparisons)
     for arguments in ((found,), (found, "--json")):
         assert "SECRET" not in _run("show", *arguments).stdout
         assert "UnitMismatch" in _run("show", *arguments).stdout
+    assert "Add --show-body" in _run("show", found).stdout
     text = _run("show", found, "--show-body").stdout
+    assert "Add --show-body" not in text
     line = next(each for each in text.splitlines() if "98.60" in each)
     assert "98.7" in line, "the sides are not next to each other"
     assert "SECRET [bold]" in text

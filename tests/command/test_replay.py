@@ -1,9 +1,6 @@
 """`python -m medtech replay` as an operator or a script calls it, against a real Azurite."""
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from click.testing import Result
@@ -13,10 +10,10 @@ from medtech import parts
 from medtech.command import following
 from medtech.command.line import app
 from medtech.jobs import State
-from medtech.mapping.device import DeviceMapping
 from medtech.replay.job import Jobs
 from medtech.settings import Settings
 from tests.azurite import nobody
+from tests.command.ticking import MappingOf, ticking
 from tests.flush.conftest import make_run, run, server  # noqa: F401 - fixtures
 from tests.flush.samples import Run
 from tests.persist.samples import identity
@@ -30,35 +27,9 @@ def ward(run: Run, monkeypatch: pytest.MonkeyPatch) -> Ward:  # noqa: F811 - the
     monkeypatch.setattr(parts, "dead_letters", lambda: ward.run.dead_letters)
     monkeypatch.setattr(parts, "replay_jobs", lambda: ward.jobs)
     monkeypatch.setattr(parts, "settings", Settings)
-    monkeypatch.setattr(parts, "device_mapping", lambda: _Stored(ward))
+    monkeypatch.setattr(parts, "device_mapping", lambda: MappingOf(ward))
     monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
     return ward
-
-
-class _Stored:
-    def __init__(self, ward: Ward) -> None:
-        self._ward = ward
-
-    def stored(self) -> DeviceMapping | None:
-        return self._ward.mapping
-
-
-@contextmanager
-def ticking(ward: Ward) -> Iterator[None]:
-    """The app's timer, beside the command."""
-    over = threading.Event()
-
-    def tick() -> None:
-        while not over.wait(0.05):
-            ward.replayer.run()
-
-    timer = threading.Thread(target=tick)
-    timer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        timer.join()
 
 
 def call(*arguments: str, code: int = 0) -> Result:
@@ -69,7 +40,7 @@ def call(*arguments: str, code: int = 0) -> Result:
 
 def test_it_follows_its_job_to_the_end(ward: Ward) -> None:
     ward.ingest([ward.event(message(identity().device, series=60)) for _ in range(3)], BROKEN)
-    with ticking(ward):
+    with ticking(ward.replayer.run):
         said = call("--error", "IncompatibleData").stdout
     [job] = ward.jobs.all()
     assert said == (
@@ -81,7 +52,7 @@ def test_it_follows_its_job_to_the_end(ward: Ward) -> None:
 def test_programs_get_json(ward: Ward) -> None:
     ward.mapping = BROKEN
     ward.ingest([ward.event(message(identity().device, series=60))], BROKEN)
-    with ticking(ward):
+    with ticking(ward.replayer.run):
         told = json.loads(call("--json").stdout)
     assert (told["state"], told["taken"], told["failedAgain"], told["inBuffer"]) == ("done", 1, 1, 0)
 
@@ -113,7 +84,7 @@ def test_what_the_job_waits_for_is_told(ward: Ward, monkeypatch: pytest.MonkeyPa
         ward.mapping = GOOD
 
     monkeypatch.setattr(following.typer, "echo", until_told)
-    with ticking(ward):
+    with ticking(ward.replayer.run):
         call()
     assert "There has never been a good device mapping." in told[0]
     assert "1 put through" in told[1]
@@ -143,7 +114,7 @@ def test_a_dry_run_under_a_mapping_that_still_fails_says_when_another_comes_into
 
 
 def test_a_unit_is_relabelled_if_asked_for(ward: Ward) -> None:
-    with ticking(ward):
+    with ticking(ward.replayer.run):
         call("--relabel-unit")
     assert [job.relabel_unit for job in ward.jobs.all()] == [True]
 

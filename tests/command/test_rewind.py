@@ -1,10 +1,16 @@
 """`python -m medtech rewind` as an operator calls it, against a real Azurite and the local namespace."""
 
+import gc
 import json
+import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -12,13 +18,15 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from dev.checkpoints import Checkpoint, CheckpointStore
-from dev.namespace import KEY, NAMESPACE
+from dev.namespace import KEY, NAMESPACE, connection_string
 from medtech.checkpoints import blobs as checkpoint_blobs
+from medtech.checkpoints import hub
 from medtech.checkpoints.blobs import CONTAINER, CheckpointBlobs
 from medtech.command.line import app
 from tests.azurite import ACCOUNT_KEY
 from tests.dev.conftest import SampleHost, start  # noqa: F401 - fixture
 from tests.dev.test_event_hubs import HUB, OTHER_KEY, Namespace, in_front_of
+from tests.faults import FaultProxy, ProxiedRequest
 
 GROUP = "$Default"
 """No function of the sample app reads it."""
@@ -92,7 +100,7 @@ def settings(connection: str, storage: str) -> dict[str, str]:
 
 
 def call(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["rewind", *arguments], catch_exceptions=False, env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["rewind", *arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result
 
@@ -128,6 +136,13 @@ def test_every_checkpoint_goes_before_the_first_event_of_the_time(group: Group) 
         }
         assert group.store.read(partition) == Checkpoint("", 2)
     assert step(found, "3")["outcome"] == "left: it has no checkpoint, and nothing was read"
+
+
+def test_a_terminal_of_80_columns_shows_all_of_the_table(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = call("--to", AT_THREE, "--dry-run").stdout
+    assert "…" not in shown
+    assert ["0", "9", "2", "7"] in [line.split()[:4] for line in shown.splitlines()]
 
 
 def test_the_offset_of_another_time_zone_counts(group: Group) -> None:
@@ -282,11 +297,109 @@ def test_another_key(group: Group, hubs: Namespace, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_hub_is_away(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.setenv(
         "EventHubConnection",
         f"Endpoint=sb://{NAMESPACE}:1;SharedAccessKeyName=a;SharedAccessKey=b;UseDevelopmentEmulator=true",
     )
     assert "cannot be asked (ConnectError)" in call("--to", AT_THREE, code=1).stderr
+
+
+class Relay:
+    """Passes connections on to a port, but for those that `breaks` picks by their number: they end at once."""
+
+    def __init__(self, port: int, breaks: Callable[[int], bool]) -> None:
+        self.connections = 0
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(handler) -> None:  # noqa: N805 - the relay is `self`
+                self.connections += 1
+                if breaks(self.connections):
+                    return
+                with socket.create_connection(("127.0.0.1", port)) as there:
+                    back = threading.Thread(target=_pass_on, args=(there, handler.request))
+                    back.start()
+                    _pass_on(handler.request, there)
+                    back.join()
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,)).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def leaking() -> Iterator[None]:
+    """azure-eventhub leaves the socket open of a connection that breaks off while it is made."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.usefixtures("leaking")
+def test_a_hub_that_breaks_off_every_other_time_is_asked_again(
+    group: Group, hubs: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_PAUSES_SECONDS", (0.0, 0.0))
+    with Relay(hubs.amqp_port, lambda number: number % 2 == 1) as relay:
+        monkeypatch.setenv("EventHubConnection", connection_string(relay.port))
+        found = document("--to", AT_THREE, "--partition", "0")
+    assert (step(found, "0")["outcome"], step(found, "0")["events"]) == ("set back", 7)
+    assert relay.connections >= 6
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.usefixtures("leaking")
+def test_a_hub_that_breaks_off_each_time_is_not_asked_for_ever(
+    group: Group, hubs: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_PAUSES_SECONDS", (0.0, 0.0))
+    with Relay(hubs.amqp_port, lambda number: True) as relay:
+        monkeypatch.setenv("EventHubConnection", connection_string(relay.port))
+        assert "cannot be asked" in call("--to", AT_THREE, code=1).stderr
+    assert relay.connections == 3
+    assert group.metadata("0")["sequencenumber"] == "9"
+
+
+@pytest.fixture
+def blobs(azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Between the command and its storage."""
+    parts = dict(part.split("=", 1) for part in azurite.split(";") if part)
+    address = urlsplit(parts["BlobEndpoint"])
+    with FaultProxy(f"http://{address.netloc}") as proxy:
+        parts["BlobEndpoint"] = f"{proxy.url}{address.path}"
+        monkeypatch.setenv("AzureWebJobsStorage", ";".join(f"{name}={value}" for name, value in parts.items()))
+        yield proxy
+
+
+def _sets_back(request: ProxiedRequest) -> bool:
+    return request.method == "PUT" and "comp=metadata" in request.path
+
+
+@pytest.mark.parametrize("fault", ["busy", "answer lost"])
+def test_storage_that_fails_once_is_asked_again(group: Group, blobs: FaultProxy, fault: str) -> None:
+    if fault == "busy":
+        blobs.answer(503, times=1)
+        blobs.answer(503, when=_sets_back, times=1)
+    else:
+        blobs.cut_after(when=_sets_back)
+    found = document("--to", AT_THREE)
+    assert [each["outcome"] for each in found["partitions"]][:3] == ["set back"] * 3
+    assert {group.metadata(partition)["sequencenumber"] for partition in "012"} == {"2"}
 
 
 def test_a_hub_in_the_connection_string_is_the_one_that_is_read(

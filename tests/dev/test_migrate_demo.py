@@ -1,7 +1,10 @@
 """The move is shown, and a reading that is lost or doubled fails it."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -140,13 +143,28 @@ def test_the_traffic_knows_where_in_the_hub_each_message_is(tmp_path: Path) -> N
     assert max(times) < ticks.now()
 
 
+@contextmanager
+def stopped(pid: int | None) -> Iterator[None]:
+    """As on a machine that has no time for a process."""
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_what_a_switch_without_rewinding_loses_is_found_and_rewinding_brings_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The move without its trials of other settings, which `make migrate-demo` has too."""
+    """The move without its trials of other settings, which `make migrate-demo` has too; at first the old service is
+    later than the grace."""
     lines: list[str] = []
     with migrate_demo.MigrateDemo(tmp_path, lines.append) as demo:
+        with stopped(demo._old.worker_pid):
+            wait_until(lambda: any(counted.absent for counted in demo._counts().values()))
         demo.compare("2.")
+        assert any("again with 18 s" in line for line in lines)
         demo.stop_old_service()
         with monkeypatch.context() as careless, pytest.raises(migrate_demo.MigrationFailed, match="are not stored"):
             careless.setattr(demo, "_rewind", lambda _: 0)

@@ -35,6 +35,7 @@ OTHER_PROGRAMS = {
     "docker",
     "echo",
     "jq",
+    "sed",
     "cp",
     "git",
     "export",

@@ -14,9 +14,10 @@ from medtech.persist.references import Identifier
 from medtech.persist.watch import Watch
 from medtech.settings import ResolutionType
 from medtech.storage.connection import Storage
-from tests.faults import FaultProxy, ProxiedRequest, writes
+from tests.faults import FaultProxy, ProxiedRequest, may_write
 from tests.flush.samples import NOW, MakeRun, Run, before, known, measured
 from tests.persist.samples import HOUR, MINUTE, Server, identity, resource_id, series, unique, write, write_all
+from tests.replay.samples import BROKEN, Ward, message
 
 AGO = NOW - 15 * MINUTE
 """A window that is due, and whose grace is not over."""
@@ -29,7 +30,7 @@ class Compared:
         self.run = run
         self.proxy = proxy
         self.written: list[ProxiedRequest] = []
-        proxy.before_forwarding(self.written.append, when=writes, times=None)
+        proxy.before_forwarding(self.written.append, when=may_write, times=None)
 
     def flush(self) -> dict[tuple[str, str], int]:
         """Compares at the next turn; what was counted of it."""
@@ -305,6 +306,15 @@ class TestNothingIsWritten:
             write_all(fhir, series(ids, {0: 60, 1: 60}))
             assert compared.flush() == {("series", "same"): 1}
             assert compared.written == []
+
+    def test_a_letter_that_is_replayed_is_compared(self, compared: Compared, server: Server) -> None:
+        ward = Ward(compared.run)
+        of = known(server)
+        ward.ingest([ward.event(message(of.device, series=60))], BROKEN)
+        assert len(ward.letters()) == 1
+        ward.replay()
+        assert compared.flush() == {("series", "absent"): 1}
+        assert (ward.letters(), compared.run.observations(of)) == ([], [])
 
     def test_watches_of_an_earlier_phase_wait(self, compared: Compared, storage: Storage, server: Server) -> None:
         of = known(server)

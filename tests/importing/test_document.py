@@ -11,7 +11,7 @@ from medtech.importing.document import Refused
 
 def test_every_encoding_that_a_shell_writes_is_read(tmp_path: Path) -> None:
     text = json.dumps({"name": "Zürich"}, ensure_ascii=False)
-    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
         path = tmp_path / f"{encoding}.json"
         path.write_bytes(text.encode(encoding))
         assert document.read(path).text == text

@@ -15,6 +15,7 @@ TEMPLATE = {
     "parameters": {
         "name": {"type": "string", "defaultValue": "ward7"},
         "given": {"type": "string", "defaultValue": "default"},
+        "unset": {"type": "string", "defaultValue": "by default"},
         "absent": {"type": "string"},
         "key": {"type": "secureString", "defaultValue": "hunter2"},
         "mapping": {"type": "object", "defaultValue": {"a": {"b": [1, "x"]}}},
@@ -31,7 +32,7 @@ DEPLOYED = Deployment(SUBSCRIPTION, "rg")
 
 
 def scope(template: Any = TEMPLATE, deployment: Deployment = DEPLOYED) -> Scope:
-    given = {"GIVEN": parse_located('"by file"')}
+    given = {"GIVEN": parse_located('"by file"'), "unset": parse_located("null")}
     return Scope(section_of(parse_located(json.dumps(template))), given, deployment)
 
 
@@ -58,6 +59,11 @@ def resolved(expression: Any, deployment: Deployment = DEPLOYED) -> Node:
         ("[json(variables('$fxv#0')).templateType]", "CollectionContent"),
         ("[createObject('a', 'b').a]", "b"),
         ("[createArray('a', 'b')[1]]", "b"),
+        ("[if(equals(parameters('name'), 'ward7'), 'a', 'b')]", "a"),
+        ("[and(true(), not(false()), or(false(), empty('')))]", True),
+        ("[if(empty(parameters('mapping')), 1, 2)]", 2),
+        ("[equals(1, '1')]", False),
+        ("[parameters('unset')]", "by default"),
         (
             "[resourceId('Microsoft.A/b/c', 'n', 'm')]",
             f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.A/b/n/c/m",
@@ -89,6 +95,9 @@ def test_an_expression_has_the_value_that_a_deployment_gives_it(expression: str,
         "[json('{')]",
         "[resourceId('Microsoft.A/b', 'n', 'm')]",
         "[createObject('a')]",
+        "[if('true', 'a', 'b')]",
+        "[equals(parameters('mapping'), 'a')]",
+        "[and(true(), parameters('nowhere'))]",
         "[parameters('name')]x]",
         "[']",
         "[]",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medtech.importing import app_settings, parameters, roles, sources
+from medtech.importing import app_settings, parameters, remaining, roles, sources
 from medtech.importing.expression import Deployment
 from medtech.importing.old_service import FhirService, OldService
 from medtech.setup.check import faults, missing_mappings, misspelt
@@ -56,8 +56,37 @@ def test_every_parameter_is_one_of_the_template(old: OldService) -> None:
     azd = json.loads((Path(__file__).parents[2] / "infra" / "main.parameters.json").read_text())["parameters"]
     for name in ("environmentName", "location", "eventHubNamespaceId"):
         assert document["parameters"][name] == azd[name]
-    assert document["parameters"]["fhirServiceId"]["value"] == FHIR_SERVICE_ID
-    assert document["parameters"]["settings"]["value"] == {"RESOURCE_IDENTITY_RESOLUTION_TYPE": "Create"}
+    for name, variable, value in (
+        ("eventHubName", "EVENT_HUB_NAME", "telemetry"),
+        ("eventHubConsumerGroup", "EVENT_HUB_CONSUMER_GROUP", "medtech"),
+        ("fhirServiceId", "FHIR_SERVICE_ID", FHIR_SERVICE_ID),
+    ):
+        assert document["parameters"][name]["value"] == f"${{{variable}={value}}}"
+        assert azd[name]["value"].startswith(f"${{{variable}")
+    ours, theirs = document["parameters"]["settings"]["value"], azd["settings"]["value"]
+    assert ours.keys() == theirs.keys()
+    assert ours["RESOURCE_IDENTITY_RESOLUTION_TYPE"] == "Create"
+    of_azd = {name for name, value in theirs.items() if "${" in value}
+    assert {name for name in of_azd if ours[name] != theirs[name]} == {"FHIR_WRITE"}
+
+
+def test_an_imported_app_compares_until_it_is_told_to_write(old: OldService, tmp_path: Path) -> None:
+    document: Any = parameters.main_parameters(old)
+    assert document["parameters"]["settings"]["value"]["FHIR_WRITE"] == "${FHIR_WRITE=compare}"
+    assert values(old, tmp_path)["FHIR_WRITE"] == "compare"
+    assert any("FHIR_WRITE is compare" in each for each in remaining.by_hand(old))
+
+
+def test_the_page_says_how_to_fill_in_the_values_without_azd(old: OldService) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migrate.md").read_text()
+    [written] = re.findall(r"^sed .*(?= \S+ > )", page, re.MULTILINE)
+    content = json.dumps(parameters.main_parameters(old))
+    filled = subprocess.run(shlex.split(written), input=content, capture_output=True, text=True, check=True).stdout
+    found = {name: each["value"] for name, each in json.loads(filled)["parameters"].items()}
+    assert (found["fhirServiceId"], found["settings"]["FHIR_WRITE"]) == (FHIR_SERVICE_ID, "compare")
+    left = {name for name, value in found.items() if "${" in json.dumps(value)}
+    assert left == {"environmentName", "location", "eventHubNamespaceId"}
+    assert all(f"{name}=" in page for name in left)
 
 
 def test_what_azd_would_replace_is_not_among_the_parameters(old: OldService) -> None:

@@ -34,6 +34,11 @@ def read(folder: Path, *contents: Any, deployment: Deployment = Deployment()) ->
     return sources.read_all(paths, deployment)
 
 
+def declared(resource: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A resource as a template has it."""
+    return {name: resource[name] for name in ("type", "name", "location", "properties")} | more
+
+
 def assert_whole(old: OldService) -> None:
     assert old.faults == []
     assert (old.hub_namespace, old.hub) == ("ward7-hub.servicebus.windows.net", "telemetry")
@@ -218,6 +223,30 @@ def test_a_destination_of_another_service_is_a_fault(tmp_path: Path) -> None:
     assert read(tmp_path, service() | {"location": "West Europe"}, destination()).faults == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "is_told"),
+    [(True, False), ("[true()]", False), ("[parameters('wanted')]", True), ("[contains('a', 'b')]", True)],
+)
+def test_a_condition_that_nothing_decides_needs_a_hand(tmp_path: Path, condition: Any, is_told: bool) -> None:
+    there = [declared(service(), condition=condition), declared(destination())]
+    not_there = declared(service(), condition="[not(true())]") | {"name": "ward7/another"}
+    template = resources.template(*there, not_there, parameters={"wanted": {"type": "bool"}})
+    old = read(tmp_path, template)
+    assert_whole(old)
+    assert any("only under a condition" in each for each in old.by_hand) is is_told
+
+
+def test_a_module_in_a_loop_or_under_a_condition_counts_for_what_it_deploys(tmp_path: Path) -> None:
+    properties = {"template": resources.template(declared(service()), declared(destination()))}
+    module = {"type": "Microsoft.Resources/deployments", "name": "module", "properties": properties}
+    assert (
+        read(tmp_path, resources.template(module | {"condition": "[reference('x')]"})).by_hand[0].startswith("The te")
+    )
+    for deployed, told in ((module | {"condition": False}, "deploys neither"), (module | {"copy": {}}, "in a loop")):
+        with pytest.raises(Refused, match=told):
+            read(tmp_path, resources.template(deployed))
+
+
 SERVICE_ID_OF_ANOTHER = resources.SERVICE_ID + "2"
 
 
@@ -248,7 +277,10 @@ def test_a_user_assigned_identity_is_read(tmp_path: Path) -> None:
         ([service(), service()], "2 MedTech services"),
         ([[destination(), destination()]], "2 FHIR destinations"),
         ([resources.parameters(a=1)], "only parameters"),
-        ([resources.template()], "declares neither"),
+        ([resources.template()], "deploys neither"),
+        ([resources.template(declared(service(), condition=False))], "deploys neither"),
+        ([resources.template(declared(service(), copy={"name": "all", "count": 2}))], "in a loop (copy)"),
+        ([[service() | {"properties": None}, destination() | {"properties": None}]], "without its properties"),
         ([resources.parameters() | {"parameters": 7}], "no 'parameters'"),
         ([[{"name": "InputEventHub", "value": "x"}]], "app settings of the open-source connector"),
     ],

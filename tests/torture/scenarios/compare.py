@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from medtech.comparison.store import Comparisons
-from tests.faults import writes
+from tests.faults import may_write
 from tests.torture.scenario import scenario
 from tests.torture.scenarios.networks import FHIR_FAULTS, HTML, STORAGE_FAULTS, faults, refusal
 from tests.torture.site import Site
@@ -31,18 +31,19 @@ def _found(site: Site) -> Counter[str]:
 
 
 def _disturbed(site: Site, disturb: Disturbance) -> None:
-    """Flushes under faults and then without them; nothing of it may write."""
+    """Flushes under faults and then without them; nothing of it, nor of what went before, may write."""
+    written = [request for request in site.fhir.requests if may_write(request)]
     site.calm()
     disturb(site)
     for _ in range(FLUSHES):
         site.flush()
         site.let_leases_end()
-    written = [request for request in site.fhir.requests if writes(request)]
+    written += [request for request in site.fhir.requests if may_write(request)]
     site.calm()
     while site.measurements():
         before = site.measurements()
         site.flush()
-        written += [request for request in site.fhir.requests if writes(request)]
+        written += [request for request in site.fhir.requests if may_write(request)]
         assert site.measurements() < before, "what is compared does not leave the buffer"
     assert written == [], f"{len(written)} writes were sent while the app compares"
 
@@ -55,6 +56,7 @@ def _compared(disturb: Disturbance) -> Callable[[Site], None]:
         site.deliver(site.traffic.messages(MESSAGES))
         site.flush()
         assert not site.measurements()
+        site.calm()
         site.restart(FHIR_WRITE="compare")
         _from_the_first_event(site)
         site.stack.wait_until_read()
