@@ -1,6 +1,7 @@
 """Two storage accounts, as two real Azurites, and an app that opens them under one list after the other."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -9,6 +10,7 @@ from medtech.group.buffer import Buffer
 from medtech.storage.connection import Storage
 from medtech.storage.further import SETTING
 from tests.azurite import running
+from tests.faults import FaultProxy
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +18,16 @@ def second_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The connection string of another account than `azurite`'s."""
     with running(tmp_path_factory.mktemp("second")) as connection_string:
         yield connection_string
+
+
+@pytest.fixture
+def wire_to_second(second_account: str) -> Iterator[tuple[FaultProxy, str]]:
+    """A wire to the second account that can break, and the connection string by which it is reached so."""
+    settings = dict(part.split("=", 1) for part in second_account.split(";") if part)
+    tables = urlsplit(settings["TableEndpoint"])
+    with FaultProxy(f"http://{tables.netloc}") as proxy:
+        settings["TableEndpoint"] = f"{proxy.url}{tables.path}"
+        yield proxy, ";".join(f"{name}={value}" for name, value in settings.items())
 
 
 class Lists:

@@ -7,8 +7,8 @@
         client = FhirClient(f"{proxy.url}/fhir/R4")
 
 Each rule applies `times` times (None: always) to requests that `when` picks; a request takes the first rule that has
-not worn out. `requests` holds what came through, in order; `addresses` has their methods and paths, and is never
-cleared. It stands before a FHIR server as well as before Azurite.
+not worn out. `requests` holds what came through, in order; `addresses` has their methods and paths, `connections` is
+how many they came by, and neither is ever cleared. It stands before a FHIR server as well as before Azurite.
 """
 
 import json
@@ -126,6 +126,7 @@ class FaultProxy(LoopbackServer):
         self._rules: list[Rule] = []
         self.requests: list[ProxiedRequest] = []
         self.addresses: set[str] = set()
+        self.connections = 0
         self._late: list[threading.Thread] = []
         super().__init__(self._handler(), tls)
 
@@ -300,6 +301,10 @@ class FaultProxy(LoopbackServer):
         class Handler(QuietHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                proxy.connections += 1
 
             def handle_one_request(self) -> None:
                 try:

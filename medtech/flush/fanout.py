@@ -65,6 +65,7 @@ class Fanout:
                 marks = self._poisoned(self.marks.all())
                 now = self.clock()
                 due = self.flush.due()
+                tally.outages += self.flush.buffer.away()
                 waiting = [shard for shard in due if shard in marks and marks[shard].is_poisoned(now)]
                 if waiting:
                     tally.held_up_by.append(_poison_shard(waiting))
@@ -115,8 +116,9 @@ class Fanout:
         try:
             self.queue.put(FlushMessage(shard, mark.token, trace_context).write())
         except Unavailable:
-            with suppress(Unavailable):  # else it lapses
-                self.marks.end(mark)
+            # The tick may be over, which is why the message was not put.
+            with suppress(Unavailable), within(Deadline(_MARK_SECONDS)):
+                self.marks.take_back(mark)
             raise
         return True
 

@@ -76,22 +76,22 @@ class Flush:
         tally = self._tally()
         try:
             with within(budget.work):
-                self.buffer.look_after_accounts(self.clock())
-                shards, watched = self.buffer.shards(), self._watched()
+                shards, watched = self._shards(), self._watched()
                 mapping = self._mapping() if shards else None
                 if mapping is None:
                     shards = []
                 if due_or_watched := sorted({*shards, *watched}):
                     self._flush_shards(due_or_watched, watched, mapping, budget, tally)
+                tally.outages += self.buffer.away()
         except Unavailable as error:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
 
     def due(self) -> list[int]:
-        """The shards with windows that are due, or with watches, in order. Raises Unavailable."""
-        self.buffer.look_after_accounts(self.clock())
-        shards, watched = self.buffer.shards(), self._watched()
+        """The shards with windows that are due, or with watches, in order; `buffer.away()` has what keeps others from
+        being found. Raises Unavailable."""
+        shards, watched = self._shards(), self._watched()
         if shards and self._mapping() is None:
             shards = []
         return sorted({shard for shard in shards if next(self._due_windows(shard), None) is not None} | watched)
@@ -110,6 +110,11 @@ class Flush:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
         return tally
+
+    def _shards(self) -> list[int]:
+        shards = self.buffer.shards_within_reach()
+        self.buffer.look_after_accounts(self.clock())
+        return shards
 
     def _tally(self) -> Tally:
         return Tally(comparing=self.comparing is not None)

@@ -12,6 +12,7 @@ after its last sign, and the timer puts another message. So what can happen is t
 
     two timers                           both see no mark; one creates it, the other is refused, and puts nothing
     dead between mark and message        the mark lapses
+    marked, but the answer was lost      no message is put; the timer knows the mark, and takes it for lapsed at once
     put, but the answer was lost         the mark was taken back, or another one has come: the message does nothing
     the message comes twice              the second finds the shard begun, or no mark: it does nothing
     it comes hours later                 its mark has lapsed, or another message's mark that nobody has begun is there:
@@ -30,6 +31,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from medtech.dotnet import ticks
+from medtech.errors import Unavailable
 from medtech.flush.message import FlushMessage
 from medtech.group.windows import shard_name
 from medtech.storage.connection import Storage
@@ -62,7 +64,7 @@ class ShardMark(NamedTuple):
     etag: str = ""
 
     def lives(self, now: int) -> bool:
-        return abs(now - self.sign) < LIFE_SECONDS * ticks.TICKS_PER_SECOND
+        return _lives(self.sign, now)
 
     def is_poisoned(self, now: int) -> bool:
         """Whether the shard is not to be tried now."""
@@ -75,24 +77,41 @@ class ShardMarks:
     def __init__(self, storage: Storage, clock: Callable[[], int] = ticks.now) -> None:
         self._table = storage.table(TABLE)
         self._clock = clock
+        self._without_message: dict[str, int] = {}
 
     def all(self) -> dict[int, ShardMark]:
-        """The marks by shard."""
+        """The marks by shard. One of this timer's own, whose message was not put, has lapsed."""
+        now = self._clock()
+        self._without_message = {token: sign for token, sign in self._without_message.items() if _lives(sign, now)}
         marks = map(_read, self._table.query(f"PartitionKey eq {quoted(_PARTITION)}"))
-        return {mark.shard: mark for mark in marks if mark is not None}
+        return {
+            mark.shard: mark._replace(sign=0) if mark.token in self._without_message and not mark.tries else mark
+            for mark in marks
+            if mark is not None
+        }
 
     def set(self, shard: int, before: ShardMark | None) -> ShardMark | None:
         """Marks a shard whose mark, `before`, has lapsed or is missing; None if another timer was first."""
         poisoned = before.poisoned if before is not None else 0
         mark = ShardMark(shard, uuid.uuid4().hex, self._clock(), 0, poisoned, before.etag if before else "")
-        changed = self._change(mark)
-        if changed is None:
-            # Unless a first attempt did it, whose answer was an error: without a message, this mark would hold the
-            # shard up until it lapses.
-            row = self._table.get(_PARTITION, shard_name(shard))
-            found = _read(row) if row is not None else None
-            changed = found if found is not None and found.token == mark.token else None
+        try:
+            changed = self._change(mark)
+            if changed is None:
+                # Unless a first attempt did it, whose answer was an error: without a message, this mark would hold the
+                # shard up until it lapses.
+                row = self._table.get(_PARTITION, shard_name(shard))
+                found = _read(row) if row is not None else None
+                changed = found if found is not None and found.token == mark.token else None
+        except Unavailable:  # whether it is made now, or still will be, is not known
+            self._without_message[mark.token] = mark.sign
+            raise
         return changed
+
+    def take_back(self, mark: ShardMark) -> None:
+        """Deletes a mark that was set, and whose message could not be put. If that fails, it has lapsed all the same:
+        for this timer, and for another one in LIFE_SECONDS."""
+        self._without_message[mark.token] = mark.sign
+        self.end(mark)
 
     def begin(self, message: FlushMessage, tries: int) -> ShardMark | None:
         """Takes over the mark of a message that is carried out now; None if there is nothing to do for it."""
@@ -129,6 +148,10 @@ class ShardMarks:
         except OperationFailed:
             return None
         return mark._replace(etag=etag)
+
+
+def _lives(sign: int, now: int) -> bool:
+    return abs(now - sign) < LIFE_SECONDS * ticks.TICKS_PER_SECOND
 
 
 def _keys(shard: int) -> Entity:

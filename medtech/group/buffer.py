@@ -13,7 +13,7 @@ from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
 from medtech.dotnet import ticks
-from medtech.errors import StorageRefused
+from medtech.errors import StorageRefused, StorageUnavailable
 from medtech.group import segment, windows
 from medtech.group.accounts import TABLE, Accounts
 from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
@@ -59,7 +59,8 @@ class Buffer:
     """Segments in, due windows out.
 
     Whatever asks storage raises StorageUnavailable when it is away; `due_windows` and what `read` returns do so while
-    they are iterated. Partitions in between that are not the app's are skipped, and logged once.
+    they are iterated. They leave out what a further account may hold that is away, unless new rows of the shard go
+    there. Partitions in between that are not the app's are skipped, and logged once.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -134,7 +135,8 @@ class Buffer:
 
     def look_after_accounts(self, now: int) -> None:
         """Forgets accounts that are emptied at `now` (ticks), and logs, once, what was taken off the list too early."""
-        self._accounts.forget_emptied(now)
+        if not self.away():
+            self._accounts.forget_emptied(now)
         if not self._left_out_logged:
             for account in self._accounts.left_out():
                 _log.error("%s", account.advice)
@@ -150,6 +152,15 @@ class Buffer:
     def shards(self) -> list[int]:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
         return list(self._tables.in_order(self._shards_in))
+
+    def shards_within_reach(self) -> list[int]:
+        """As `shards`, without those whose new rows go to a further account that is away: see `away`."""
+        found = list(self._tables.in_order_within_reach(self._shards_in))
+        return [shard for shard in found if not self._tables.is_away(self._tables.home(shard))]
+
+    def away(self) -> list[StorageUnavailable]:
+        """What is wrong with further accounts that have lately not answered. The flush of other shards goes on."""
+        return self._tables.away()
 
     def _shards_in(self, table: Table) -> Iterator[int]:
         after = _FIRST
@@ -167,14 +178,14 @@ class Buffer:
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
             return
-        yield from self._windows(windows.shard_prefix(shard), windows.partition_key(shard, latest))
+        yield from self._windows(shard, windows.shard_prefix(shard), windows.partition_key(shard, latest))
 
     def later_windows(self, shard: int, after: int, last: int) -> Iterator[int]:
         """Window starts that come after `after`, and not after `last` (ticks), the oldest first, due or not."""
-        return self._windows(windows.partition_key(shard, after), windows.partition_key(shard, last))
+        return self._windows(shard, windows.partition_key(shard, after), windows.partition_key(shard, last))
 
-    def _windows(self, after: str, last: str) -> Iterator[int]:
-        return self._tables.in_order(lambda table: self._windows_in(table, after, last))
+    def _windows(self, shard: int, after: str, last: str) -> Iterator[int]:
+        return self._tables.in_order_within_reach(lambda table: self._windows_in(table, after, last), shard)
 
     def _windows_in(self, table: Table, after: str, last: str) -> Iterator[int]:
         rows = 1
@@ -231,7 +242,8 @@ class Buffer:
         round before's `next_round`. Rows are read when the reading is iterated.
         """
         key = windows.partition_key(shard, window)
-        rows = [row for number, table in enumerate(self._tables) for row in self._sizes(number, table, key)]
+        found = self._tables.within_reach(lambda number, table: self._sizes(number, table, key), shard)
+        rows = list(chain.from_iterable(found))
         limits = Limits(portion_bytes, sys.maxsize if packed_bytes is None else packed_bytes)
         return WindowReading(rows, self._fetch, limits, of_round)
 

@@ -4,24 +4,46 @@ New rows of a shard go to one account, by its number. Rows are looked for in all
 have changed after they were written, or an instance of the old deployment may still go by another list: where a row is
 decides nothing but where it is deleted. The same batch, stored under two lists, is two rows with one key in two
 accounts; a flush drops what it finds twice, as it does with redeliveries of other borders.
+
+A further account that is away holds up its own shards, and no others. If rows of another shard wait in it, from a time
+of another list, they are flushed when it is back, as a batch that comes late.
 """
 
-from collections.abc import Callable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import groupby
+from typing import TypeVar
 
+from medtech import deadline
+from medtech.deadline import Deadline, within
+from medtech.errors import OutOfTime, StorageUnavailable
 from medtech.storage.connection import Storage
+from medtech.storage.further import SETTING
 from medtech.storage.table import Table
+
+Found = TypeVar("Found")
+
+ASKED_SECONDS = 10.0
+"""What an account may take that has nothing to say in all likelihood. A tick of the fan-out has a minute for all."""
+
+AWAY_SECONDS = 25.0
+"""An account that was away is not asked again before, for shards that are not its own: it would be for each window.
+Less than a tick, so that the next one finds it back."""
 
 
 class ShardTables:
     """The first account's table is number 0."""
 
-    def __init__(self, storage: Storage, name: str) -> None:
+    def __init__(self, storage: Storage, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Raises SettingInvalid if the further accounts are misnamed."""
         further = storage.further()
         self._tables = (storage.table(name), *(account.storage.table(name) for account in further))
         self._homes = (0, *(number for number, account in enumerate(further, start=1) if not account.retired))
+        self._places = ("", *(account.place for account in further))
+        self._monotonic = monotonic
+        self._away: dict[int, tuple[float, StorageUnavailable]] = {}
 
     def __getitem__(self, number: int) -> Table:
         return self._tables[number]
@@ -33,7 +55,60 @@ class ShardTables:
         """The number of the table that new rows of a shard go to."""
         return self._homes[shard % len(self._homes)]
 
+    def is_away(self, number: int) -> bool:
+        """Whether the account of a table has lately not answered."""
+        since, _ = self._away.get(number, (-AWAY_SECONDS, None))
+        return self._monotonic() - since < AWAY_SECONDS
+
+    def away(self) -> list[StorageUnavailable]:
+        """What is wrong with the accounts that have lately not answered."""
+        return [error for number, (_, error) in sorted(self._away.items()) if self.is_away(number)]
+
     def in_order(self, found_in: Callable[[Table], Iterator[int]]) -> Iterator[int]:
         """What is found in any of the tables, each once; `found_in` gives it in rising order, and is asked on as far
         as the result is."""
-        return (found for found, _ in groupby(merge(*map(found_in, self._tables))))
+        return _each_once(map(found_in, self._tables))
+
+    def within_reach(
+        self, found_in: Callable[[int, Table], Iterator[Found]], shard: int | None = None
+    ) -> list[Iterator[Found]]:
+        """What is found in each table. One of a further account that is away has nothing, unless `shard` is at home
+        there."""
+        home = 0 if shard is None else self.home(shard)
+        return [
+            found_in(number, table) if number == 0 else self._asked(number, found_in(number, table), number != home)
+            for number, table in enumerate(self._tables)
+        ]
+
+    def in_order_within_reach(
+        self, found_in: Callable[[Table], Iterator[int]], shard: int | None = None
+    ) -> Iterator[int]:
+        """As `in_order`, of the tables that `within_reach` has."""
+        return _each_once(self.within_reach(lambda _, table: found_in(table), shard))
+
+    def _asked(self, number: int, found: Iterator[Found], may_be_away: bool) -> Iterator[Found]:
+        while not (may_be_away and self.is_away(number)):
+            try:
+                # A generator is run in the context of who asks it, so that this holds for the next element alone.
+                with within(Deadline(min(ASKED_SECONDS if may_be_away else math.inf, deadline.seconds_left()))):
+                    each = next(found)
+            except StopIteration:
+                self._away.pop(number, None)
+                return
+            except (StorageUnavailable, OutOfTime) as error:
+                if not deadline.seconds_left():
+                    raise
+                wrong = "No answer in time." if isinstance(error, OutOfTime) else error.message
+                told = StorageUnavailable(
+                    f"Account {self._places[number]} of {SETTING}: {wrong} Its shards wait, the others go on."
+                )
+                self._away[number] = self._monotonic(), told
+                if not may_be_away:
+                    raise told from None
+                return
+            self._away.pop(number, None)
+            yield each
+
+
+def _each_once(found: Iterable[Iterator[int]]) -> Iterator[int]:
+    return (each for each, _ in groupby(merge(*found)))

@@ -6,19 +6,19 @@ half; and it is the thinner one for small requests too. All else is httpx's: add
 A transport has one server, speaks HTTP/1.1, and knows no proxies: behind one httpx's own is used (`client_for`).
 """
 
-import io
 import re
 import selectors
-import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from queue import Empty, LifoQueue
 from typing import Any
 from urllib.request import getproxies
 
 import httpx
+
+from medtech.final_response import FinalResponse
 
 IDLE_SECONDS = 5.0
 """How long a connection is kept without a request, as httpx keeps its own. Gateways forget idle ones without a word,
@@ -59,10 +59,14 @@ class _DirectClient(httpx.Client):
             raise RuntimeError("the client was closed")
         answer = self._direct.handle_request(request)
         answer.request = request
-        if "set-cookie" in answer.headers:
-            self.cookies.extract_cookies(answer)
-        if not stream:
-            answer.read()
+        try:
+            if "set-cookie" in answer.headers:
+                self.cookies.extract_cookies(answer)
+            if not stream:
+                answer.read()
+        except BaseException:
+            answer.close()  # gives its connection back
+            raise
         return answer
 
 
@@ -85,7 +89,7 @@ class Transport(httpx.BaseTransport):
             made = HTTPConnection(host, self._base.port or 80)
         else:
             made = HTTPSConnection(host, self._base.port or 443, context=self._tls)
-        made.response_class = _Answer
+        made.response_class = FinalResponse
         return made
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -144,7 +148,7 @@ class _Connection:
             raise _not_read(error) from None
         if answer.status < 200 or _ends_in_doubt(answer):
             # What comes next would be taken for the answer to another request, or waited for in vain.
-            raise httpx.RemoteProtocolError("the answer is interim, or does not say where it ends")
+            raise httpx.RemoteProtocolError("the answer changes the protocol, or does not say where it ends")
         self._used = time.monotonic()
         return answer
 
@@ -177,24 +181,6 @@ class _Connection:
         http.endheaders()
         for at in range(0, len(body), _SENT_BYTES):
             http.send(body[at : at + _SENT_BYTES])
-
-
-class _Answer(HTTPResponse):
-    """An answer whose head is whole: without this, one that is cut in its headers would be read as one without a body,
-    and "200" alone as a write that was taken.
-    """
-
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp = _WholeLines(self.fp.detach())
-
-
-class _WholeLines(io.BufferedReader):
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n") and len(line) != size:
-            raise RemoteDisconnected("the connection ended within a line")
-        return line
 
 
 class _Body(httpx.SyncByteStream):

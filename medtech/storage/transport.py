@@ -6,10 +6,13 @@ Imported late, as the packages themselves are.
 import math
 from typing import Any
 
+import requests
 from azure.core.pipeline.transport import RequestsTransport
+from requests.adapters import HTTPAdapter
 
 from medtech import deadline
 from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
+from medtech.storage.kept_connections import POOLS
 
 _WAITS = ("Retry-After", "retry-after-ms", "x-ms-retry-after-ms")
 
@@ -19,6 +22,12 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core's
 
     Past the deadline it raises OutOfTime, which the packages do not know and therefore do not retry.
     """
+
+    def _init_session(self, session: requests.Session) -> None:
+        super()._init_session(session)
+        for adapter in session.adapters.values():
+            if isinstance(adapter, HTTPAdapter):
+                adapter.poolmanager.pool_classes_by_scheme = dict(POOLS)
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         left = deadline.ask("all was read from storage and written to it")

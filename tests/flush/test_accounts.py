@@ -1,14 +1,24 @@
 """The flush over several storage accounts, while the list of them changes: each reading is written, and once."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
+from medtech.errors import StorageUnavailable
+from medtech.flush.fanout import Fanout
+from medtech.flush.message import FlushMessage
+from medtech.flush.shard_marks import ShardMarks
+from medtech.group import shard_tables
+from medtech.group.windows import shard_of
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.settle import SavedAs
+from medtech.storage.further import SETTING
 from tests.accounts import Lists
-from tests.flush.samples import Run, known, measured
+from tests.faults import FaultProxy
+from tests.flush.samples import NOW, Run, known, measured
 from tests.persist.samples import Server, points
 
 _POINTS = {0: "60", 1: "61"}
@@ -81,3 +91,151 @@ def test_what_is_in_a_retired_account_is_written(apps: Apps, server: Server, lis
     apps.emptying.run()
     assert _all_written(apps.emptying, devices)
     assert lists.keys(lists.second_account) == set()
+
+
+class Outage:
+    """An app with two accounts, of which the second can go away; which has every other shard."""
+
+    def __init__(self, run: Run, account: FaultProxy, server: Server) -> None:
+        self.run, self.account = run, account
+        of_shard: dict[int, ResourceIdentity] = {}
+        while len(of_shard) < 4:
+            device = known(server)
+            of_shard[shard_of(device.device, 4)] = device
+        self.first_shards, self.second_shards = [of_shard[0], of_shard[2]], [of_shard[1], of_shard[3]]
+
+    def store(self, minutes: range = range(2)) -> None:
+        self.run.store(_batch([*self.first_shards, *self.second_shards], minutes), shards=4)
+
+    def written(self, devices: list[ResourceIdentity]) -> list[bool]:
+        return [[points(each) for each in self.run.observations(of)] == [_POINTS] for of in devices]
+
+    def ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.account.clear()
+        monkeypatch.setattr(shard_tables, "AWAY_SECONDS", 0.0)
+
+
+@pytest.fixture
+def outage(lists: Lists, wire_to_second: tuple[FaultProxy, str], server: Server, fhir: str) -> Iterator[Outage]:
+    account, second = wire_to_second
+    run = Run(lists.storage(second), server, fhir)
+    with run.client:
+        yield Outage(run, account, server)
+    run.storage.close()
+
+
+def _is_cut(account: FaultProxy) -> None:
+    account.cut_before(times=None)
+
+
+def _denies(account: FaultProxy) -> None:
+    account.answer(403, times=None)
+
+
+@pytest.mark.parametrize("goes_away", [_is_cut, _denies])
+def test_an_account_that_is_away_holds_up_its_own_shards_alone(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch, goes_away: Callable[[FaultProxy], None]
+) -> None:
+    outage.store()
+    outage.account.clear()
+    goes_away(outage.account)
+    tally = outage.run.run()
+    assert all(outage.written(outage.first_shards)) and not any(outage.written(outage.second_shards))
+    [error] = tally.outages
+    assert f"{urlsplit(outage.account.url).netloc}/" in error.message
+    assert SETTING in error.message
+    assert len({request.path for request in outage.account.requests}) == 1, "it is asked once a flush"
+    outage.ends(monkeypatch)
+    assert outage.run.run().outages == []
+    assert all(outage.written(outage.second_shards))
+    assert outage.run.left() == []
+
+
+def test_an_account_that_takes_a_request_and_says_nothing_is_away(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage.store()
+    ended = threading.Event()
+    outage.account.before_forwarding(lambda request: ended.wait(60), times=None)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(shard_tables, "ASKED_SECONDS", 0.2)
+    tally = outage.run.run()
+    ended.set()
+    assert all(outage.written(outage.first_shards))
+    assert ["No answer in time" in error.message for error in tally.outages] == [True]
+    outage.ends(monkeypatch)
+    outage.run.run()
+    assert all(outage.written(outage.second_shards))
+
+
+def test_of_a_shard_whose_account_is_away_nothing_is_written(
+    outage: Outage, lists: Lists, server: Server, fhir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a list before has put elsewhere may be newer than what cannot be seen now."""
+    before = Run(lists.storage(), server, fhir)
+    before.store(_batch(outage.second_shards, range(1)), shards=4)
+    outage.store(range(1, 2))
+    outage.account.cut_before(times=None)
+    outage.run.run()
+    assert [outage.run.observations(of) for of in outage.second_shards] == [[], []]
+    outage.ends(monkeypatch)
+    assert outage.run.run().outages == []
+    assert all(outage.written(outage.second_shards))
+    assert outage.run.left() == []
+    before.client.close()
+    before.storage.close()
+
+
+def test_by_queue_too_the_other_shards_go_on(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = outage.run.storage
+    fanout = Fanout(
+        flush=outage.run.flush,
+        marks=ShardMarks(storage, lambda: NOW),
+        queue=storage.queue("medtech-flush"),
+        poison=storage.queue("medtech-flush-poison"),
+        clock=lambda: NOW,
+    )
+    outage.store()
+    outage.account.cut_before(times=None)
+    for shards in ({0, 2}, {1, 3}):
+        put = fanout.run("")
+        taken = list(fanout.queue.take())
+        messages = [message for each in taken if (message := FlushMessage.read(each.body))]
+        assert {message.shard for message in messages} == shards
+        assert [SETTING in error.message for error in put.tally.outages] == [True] * (shards == {0, 2})
+        for message, each in zip(messages, taken, strict=True):
+            fanout.carry_out(message, 1)
+            fanout.queue.delete(each)
+        outage.ends(monkeypatch)
+    assert all(outage.written([*outage.first_shards, *outage.second_shards]))
+    assert outage.run.left() == []
+
+
+def test_a_retired_account_that_is_away_holds_up_nothing(
+    lists: Lists, wire_to_second: tuple[FaultProxy, str], server: Server, fhir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, second = wire_to_second
+    devices = [known(server) for _ in range(8)]
+    run, emptying = (Run(lists.storage(further), server, fhir) for further in (second, f"-{second}"))
+    run.store(_batch(devices, range(1)), shards=4)
+    emptying.store(_batch(devices, range(1, 2)), shards=4)
+    account.cut_before(times=None)
+    assert [SETTING in error.message for error in emptying.run().outages] == [True]
+    assert all(len(run.observations(of)) == 1 for of in devices)
+    account.clear()
+    monkeypatch.setattr(shard_tables, "AWAY_SECONDS", 0.0)
+    assert emptying.run().outages == []
+    assert _all_written(emptying, devices)
+    assert emptying.left() == []
+    for each in (run, emptying):
+        each.client.close()
+        each.storage.close()
+
+
+def test_a_batch_for_an_account_that_is_away_waits_in_the_hub_and_is_stored_once(outage: Outage) -> None:
+    outage.account.cut_before(times=None)
+    with pytest.raises(StorageUnavailable):
+        outage.store()
+    outage.account.clear()
+    outage.run._batches -= 1
+    outage.store()
+    assert len(outage.run.left()) == 2 * len([*outage.first_shards, *outage.second_shards])

@@ -9,7 +9,8 @@ import pytest
 from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
 from medtech.errors import OutOfTime, PoisonShard, StorageUnavailable
-from medtech.flush.fanout import Fanout
+from medtech.flush import fanout
+from medtech.flush.fanout import TICK_SECONDS, Fanout
 from medtech.flush.message import FlushMessage
 from medtech.flush.shard_marks import LIFE_SECONDS, POISON_SECONDS, TABLE, ShardMark, ShardMarks
 from medtech.group.windows import shard_of
@@ -163,6 +164,75 @@ def test_a_message_that_could_not_be_put_leaves_no_mark(scene: Scene, monkeypatc
         assert len(scene.fanout.run(TRACE).tally.outages) == 1
     assert scene.mark() is None
     assert scene.tick() == 1
+
+
+@pytest.mark.parametrize("away_for_good", [False, True], ids=["until the mark is taken back", "until the next tick"])
+def test_a_tick_that_ends_before_a_message_is_put_holds_no_shard_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, away_for_good: bool
+) -> None:
+    seconds = [0.0]
+
+    def too_late(*_: object, **__: object) -> None:
+        seconds.append(TICK_SECONDS)
+        if away_for_good:
+            monkeypatch.setattr(ShardMarks, "end", too_late)
+        raise OutOfTime("the message was put")
+
+    monkeypatch.setattr(fanout, "Deadline", lambda until: Deadline(until, lambda: seconds[-1]))
+    monkeypatch.setattr(Queue, "put", too_late)
+    assert [type(error) for error in scene.fanout.run(TRACE).tally.outages] == [OutOfTime]
+    assert (scene.mark() is not None) is away_for_good
+    monkeypatch.undo()
+    assert scene.tick() == 1
+    scene.fanout.carry_out(scene.message(), 1)
+    assert scene.is_written_once()
+
+
+@pytest.mark.parametrize("lapsed", [False, True], ids=["none before", "one lapsed before"])
+def test_a_mark_whose_making_was_cut_holds_no_shard_up(scene: Scene, wire: Wire, lapsed: bool) -> None:
+    if lapsed:
+        scene.marks.set(0, None)
+        scene.pass_seconds(LIFE_SECONDS)
+    timer = scene.another(marks=ShardMarks(wire.storage, lambda: scene.now))
+    wire.tables.cut_after(lambda request: request.path.endswith("/$batch"))
+    assert len(timer.run(TRACE).tally.outages) == 1
+    assert scene.mark() is not None, "it was made all the same"
+    assert scene.messages() == []
+    put = timer.run(TRACE)
+    assert (put.put, put.tally.outages) == (1, [])
+    scene.fanout.carry_out(scene.message(), 1)
+    assert scene.is_written_once()
+    assert scene.mark() is None
+
+
+def test_a_mark_that_is_made_late_holds_no_shard_up(scene: Scene, wire: Wire) -> None:
+    timer = scene.another(marks=ShardMarks(wire.storage, lambda: scene.now))
+    late = wire.tables.late(lambda request: request.path.endswith("/$batch"))
+    assert len(timer.run(TRACE).tally.outages) == 1
+    assert (scene.mark(), scene.messages()) == (None, [])
+    late.carry_out()
+    assert scene.mark() is not None
+    assert timer.run(TRACE).put == 1
+
+
+def test_a_message_whose_answer_was_lost_and_one_that_was_put_since_flush_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_put = Queue.put
+
+    def cut(queue: Queue, body: bytes, *, after_seconds: int = 0) -> None:
+        really_put(queue, body)
+        raise StorageUnavailable("cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Queue, "put", cut)
+        assert len(scene.fanout.run(TRACE).tally.outages) == 1
+    assert scene.tick() == 1
+    first, second = scene.messages()
+    for message in (first, second):
+        scene.fanout.carry_out(message, 1)
+    assert scene.is_written_once()
+    assert scene.mark() is None
 
 
 def test_a_message_that_came_twice_is_carried_out_once(scene: Scene) -> None:

@@ -5,7 +5,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path
 
 import httpx
@@ -17,78 +16,9 @@ from medtech.persist.client import FhirClient
 from medtech.persist.transport import Transport, client_for
 from tests.certificate import Certificate, make_certificate
 from tests.faults import FaultProxy
+from tests.scripted import Scripted, answer, taken
 
 PATIENT = httpx.Timeout(20.0)
-
-Script = Callable[[socket.socket], None]
-
-
-class Scripted:
-    """A server whose n-th connection is served by the n-th script, the last one again and again."""
-
-    def __init__(self, *scripts: Script, host: str = "127.0.0.1", certificate: Certificate | None = None) -> None:
-        self._scripts = scripts
-        self._context = certificate.server_context() if certificate else None
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server((host, 0), family=family)
-        scheme, name = "https" if certificate else "http", f"[{host}]" if ":" in host else host
-        self.url = f"{scheme}://{name}:{self._listening.getsockname()[1]}"
-        self.connections = 0
-        self.requests: list[bytes] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listening.accept()
-                script = self._scripts[min(self.connections, len(self._scripts) - 1)]
-                self.connections += 1
-                threading.Thread(target=self._serve, args=(connection, script), daemon=True).start()
-
-    def _serve(self, connection: socket.socket, script: Script) -> None:
-        with suppress(OSError), connection:
-            if self._context is None:
-                script(connection)
-            else:
-                with self._context.wrap_socket(connection, server_side=True) as wrapped:
-                    script(wrapped)
-
-    def taking(self, *answers: bytes) -> Script:
-        """A script that takes a request before each answer, then closes."""
-
-        def script(connection: socket.socket) -> None:
-            stream = connection.makefile("rb")
-            for answer in answers:
-                self.requests.append(taken(stream))
-                connection.sendall(answer)
-
-        return script
-
-    def then(self, *answers: bytes) -> "Scripted":
-        self._scripts = (*self._scripts, self.taking(*answers))
-        return self
-
-    def close(self) -> None:
-        self._listening.close()
-
-
-def taken(stream: BufferedReader) -> bytes:
-    """A request with its body."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        line = stream.readline()
-        if not line:
-            raise OSError
-        head += line
-    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
-    return head + stream.read(length)
-
-
-def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    lines = [
-        f"{name.replace('_', '-')}: {value}" for name, value in {"Content_Length": str(len(body)), **headers}.items()
-    ]
-    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1") + body
 
 
 @pytest.fixture(params=["ours", "httpx"])
@@ -182,8 +112,11 @@ def test_a_connection_is_closed_when_the_server_says_so(serve: Serve, client_of:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"493e0\r\n" + b"x" * 300_000 + b"\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000,
         b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"x" * 300_000),
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 3
+        + b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n"
+        + answer(b"x" * 300_000),
     ],
-    ids=["length", "gzip", "chunked", "until closed", "continue"],
+    ids=["length", "gzip", "chunked", "until closed", "continue", "interim"],
 )
 def test_bodies(serve: Serve, client_of: ClientOf, body: bytes) -> None:
     server = serve(body)
@@ -191,12 +124,27 @@ def test_bodies(serve: Serve, client_of: ClientOf, body: bytes) -> None:
     assert server.requests[0].endswith(b"\r\n\r\n" + b"y" * 3_000_000)
 
 
-def test_an_answer_without_a_body(serve: Serve, client_of: ClientOf) -> None:
-    server = serve(b'HTTP/1.1 204 No Content\r\nETag: W/"1"\r\n\r\n', answer(b"2"))
+@pytest.mark.parametrize("head", ['ETag: W/"1"', "Transfer-Encoding: chunked", "Content-Length: 7"])
+def test_an_answer_without_a_body(serve: Serve, client_of: ClientOf, head: str) -> None:
+    server = serve(f"HTTP/1.1 204 No Content\r\n{head}\r\n\r\n".encode(), answer(b"2"))
     client = client_of(server.url)
     assert got(client, server.url) == (204, b"")
     assert got(client, server.url) == (200, b"2")
     assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "broken", [answer(b"not gzip", Content_Encoding="gzip"), answer(b"x" * 9)[:-1]], ids=["coded", "cut"]
+)
+def test_a_connection_is_free_again_whose_answer_cannot_be_read(
+    serve: Serve, client_of: ClientOf, broken: bytes
+) -> None:
+    server = serve(broken)
+    server.then(answer(b"2"))
+    client = client_of(server.url, httpx.Timeout(20.0, pool=0.05))
+    with pytest.raises(httpx.RequestError):
+        client.get(server.url)
+    assert client.get(server.url).content == b"2"
 
 
 def test_headers_come_as_bytes(serve: Serve, client_of: ClientOf) -> None:
@@ -235,6 +183,8 @@ def test_redirects_are_not_followed(serve: Serve, client_of: ClientOf) -> None:
         b"",
         b"HTTP/1.1 200",
         b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 103 Early Hints\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
         answer(b"x" * 1000)[:-1],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
@@ -254,13 +204,14 @@ def test_an_answer_that_is_cut_is_none(serve: Serve, client_of: ClientOf, cut: b
 @pytest.mark.parametrize(
     "doubtful",
     [
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"{}"),
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + answer(b"{}"),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100 + answer(b"{}"),
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 20\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     ],
-    ids=["interim", "two lengths", "a list of lengths", "no length", "another coding"],
+    ids=["another protocol", "interim for ever", "two lengths", "a list of lengths", "no length", "another coding"],
 )
 def test_what_follows_a_doubtful_answer_is_not_taken_for_another(serve: Serve, doubtful: bytes) -> None:
     server = serve(doubtful, answer(b"not to be read"))

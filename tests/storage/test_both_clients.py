@@ -11,8 +11,11 @@ from uuid import UUID
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.data.tables import AccountSasPermissions, ResourceTypes, TableServiceClient, generate_account_sas
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medtech.errors import SettingInvalid, StorageRefused, StorageUnavailable
+from medtech.storage import kept_connections
 from medtech.storage.connection import Storage
 from medtech.storage.table import Operation, OperationFailed, Table, quoted
 from tests.azurite import Wire
@@ -147,6 +150,62 @@ def test_the_same_is_sent(call: Callable[[Table], object]) -> None:
     assert said[0] == said[1]
 
 
+_values = (
+    st.text()
+    | st.integers(-(2**31), 2**31 - 1)
+    | st.booleans()
+    | st.floats()
+    | st.binary(max_size=20)
+    | st.datetimes(timezones=st.just(UTC))
+    | st.uuids()
+    | st.none()
+)
+_keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_etags = st.none() | st.from_regex(r'(W/)?"[ -z]{0,20}"', fullmatch=True)
+
+
+@settings(max_examples=100)
+@given(_keys, _keys, st.dictionaries(st.from_regex(r"[a-z_]{1,5}", fullmatch=True), _values, max_size=4), _etags)
+def test_of_any_row_the_same_is_sent(
+    sent_by_both: Callable[[Callable[[Table], object]], list[Any]],
+    partition_key: str,
+    row_key: str,
+    properties: dict[str, Any],
+    etag: str | None,
+) -> None:
+    keys = {"PartitionKey": partition_key, "RowKey": row_key}
+    entity = keys | properties
+    calls: list[Callable[[Table], object]] = [
+        lambda table: table.upsert(entity),
+        lambda table: table.get(partition_key, row_key),
+        lambda table: table.first(f"PartitionKey eq {quoted(partition_key)} and RowKey gt {quoted(row_key)}"),
+        lambda table: table.transact([Operation("replace", entity, etag), Operation("delete", keys, etag)]),
+    ]
+    for call in calls:
+        direct, library = sent_by_both(call)
+        assert direct == library
+
+
+@pytest.fixture(scope="module")
+def sent_by_both() -> Iterator[Callable[[Callable[[Table], object]], list[Any]]]:
+    """What a call sends to an account that refuses everything, by requests of the app's own and by the package."""
+    with FaultProxy("http://127.0.0.1:1") as account:
+        account.answer(400, times=None)
+        environment = {"BufferStorage": f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"}
+        opened = [Storage(environment=environment, library_tables=each, creates_tables=False) for each in (False, True)]
+
+        def sent(call: Callable[[Table], object]) -> list[Any]:
+            account.requests.clear()
+            for storage in opened:
+                with pytest.raises(StorageRefused):
+                    call(storage.table("made"))
+            return [repr(_meaning(request)) for request in account.requests]
+
+        yield sent
+        for storage in opened:
+            storage.close()
+
+
 XML = (
     b'<?xml version="1.0" encoding="utf-8" standalone="yes"?>'
     b'<error xmlns="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata">'
@@ -234,6 +293,21 @@ def test_retry_after_has_anything_sent_again_but_not_for_ever(wire: Wire, what: 
     with pytest.raises(StorageUnavailable, match="away"):
         SIMPLE[what](table)
     assert len(wire.tables.requests) == 3
+
+
+@pytest.mark.parametrize("what", SIMPLE)
+def test_a_connection_that_was_idle_for_long_is_not_used(
+    wire: Wire, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something on the way may have forgotten it: neither is a write on it answered, nor does it end."""
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    before = wire.tables.connections
+    SIMPLE[what](table)
+    assert wire.tables.connections == before, "it is kept"
+    monkeypatch.setattr(kept_connections, "IDLE_SECONDS", -1.0)
+    SIMPLE[what](table)
+    assert wire.tables.connections == before + 1
 
 
 def test_a_create_whose_answer_was_lost_is_not_taken_for_done(wire: Wire) -> None:

@@ -1,20 +1,17 @@
 """Requests to tables of the app's own: answers that are none, tokens, bounds, and what is imported for them."""
 
 import json
-import re
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
-from io import BufferedReader
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
+from urllib3 import HTTPConnectionPool
 
 from medtech.entra import Credential
 from medtech.errors import SettingInvalid, StorageUnavailable
@@ -26,6 +23,7 @@ from medtech.storage.direct.tables import DirectTables
 from medtech.storage.table import Operation, Table
 from tests.azurite import Wire
 from tests.faults import Answer, Cut, FaultProxy, Forward, ProxiedRequest
+from tests.scripted import Scripted, answer
 
 ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json;odata=minimalmetadata"}
@@ -234,39 +232,64 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again(wire: Wire) -
     table.upsert(ROW, merge=True)
 
 
-def test_what_follows_an_interim_answer_is_not_taken_for_another() -> None:
+@pytest.mark.parametrize(
+    ("origin", "place"),
+    [
+        ("https://a.table.core.windows.net", ("https", "a.table.core.windows.net", 443)),
+        ("https://a.table.core.windows.net:8443", ("https", "a.table.core.windows.net", 8443)),
+        ("http://127.0.0.1:10002", ("http", "127.0.0.1", 10002)),
+        ("http://[::1]", ("http", "::1", 80)),
+    ],
+)
+def test_an_endpoint_is_reached_where_its_address_says(origin: str, place: tuple[str, str, int]) -> None:
+    pool = sender._pool(origin)
+    assert isinstance(pool, HTTPConnectionPool)
+    assert (pool.scheme, pool.host, pool.port) == place
+    pool.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    server = Scripted()
+    yield server
+    server.close()
+
+
+def _table_at(server: Scripted) -> Table:
+    connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={server.url}/a"
+    return Storage(environment={"BufferStorage": connection}, creates_tables=False).table("made")
+
+
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+NOT_FOUND = answer(b"", "404 Not Found")
+DONE = b"HTTP/1.1 204 No Content\r\n\r\n"
+DONE_CHUNKED = b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""As gateways leave it: there is no chunk."""
+
+
+def test_interim_answers_are_passed_over(scripted: Scripted) -> None:
+    scripted.then(EARLY_HINTS * 2 + NOT_FOUND, EARLY_HINTS + DONE_CHUNKED, NOT_FOUND)
+    table = _table_at(scripted)
+    assert table.get("p", "a") is None
+    table.upsert(ROW, merge=True)
+    assert table.get("p", "a") is None
+    assert scripted.connections == 1
+
+
+def test_what_follows_a_change_of_protocol_is_not_taken_for_another_answer(scripted: Scripted) -> None:
     """It would tell of a write that it was done, or give one row for another."""
-
-    def answers(connection: socket.socket, first: bytes) -> None:
-        with connection, connection.makefile("rb") as asked:
-            connection.sendall(first if _asked(asked) else b"")
-            if _asked(asked):
-                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            for first in (b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"):
-                answers(listening.accept()[0], first)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:{listening.getsockname()[1]}/a"
-        storage = Storage(environment={"BufferStorage": connection}, creates_tables=False)
-        table = storage.table("made")
-        with pytest.raises(StorageUnavailable):
-            table.upsert(ROW, merge=True)
-        assert table.get("p", "a") is None
-        storage.close()
-        thread.join()
+    scripted.then(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + DONE, DONE).then(NOT_FOUND)
+    table = _table_at(scripted)
+    with pytest.raises(StorageUnavailable):
+        table.upsert(ROW, merge=True)
+    assert table.get("p", "a") is None
 
 
-def _asked(stream: BufferedReader) -> bool:
-    """Whether a request came, which is taken; not if the connection was closed."""
-    head = b"".join(iter(stream.readline, b"\r\n")) if stream.peek(1) else b""
-    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-    stream.read(int(length[1]) if length else 0)
-    return bool(head)
+def test_an_answer_that_ends_in_its_head_is_none(scripted: Scripted) -> None:
+    """Of a table that is missing it would say that a row is."""
+    scripted.then(b"HTTP/1.1 404 Not Found\r\nContent-Len").then(answer(b"{}", "404 Not Found"))
+    assert _table_at(scripted).get("p", "a") is None
+    assert scripted.connections == 2
 
 
 class Issuer:

@@ -45,6 +45,7 @@ from medtech.model import DeviceEvent, Measurement
 from medtech.setup.platform import flushes_by_queue
 from medtech.storage import lease
 from medtech.storage.connection import Storage
+from medtech.storage.further import SETTING as FURTHER_ACCOUNTS
 from tests.dev.waiting import wait_until
 from tests.faults import FaultProxy
 from tests.torture.checker import Letter, State
@@ -73,6 +74,8 @@ QUEUE_SECONDS = 20.0
 EXPORT_SECONDS = 5.0
 """The most to wait for the telemetry of what was done last. It is sent several times a second."""
 
+FURTHER_ACCOUNT = "second"
+
 TABLES_WITHOUT_HEALTH_DATA = ("attempts", "comparison", "flushes", "health", "jobs", "mappings", "watches")
 
 _MESSAGES_AT_ONCE = 200
@@ -84,7 +87,8 @@ class Site:
     """A stack, its proxies and its traffic, as a context manager.
 
     `settings` override the run's own. The mappings are copies in the folder, which a scenario may change.
-    `held_up` has the seconds of what a scenario timed.
+    `held_up` has the seconds of what a scenario timed. With `further_account` the buffer has every other shard in the
+    account FURTHER_ACCOUNT, behind the same proxies.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Site:
         profile: str = "strict",
         traffic: Mapping[str, Any] | None = None,
         strangers: bool = True,
+        further_account: bool = False,
     ) -> None:
         self.chance = chance
         self.strangers = strangers
@@ -131,12 +136,16 @@ class Site:
             "AzureFunctionsJobHost__extensions__eventHubs__minEventBatchSize": "1",
             **(settings or {}),
         }
+        if further_account:
+            ports = map(_port, (self.blobs, self.queues, self.tables))
+            self.settings[FURTHER_ACCOUNTS] = storage_connection_string(*ports, account=FURTHER_ACCOUNT)
         self.stack = LocalStack(
             folder / "stack",
             settings=self.settings,
             ports=Ports(blob=blob, queue=queue, table=table, fhir=fhir),
             partitions=self.partitions,
             fhir_options=("--profile", profile),
+            apps=(FURTHER_ACCOUNT,) if further_account else (),
             fresh=True,
             longest_wait_seconds=0.5,
         )
@@ -152,7 +161,9 @@ class Site:
             self._http = opened.enter_context(
                 httpx.Client(base_url=self.stack.fhir_url, headers=_FHIR_JSON, timeout=120)
             )
-            storage = Storage(environment={"BufferStorage": self.stack.storage_connection_string})
+            further = self.settings.get(FURTHER_ACCOUNTS, "")
+            own = {"BufferStorage": self.stack.storage_connection_string, FURTHER_ACCOUNTS: further}
+            storage = Storage(environment=own)
             opened.callback(storage.close)
             self.storage, self._buffer, self._letters = storage, Buffer(storage), DeadLetters(storage)
             self._marks = ShardMarks(storage)

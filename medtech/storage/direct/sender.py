@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 import certifi
 import urllib3
+from urllib3.connection import port_by_scheme
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -36,13 +37,14 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.util import Retry, create_urllib3_context, make_headers
+from urllib3.util import Retry, create_urllib3_context, make_headers, parse_url
 
 from medtech import deadline
 from medtech.errors import SettingInvalid
 from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
 from medtech.storage.direct.authorization import Authorization
 from medtech.storage.faults import Fault
+from medtech.storage.kept_connections import POOLS
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Azure ends a page at 4 MiB. Azurite ends it at 1,000 rows, whatever they hold."""
@@ -157,8 +159,8 @@ class Sender:
             )
             try:
                 if response.status < 200:
-                    # Another answer follows, which would be taken for that to the next request.
-                    raise ProtocolError("an interim answer")
+                    # What follows would be taken for the answer to the next request.
+                    raise ProtocolError("another protocol")
                 content = _read(response, ends_at)
             except BaseException:
                 response.close()
@@ -229,12 +231,16 @@ def _pool(origin: str) -> urllib3.HTTPConnectionPool | urllib3.ProxyManager:
     if origin.startswith("https:"):
         options["ssl_context"] = _tls()
     if (proxy := _proxy(origin)) is None:
-        return urllib3.connection_from_url(origin, **options)
+        address = parse_url(origin)
+        scheme = address.scheme or ""
+        return POOLS[scheme](address.host or "", address.port or port_by_scheme[scheme], **options)
     from requests.utils import get_auth_from_url
 
     user, password = get_auth_from_url(proxy)
     credentials = make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
-    return urllib3.ProxyManager(proxy, proxy_headers=credentials, **options)
+    manager = urllib3.ProxyManager(proxy, proxy_headers=credentials, **options)
+    manager.pool_classes_by_scheme = dict(POOLS)
+    return manager
 
 
 def _tls() -> SSLContext:

@@ -4,9 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from tests.dev.waiting import wait_until
 from tests.faults import Act, Answer, Cut, FaultProxy, Forward, ProxiedRequest, anything, reads, writes
 from tests.torture.scenario import scenario
-from tests.torture.site import EVERY_SECOND, Site
+from tests.torture.site import EVERY_SECOND, FURTHER_ACCOUNT, READING_SECONDS, Site
 
 ROUNDS = 5
 MESSAGES_A_ROUND = 50
@@ -195,6 +196,29 @@ def fhir_away(site: Site) -> None:
     site.calm()
     with site.timed("the flush after that"):
         site.flush()
+
+
+def _in_further_account(request: ProxiedRequest) -> bool:
+    return request.path.startswith(f"/{FURTHER_ACCOUNT}/")
+
+
+@scenario("account-away", further_account=True, settings={"BUFFER_SHARDS": "4"})
+def account_away(site: Site) -> None:
+    """The second of two storage accounts is away: its shards wait, and what is new of theirs; the others go on."""
+    site.deliver(site.traffic.messages(MESSAGES_A_ROUND))
+    assert {shard % 2 for shard in site.shards()} == {0, 1}
+    site.tables.cut_before(_in_further_account, times=None)
+    with site.timed("a flush without one of the accounts"):
+        site.flush()
+    site.tables.clear()
+    assert {shard % 2 for shard in site.shards()} == {1}
+    site.tables.answer(403, when=_in_further_account, times=None)
+    site.send(site.traffic.messages(MESSAGES_A_ROUND))
+    site.flush()
+    site.calm()
+    with site.timed("until all is read and written after that"):
+        site.stack.wait_until_read()
+        wait_until(lambda: site.flush() and not site.shards(), seconds=READING_SECONDS)
 
 
 @scenario(
