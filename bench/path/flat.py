@@ -9,6 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from medtech.group.buffer import segment_rows
+from medtech.ingest.slices import normalize_slice
+from medtech.mapping.device import load_device_mapping
+from medtech.model import DeviceEvent
+
+_READINGS_A_ROUND = 16_000
+"""Of a few hundred readings one pass is over before the clock of a shared machine says much."""
+
 _TIME = "2024-02-29T10:00:00.061144Z"
 _ENQUEUED = 638_447_000_000_000_000
 
@@ -25,38 +33,45 @@ class Step(NamedTuple):
 
 
 def run(*, rounds: int, most: int | None = None) -> dict[str, Any]:
-    """Microseconds of the processor a reading by row and step, the best of `rounds`; `most` leaves out larger steps."""
+    """Microseconds of the processor a reading by row and step, the best of several; `most` leaves out larger steps.
+
+    The steps of a row take turns, `rounds` times, so that what else the machine does meets all of them.
+    """
     found: dict[str, dict[str, float]] = {}
     for row, steps in ROWS.items():
-        found[row] = {}
-        for size, step in steps():
-            if most is None or size <= most:
-                found[row][step.label] = _microseconds(step, rounds)
+        prepared = [_Prepared(step) for size, step in steps() if most is None or size <= most]
+        best = {each.step.label: float("inf") for each in prepared}
+        for _ in range(rounds):
+            for each in prepared:
+                passes = range(max(1, _READINGS_A_ROUND // each.step.readings))
+                best[each.step.label] = min(best[each.step.label], *(each.microseconds() for _ in passes))
+        found[row] = best
     return {"rows": found}
 
 
-def _microseconds(step: Step, rounds: int) -> float:
-    from medtech.group.buffer import segment_rows
-    from medtech.ingest.slices import normalize_slice
-    from medtech.mapping.device import load_device_mapping
-    from medtech.model import DeviceEvent
+class _Prepared:
+    """A step with its mapping loaded and its messages written."""
 
-    mapping = load_device_mapping(json.dumps(step.mapping))
-    bodies = [json.dumps(message).encode() for message in step.messages]
-    best = float("inf")
-    for _ in range(rounds):
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self._mapping = load_device_mapping(json.dumps(step.mapping))
+        self._bodies = [json.dumps(message).encode() for message in step.messages]
+
+    def microseconds(self) -> float:
+        """What a reading takes in one pass."""
+        bodies = self._bodies
         events = [DeviceEvent(body, {}, {}, _ENQUEUED, "00000000", "0", each) for each, body in enumerate(bodies)]
         started = time.process_time()
         position, readings = 0, 0
         while position < len(events):
-            made = normalize_slice(events, position, len(events) - position, mapping)
+            made = normalize_slice(events, position, len(events) - position, self._mapping)
             segment_rows(made.measurements, hub="00000000", row_prefix="e", window_seconds=300, shards=4)
             position += made.events
             readings += len(made.measurements)
-        best = min(best, time.process_time() - started)
-    if readings != step.readings:
-        raise RuntimeError(f"{step.label}: {readings} readings instead of {step.readings}")
-    return best / readings * 1e6
+        spent = time.process_time() - started
+        if readings != self.step.readings:
+            raise RuntimeError(f"{self.step.label}: {readings} readings instead of {self.step.readings}")
+        return spent / readings * 1e6
 
 
 def _readings_a_message() -> Iterator[tuple[int, Step]]:

@@ -119,7 +119,7 @@ class Part(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """A part, packed."""
+    """A part, packed. A column that has one value in all places has it once."""
 
     payload: bytes
 
@@ -129,7 +129,9 @@ class _Chunk(NamedTuple):
 
     def unpack(self, copies: dict[str | None, str | None]) -> Part:
         columns, row_numbers = _decode_chunk(zlib.decompress(self.payload))
-        return Part(segment.measurements_of(list(columns), copies), row_numbers)
+        size = len(row_numbers)
+        whole = [column if len(column) == size else column * size for column in columns]
+        return Part(segment.measurements_of(whole, copies), row_numbers)
 
 
 class Portion(NamedTuple):
@@ -357,12 +359,15 @@ class WindowReading:
         members: defaultdict[int, list[int]] = defaultdict(list)
         for index, device_id in enumerate(merged[_DEVICE_ID]):
             members[self._portion_of(device_id)].append(index)
+        # Half of the columns of most blocks have one value: nothing is picked from them.
+        repeated = [column[:1] if row_numbers and column.count(column[0]) == len(column) else [] for column in merged]
         chunks: dict[int, _Chunk | Part] = {}
         for portion, indexes in members.items():
             if self._first <= portion < self._stop:
                 # A second index, since `itemgetter` gives no tuple for a single one.
                 pick = itemgetter(*indexes, indexes[0])
-                chunks[portion] = _Chunk.of((pick(column)[:-1] for column in merged), pick(row_numbers)[:-1])
+                columns = [once or pick(column)[:-1] for once, column in zip(repeated, merged, strict=True)]
+                chunks[portion] = _Chunk.of(columns, pick(row_numbers)[:-1])
         self._chunks.append(chunks)
         packed_bytes += _packed_bytes(chunks.values())
         while packed_bytes > self._limits.packed_bytes and self._stop - self._first > 1:

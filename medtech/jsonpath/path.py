@@ -143,13 +143,10 @@ class Path:
         required = _required(filtering.condition) if isinstance(filtering, Filter) and not filtering.deep else None
         if required is None or self._further_name is not None:
             return None
-        before, after = _compile_steps(self.steps[:place]), _compile_steps(self.steps[place:])
+        after = _compile_steps(self.steps[place:])
         hides_properties = self._hides_properties
-
-        def array(document: Any, budget: EvaluationBudget) -> Tokens:
-            arrays = [token for token in before([document], Root(document, budget)) if type(token) is list]
-            budget.charge(len(arrays) + sum(map(len, arrays)) * _ASKED_STEPS)
-            return [element for each in arrays for element in each]
+        names = _leading_names(self.steps)
+        array = _array_of_names(names) if len(names) == place else _array_of_steps(self.steps[:place])
 
         def select(elements: Tokens, document: Any, budget: EvaluationBudget) -> Tokens:
             found = after([elements], Root(document, budget))
@@ -163,6 +160,35 @@ class Path:
 
     def __repr__(self) -> str:
         return f"Path({str(self)!r})"
+
+
+def _array_of_names(names: tuple[str, ...]) -> Callable[[Any, EvaluationBudget], Tokens]:
+    """As `_array_of_steps`, for names alone: of most filters that many templates have, in half the time."""
+
+    def array(document: Any, budget: EvaluationBudget) -> Tokens:
+        token = document
+        for name in names:
+            if type(token) is not dict or name not in token:
+                return []
+            token = token[name]
+        if type(token) is not list:
+            return []
+        budget.charge(1 + len(token) * _ASKED_STEPS)
+        return token
+
+    return array
+
+
+def _array_of_steps(steps: tuple[Step, ...]) -> Callable[[Any, EvaluationBudget], Tokens]:
+    """The elements of all arrays that the steps find: (document, budget) to tokens."""
+    run = _compile_steps(steps)
+
+    def array(document: Any, budget: EvaluationBudget) -> Tokens:
+        arrays = [token for token in run([document], Root(document, budget)) if type(token) is list]
+        budget.charge(len(arrays) + sum(map(len, arrays)) * _ASKED_STEPS)
+        return [element for each in arrays for element in each]
+
+    return array
 
 
 def compile_path(text: str, further_name: str | None = None) -> Path:

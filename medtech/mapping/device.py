@@ -14,7 +14,7 @@ from medtech.mapping.allowance import BASE_STEPS, MOST_STEPS, steps_a_byte
 from medtech.mapping.content_template import ContentTemplate
 from medtech.mapping.document import message_document
 from medtech.mapping.expression import FAILED
-from medtech.mapping.extraction import Extract, compile_extraction, most_bytes_of_lookups
+from medtech.mapping.extraction import compile_extraction, most_bytes_of_lookups
 from medtech.mapping.matching import Matcher, MatchTooCostly, Scan, Search
 from medtech.mapping.schema import DEVICE, Issues, PartialMapping, read_collection
 from medtech.mapping.template_reader import read_template
@@ -33,7 +33,7 @@ class DeviceMapping:
     def __init__(self, loaded: Sequence[LoadedTemplate]) -> None:
         self.templates = tuple(template for template, _ in loaded)
         self.matcher = Matcher([finder for _, finder in loaded])
-        self._extracts: list[Extract] = [
+        self._extractions = [
             compile_extraction(template, matches_once=True, certain_names=finder.certain_names)
             if isinstance(finder, Scan)
             else compile_extraction(template, matches_once=False)
@@ -79,8 +79,17 @@ class DeviceMapping:
             for index in sorted(matches) if len(matches) > 1 else matches:
                 found = matches[index]
                 if type(found) is list:
-                    self._extracts[index](
-                        document, found, ingestion_time, partition, sequence_number, measurements, failures, budget
+                    extract, constants = self._extractions[index]
+                    extract(
+                        constants,
+                        document,
+                        found,
+                        ingestion_time,
+                        partition,
+                        sequence_number,
+                        measurements,
+                        failures,
+                        budget,
                     )
                 elif isinstance(found, FAILED):
                     template = self.templates[index]

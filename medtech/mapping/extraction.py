@@ -2,13 +2,16 @@
 
 A template is a fixed sequence of readings. Interpreting that sequence for every match would cost more than the
 readings themselves, so its source is put together here from a closed set of fragments and compiled once. No text of
-the mapping enters the source: names, expressions and types are bound to it as constants.
+the mapping enters the source: names, expressions and types are constants, which the function is given.
+
+Templates of one shape share a function: for a thousand of them only a few are compiled. The constants are an argument,
+not globals of a function each: Python specializes code for the globals that it met, and would do so in vain where
+templates take turns.
 """
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from medtech.dotnet.numbers import format_double
 from medtech.dotnet.text import is_blank, well_formed
@@ -20,12 +23,32 @@ from medtech.mapping.content_template import ContentTemplate, Evaluation, Field,
 from medtech.mapping.expression import FAILED
 from medtech.model import Measurement, NormalizationFailure
 
-Extract = Callable[
-    [dict[str, Any], list[Any], int, str, int, list[Measurement], list[NormalizationFailure], EvaluationBudget], None
+_Extract = Callable[
+    [
+        tuple[Any, ...],
+        dict[str, Any],
+        list[Any],
+        int,
+        str,
+        int,
+        list[Measurement],
+        list[NormalizationFailure],
+        EvaluationBudget,
+    ],
+    None,
 ]
-"""(document, matched tokens, ingestion time, partition, sequence number, measurements to add to, failures to add to,
-budget); raises MessageTooCostly.
-"""
+
+
+class Extraction(NamedTuple):
+    """A template's function, and its `constants`.
+
+    Called as `extract(constants, document, matched tokens, ingestion time, partition, sequence number, measurements to
+    add to, failures to add to, budget)`; raises MessageTooCostly.
+    """
+
+    extract: _Extract
+    constants: tuple[Any, ...]
+
 
 _MEASUREMENT_STEPS = 60
 """For each match, and what it leaves in memory: a measurement takes some 500 bytes, without its texts."""
@@ -46,13 +69,13 @@ _ASKED_STEPS = 10
 
 def compile_extraction(
     template: ContentTemplate, *, matches_once: bool, certain_names: frozenset[str] = frozenset()
-) -> Extract:
-    """The function that makes a measurement or a failure of each matched token, in order.
+) -> Extraction:
+    """The function that makes a measurement or a failure of each matched token, in order, with its constants.
 
     `matches_once` promises that every matched token is an object, and another one of the message; then each has the
     `certain_names`.
     """
-    return _Writer(template, matches_once, certain_names).function()
+    return _Writer(template, matches_once, certain_names).extraction()
 
 
 def most_bytes_of_lookups(templates: Sequence[ContentTemplate], steps: int) -> int:
@@ -84,30 +107,13 @@ class _Writer:
         self._before: list[str] = []
         self._each: list[str] = []
         self._constants: dict[str, Any] = {
-            "BudgetSpent": BudgetSpent,
-            "FAILURES": (NoReading, *FAILED, NoValue),
-            "Measurement": Measurement,
-            "NoReading": NoReading,
-            "NoValue": NoValue,
             "TEMPLATE": template.index,
             "TYPE": template.type,
-            "format_double": format_double,
-            "is_blank": is_blank,
-            "too_costly": self._too_costly,
-            "new": tuple.__new__,
-            "optional_text": optional_text,
-            "required_text": required_text,
-            "time_reading": time_reading,
-            "LAST_MILLIONTHS": LAST_MILLIONTHS,
-            "LAST_THOUSANDTHS": LAST_THOUSANDTHS,
-            "OTHER_SHAPE": (KeyError, TypeError, NoDate),
-            "SECONDS": SECONDS,
-            "THOUSANDTHS": THOUSANDTHS,
+            "errors": self,
         }
 
-    def function(self) -> Extract:
+    def extraction(self) -> Extraction:
         template = self._template
-        self._constants["failure"] = self._failure
         evaluated = [field.source for field in template.fields if isinstance(field.source, Evaluation)]
         self._constants["STEPS_EACH"] = (
             _MEASUREMENT_STEPS
@@ -123,8 +129,10 @@ class _Writer:
         source = "\n".join(
             [
                 "def extract(",
-                "    document, tokens, ingestion_time, partition, sequence_number, measurements, failures, budget",
+                "    constants, document, tokens, ingestion_time, partition, sequence_number,",
+                "    measurements, failures, budget",
                 "):",
+                f"    {', '.join(self._constants)} = constants",
                 "    at = -1",
                 "    try:",
                 # One match of each template is free, so that most messages do not pay for being charged.
@@ -141,13 +149,12 @@ class _Writer:
                 f"                    {properties}, ingestion_time, partition, sequence_number, TEMPLATE, match",
                 "                )))",
                 "            except FAILURES as error:",
-                "                failures.append(failure(at, error, match, budget))",
+                "                failures.append(errors.failure(at, error, match, budget))",
                 "    except BudgetSpent as spent:",
-                "        raise too_costly(at, spent) from None",
+                "        raise errors.too_costly(at, spent) from None",
             ]
         )
-        exec(_code(source), self._constants)
-        return self._constants["extract"]  # type: ignore[no-any-return]
+        return Extraction(_compiled(source), tuple(self._constants.values()))
 
     def _text(self, variable: str, field: Field | None) -> None:
         """Fragments that leave the field's text in `variable`; None where an optional field has none."""
@@ -218,7 +225,11 @@ class _Writer:
             failed = f"failed_{self._number(fields[0])}"
             keep = f"    {failed} = at, error.with_traceback(None)"
             self._before += [f"{failed} = None", "try:", *_indented(code, 1), "except FAILURES as error:", keep]
-            self._each += [f"if {failed}:", f"    failures.append(failure(*{failed}, match, budget))", "    continue"]
+            self._each += [
+                f"if {failed}:",
+                f"    failures.append(errors.failure(*{failed}, match, budget))",
+                "    continue",
+            ]
 
     def _number(self, field: Field) -> int:
         self._fields.append(field)
@@ -247,11 +258,11 @@ class _Writer:
         self._constants[name] = value
         return name
 
-    def _failure(self, at: int, error: Exception, match: int, budget: EvaluationBudget) -> NormalizationFailure:
+    def failure(self, at: int, error: Exception, match: int, budget: EvaluationBudget) -> NormalizationFailure:
         budget.charge(_FAILURE_STEPS)
         return self._template.failure(self._fields[at].origin, error, match)
 
-    def _too_costly(self, at: int, cause: BudgetSpent) -> MessageTooCostly:
+    def too_costly(self, at: int, cause: BudgetSpent) -> MessageTooCostly:
         template = self._template
         return template.too_costly(template.type_match if at < 0 else self._fields[at].origin, cause)
 
@@ -277,7 +288,7 @@ _READ_TIME = [
 _FAIL_ALL = [
     "        except FAILURES as error:",
     "            for match in range(len(tokens)):",
-    "                failures.append(failure(at, error, match, budget))",
+    "                failures.append(errors.failure(at, error, match, budget))",
     "            return",
 ]
 
@@ -295,12 +306,6 @@ def _indented(lines: list[str], depth: int) -> list[str]:
     return [f"{'    ' * depth}{line}" for line in lines]
 
 
-@lru_cache(maxsize=64)
-def _code(source: str) -> CodeType:
-    """Templates of one shape have the same source: for a thousand of them only a few compilations are needed."""
-    return compile(source, "<device template>", "exec")
-
-
 def required_text(token: Any) -> str | None:
     """The text of a token. Texts that a function makes, and metadata of the hub, may hold half characters."""
     text = text_reading(token)
@@ -313,3 +318,30 @@ def optional_text(token: Any) -> str | None:
         return required_text(token)
     except NoReading:
         return None
+
+
+_COMMON: dict[str, Any] = {
+    "BudgetSpent": BudgetSpent,
+    "FAILURES": (NoReading, *FAILED, NoValue),
+    "Measurement": Measurement,
+    "NoReading": NoReading,
+    "NoValue": NoValue,
+    "format_double": format_double,
+    "is_blank": is_blank,
+    "new": tuple.__new__,
+    "optional_text": optional_text,
+    "required_text": required_text,
+    "time_reading": time_reading,
+    "LAST_MILLIONTHS": LAST_MILLIONTHS,
+    "LAST_THOUSANDTHS": LAST_THOUSANDTHS,
+    "OTHER_SHAPE": (KeyError, TypeError, NoDate),
+    "SECONDS": SECONDS,
+    "THOUSANDTHS": THOUSANDTHS,
+}
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> _Extract:
+    scope = dict(_COMMON)
+    exec(compile(source, "<device template>", "exec"), scope)
+    return scope["extract"]  # type: ignore[no-any-return]

@@ -10,7 +10,6 @@ below, with names and conditions bound as constants.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from medtech.evaluation_budget import BudgetSpent, EvaluationBudget
@@ -83,12 +82,19 @@ class Search:
         document: dict[str, Any],
         matches: Matches,
         budget: EvaluationBudget,
-        find: Callable[[Any, None, EvaluationBudget], list[Any]] | None = None,
+        elements: list[Any] | None = None,
     ) -> None:
-        """Adds what it finds to the matches; raises MatchTooCostly. `find` may stand for its own."""
+        """Adds what it finds to the matches, in the `elements` of its selection if they are given.
+
+        Raises MatchTooCostly.
+        """
+        selection = self.selection
         try:
             budget.charge(self.weight)
-            tokens = (find or self.find)(document, None, budget)
+            if elements is None or selection is None:
+                tokens = self.find(document, None, budget)
+            else:
+                tokens = selection.select(elements, document, budget)
         except FAILED as error:
             matches[self.template] = error
         except BudgetSpent as spent:
@@ -187,7 +193,6 @@ class _SharedArray:
         self.leading_names = searches[0].leading_names
         self._searches = searches
         self._source = selections[0]
-        self._selects = [selection.select for selection in selections]
         self._index = TokenIndex((selection.required, place) for place, selection in enumerate(selections))
 
     def add(self, document: dict[str, Any], matches: Matches, budget: EvaluationBudget) -> None:
@@ -201,20 +206,24 @@ class _SharedArray:
             return
         except BudgetSpent as spent:
             raise MatchTooCostly(self._searches[0].template, spent) from None
-        for place in sorted(wanted):
-            select, found = self._selects[place], list(wanted[place].values())
-            self._searches[place].add(document, matches, budget, partial(_select, select, found))
+        for place in sorted(wanted) if len(wanted) > 1 else wanted:
+            self._searches[place].add(document, matches, budget, wanted[place])
 
-    def _wanted(self, elements: list[Any], budget: EvaluationBudget) -> dict[int, dict[int, Any]]:
-        """By the place of a search among these, the elements that it may select by their position in the array."""
-        wanted: dict[int, dict[int, Any]] = {}
-        for position, element in enumerate(elements):
-            found = self._index.wanted(element)
+    def _wanted(self, elements: list[Any], budget: EvaluationBudget) -> dict[int, list[Any]]:
+        """By the place of a search among these, the elements that it may select, in order."""
+        wanted: dict[int, list[Any]] = {}
+        below = self._index.top.below
+        for element in elements:
+            if type(element) is not dict or not (found := below(element)):
+                continue
             if len(found) > _MOST_IN_A_ROW:
                 budget.charge(len(found) * _ASKED_STEPS)
-            for place, names in found:
-                if names <= element.keys():
-                    wanted.setdefault(place, {})[position] = element
+            # A search may want an element for several of its properties.
+            for place in {place for place, names in found if not names or names <= element.keys()}:
+                if place in wanted:
+                    wanted[place].append(element)
+                else:
+                    wanted[place] = [element]
         return wanted
 
 
@@ -337,16 +346,6 @@ def _holds(scan: Scan) -> _Holds | None:
             raise MatchTooCostly(template, spent) from None
 
     return holds
-
-
-def _select(
-    select: Callable[[list[Any], Any, EvaluationBudget], list[Any]],
-    elements: list[Any],
-    document: Any,
-    further: None,
-    budget: EvaluationBudget,
-) -> list[Any]:
-    return select(elements, document, budget)
 
 
 def _asker(scans: list[Scan]) -> dict[str, Any]:

@@ -309,12 +309,13 @@ def _draft(
     else:
         correlation_id = None
     draft = ObservationDraft(pattern, group.type, period, correlation_id, measurements, readings, superseded)
-    try:
-        draft.check()
-    except PeriodTooLong as error:
-        known = {id(failure.measurement) for failure in conversion.failures}
-        conversion.failures.extend(ReadingFailure(error, each) for each in measurements if id(each) not in known)
-        return
+    if not pattern.always_fits:
+        try:
+            draft.check()
+        except PeriodTooLong as error:
+            known = {id(failure.measurement) for failure in conversion.failures}
+            conversion.failures.extend(ReadingFailure(error, each) for each in measurements if id(each) not in known)
+            return
     conversion.drafts.append(draft)
 
 

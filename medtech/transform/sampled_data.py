@@ -49,16 +49,22 @@ def count_slots(start: int, end: int, period: int) -> int:
     """The number of slots. Raises PeriodTooLong if even empty ones would take more than MAX_TEXT."""
     slots = (end - start) // period + 1
     if slots > _MAX_SLOTS:
-        raise PeriodTooLong(
-            f"The period needs {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a timestamp years "
-            "off? If not, change the FHIR mapping: a longer defaultPeriod or a shorter periodInterval. Then replay."
-        )
+        raise _too_many(slots)
     return slots
+
+
+def _too_many(slots: int) -> PeriodTooLong:
+    return PeriodTooLong(
+        f"The period needs {slots} samples, and an Observation holds {_MAX_SLOTS} at most. Is a timestamp years "
+        "off? If not, change the FHIR mapping: a longer defaultPeriod or a shorter periodInterval. Then replay."
+    )
 
 
 def build(samples: Sequence[Sample], start: int, end: int, period: int) -> str:
     """The text of a new series; `samples` in order of time, all from `start` to `end`. Raises PeriodTooLong."""
-    slots = count_slots(start, end, period)
+    slots = (end - start) // period + 1
+    if slots > _MAX_SLOTS:
+        raise _too_many(slots)
     if len(samples) == 1:
         time, text = samples[0]
         slot = (time - start) // period

@@ -163,8 +163,8 @@ def _extracted(
 ) -> tuple[list[Measurement], list[NormalizationFailure]]:
     measurements: list[Measurement] = []
     failures: list[NormalizationFailure] = []
-    extract = compile_extraction(template, matches_once=matches_once)
-    extract(document, tokens, 5, "p", 9, measurements, failures, UNBOUNDED)
+    extract, constants = compile_extraction(template, matches_once=matches_once)
+    extract(constants, document, tokens, 5, "p", 9, measurements, failures, UNBOUNDED)
     return measurements, failures
 
 

@@ -242,3 +242,11 @@ def test_elements_of_an_array_that_no_template_wants_are_not_asked() -> None:
     assert index.wanted({"type": "t7"}) == [(7, {"v"})]
     assert index.wanted({"type": "t9", "v": 1}) == []
     assert index.wanted([{"type": "t7"}]) == []
+
+
+def test_an_element_that_an_array_has_twice_is_found_twice() -> None:
+    texts = [f"[Body, Body, Body.other] | [?kind == 't{number}' || code == `{number}`]" for number in range(9)]
+    matcher = Matcher([finder_of(number, compile_expression(text)) for number, text in enumerate(texts)])
+    body = {"kind": "t1", "code": 1, "other": {"kind": "t2"}}
+    matches = matcher.find({"Body": body, "Properties": {}, "SystemProperties": {}}, EvaluationBudget(10**6))
+    assert matches == {1: [body, body], 2: [body["other"]]}
