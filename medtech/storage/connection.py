@@ -144,16 +144,18 @@ class Storage:
         return self._name
 
     def check(self, *, queues: bool = False) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, and with
-        `queues`, where queues are, or names further accounts of which one is none."""
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, or not by
+        https, and with `queues`, where queues are, or names further accounts of which one is none."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
             if queues and not _has_queues(self._connection_string):
                 raise self._placeless("queue")
         else:
-            for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
-                self._address(kind)
+            for kind in ("table", "blob"):
+                self._encrypted_address(kind)
+            if queues:
+                self._address("queue")
         self.further()
 
     @property
@@ -336,13 +338,16 @@ class Storage:
                 return signed_endpoint(self._connection_string, service)
             except ValueError:
                 raise self._malformed() from None
-        address = self._address(service)
+        return self._encrypted_address(service).partition("?")[0], AccessToken(self.credential)
+
+    def _encrypted_address(self, kind: str) -> str:
+        address = self._address(kind)
         if not address.lower().startswith("https://"):
             raise SettingInvalid(
-                f"{self._name}__{service}ServiceUri does not begin with https://, and the app's identity opens no "
-                "other address: its token would travel unencrypted."
+                f"{self._name}__{kind}ServiceUri does not begin with https://, and the app's identity opens no other "
+                "address: its token would travel unencrypted."
             )
-        return address.partition("?")[0], AccessToken(self.credential)
+        return address
 
     def _address(self, kind: str) -> str:
         address = self._settings.get(f"{kind}serviceuri")

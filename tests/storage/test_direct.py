@@ -378,6 +378,8 @@ def test_no_token_travels_unencrypted() -> None:
         storage.table("made").get("p", "a")
     with pytest.raises(SettingInvalid, match=r"blobServiceUri .* https://"):
         storage.leases()
+    with pytest.raises(SettingInvalid, match="https://"):
+        storage.check()
 
 
 @pytest.mark.parametrize(
