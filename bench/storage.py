@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What a request to Table storage costs, by each way of `TABLE_CLIENT`: `python -m bench.storage`
+"""What requests for tables and leases cost, by each way of `STORAGE_CLIENT`: `python -m bench.storage`
 
-Both ways ask the same table of a real Azurite (which needs dev/node_modules) in turns. It prints our own CPU time in
-microseconds, the best of all rounds: Azurite's own and the waiting for it are not in it. "no network" is the package's
-upsert over a transport that answers at once, which is what remains of it over any connection.
+Both ways ask a real Azurite (which needs dev/node_modules) in turns. It prints our own CPU time in microseconds, the
+best of all rounds: Azurite's own and the waiting for it are not in it. "no network" is the package's upsert over a
+transport that answers at once, which is what remains of it over any connection.
 """
 
 import os
@@ -18,9 +18,10 @@ from azure.core.pipeline.transport import HttpTransport, RequestsTransportRespon
 from azure.data.tables import TableServiceClient, UpdateMode
 from requests import Response
 
+from medtech.storage import lease
 from medtech.storage.connection import Storage
 from medtech.storage.payload import split
-from medtech.storage.table import Operation, Table
+from medtech.storage.table import Entity, Operation, Table, quoted
 from tests.azurite import ACCOUNT_KEY, Azurite
 
 ROUNDS = 9
@@ -38,12 +39,28 @@ SEGMENT = _row("002|20220312100500", "0003|00000000000000001234|abcdef", SEGMENT
 ROWS = [_row("003|20220312100500", f"0003|{number:020d}|abcdef", 300) for number in range(PAGE_ROWS)]
 CHANGES = [Operation("merge", row) for row in ROWS[:100]]
 
-REQUESTS: dict[str, tuple[Callable[[Table], object], int]] = {
-    "upsert of a segment": (lambda table: table.upsert(SEGMENT, merge=True), 50),
-    "get": (lambda table: table.get(SEGMENT["PartitionKey"], SEGMENT["RowKey"]), 50),
-    "query of one row": (lambda table: list(table.query(f"PartitionKey eq '{SEGMENT['PartitionKey']}'")), 50),
-    "page of 1,000 rows": (lambda table: list(table.query(f"PartitionKey eq '{ROWS[0]['PartitionKey']}'")), 3),
-    "transaction of 100": (lambda table: table.transact(CHANGES), 5),
+
+def _of_table(ask: Callable[[Table], object]) -> Callable[[Storage], object]:
+    return lambda storage: ask(storage.table("bench"))
+
+
+def _rows(table: Table, of: Entity) -> list[Entity]:
+    return list(table.query(f"PartitionKey eq {quoted(of['PartitionKey'])}"))
+
+
+def _lease(storage: Storage) -> None:
+    """Asks for one and gives it back."""
+    if (held := lease.acquire(storage, "bench")) is not None:
+        held.release()
+
+
+REQUESTS: dict[str, tuple[Callable[[Storage], object], int]] = {
+    "upsert of a segment": (_of_table(lambda table: table.upsert(SEGMENT, merge=True)), 50),
+    "get": (_of_table(lambda table: table.get(SEGMENT["PartitionKey"], SEGMENT["RowKey"])), 50),
+    "query of one row": (_of_table(lambda table: _rows(table, SEGMENT)), 50),
+    "page of 1,000 rows": (_of_table(lambda table: _rows(table, ROWS[0])), 3),
+    "transaction of 100": (_of_table(lambda table: table.transact(CHANGES)), 5),
+    "lease": (_lease, 20),
 }
 """What is asked, and how often in a round."""
 
@@ -75,16 +92,16 @@ def main() -> None:
         server.start()
         environment = {"BufferStorage": server.connection_string}
         try:
-            opened = [Storage(environment=environment, library_tables=library) for library in (False, True)]
-            direct, library = (storage.table("bench") for storage in opened)
-            direct.change([Operation("upsert", row) for row in ROWS])
-            direct.upsert(SEGMENT)
+            opened = [Storage(environment=environment, through_library=library) for library in (False, True)]
+            table = opened[0].table("bench")
+            table.change([Operation("upsert", row) for row in ROWS])
+            table.upsert(SEGMENT)
             print(f"{'us CPU':22}{'direct':>10}{'library':>10}{'ratio':>8}")
             for name, (ask, times) in REQUESTS.items():
                 best = [float("inf")] * 2
                 for _ in range(ROUNDS):
-                    for number, table in enumerate((direct, library)):
-                        best[number] = min(best[number], _spent(partial(ask, table), times))
+                    for number, storage in enumerate(opened):
+                        best[number] = min(best[number], _spent(partial(ask, storage), times))
                 print(f"{name:22}{best[0]:10,.0f}{best[1]:10,.0f}{best[0] / best[1]:8.2f}")
         finally:
             server.stop()

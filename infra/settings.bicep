@@ -45,7 +45,7 @@ type appSettings = {
   @minValue(1)
   @maxValue(1000)
   BUFFER_SHARDS: int?
-  TABLE_CLIENT: ('direct' | 'library')?
+  STORAGE_CLIENT: ('direct' | 'library')?
 
   @minValue(0)
   DEAD_LETTER_DAYS: int?

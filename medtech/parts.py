@@ -76,10 +76,10 @@ def check_settings() -> None:
 
 @_once
 def storage() -> Storage:
-    from medtech.settings import TableClient
+    from medtech.settings import StorageClient
     from medtech.storage.connection import Storage
 
-    return Storage(library_tables=settings().table_client is TableClient.LIBRARY)
+    return Storage(through_library=settings().storage_client is StorageClient.LIBRARY)
 
 
 @_once
@@ -267,13 +267,13 @@ def onlooker() -> Onlooker:
     from medtech.mapping.fhir import load_fhir_mapping
     from medtech.mapping.in_force import MappingStore
     from medtech.persist.client import FhirClient
-    from medtech.settings import TableClient
+    from medtech.settings import StorageClient
     from medtech.setup.platform import FLUSH_QUEUE
     from medtech.storage.connection import Storage
 
     chosen = settings()
-    library = chosen.table_client is TableClient.LIBRARY
-    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False, library_tables=library)
+    library = chosen.storage_client is StorageClient.LIBRARY
+    seen = Storage(timeouts=STORAGE_TIMEOUTS, creates_tables=False, through_library=library)
 
     @_once
     def fhir_client() -> FhirClient:

@@ -51,8 +51,8 @@ class FhirWrite(StrEnum):
     COMPARE = "compare"
 
 
-class TableClient(StrEnum):
-    """How tables of storage are asked (`TABLE_CLIENT`)."""
+class StorageClient(StrEnum):
+    """How storage is asked for tables and leases (`STORAGE_CLIENT`)."""
 
     DIRECT = "direct"
     LIBRARY = "library"
@@ -281,13 +281,14 @@ class Settings(DeclaredSettings):
         ),
     ] = 4
 
-    table_client: Annotated[
-        TableClient,
+    storage_client: Annotated[
+        StorageClient,
         Field(
-            description="How the app asks Table storage. `direct`: by requests of its own, in a third of the CPU time "
-            "or less (`python -m bench.storage`). `library`: through azure-data-tables. Both keep the same."
+            description="How the app asks storage for tables and leases. `direct`: by requests of its own, in a third "
+            "of the CPU time or less (`python -m bench.storage`). `library`: through azure-data-tables and "
+            "azure-storage-blob. Both do the same."
         ),
-    ] = TableClient.DIRECT
+    ] = StorageClient.DIRECT
 
     dead_letter_days: Annotated[int, Field(ge=0, description="How long a dead letter is kept; 0: for ever.")] = 30
     keep_unmatched: Annotated[

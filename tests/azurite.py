@@ -64,13 +64,13 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def library_tables() -> bool:
+def through_library() -> bool:
     """Whether tables are asked through azure-data-tables; the tests of storage run on both."""
     return False
 
 
 @pytest.fixture
-def storage(azurite: str, library_tables: bool) -> Iterator[Storage]:
+def storage(azurite: str, through_library: bool) -> Iterator[Storage]:
     """The account as the app opens it, empty."""
     with TableServiceClient.from_connection_string(azurite) as tables:
         for table in tables.list_tables():
@@ -81,7 +81,7 @@ def storage(azurite: str, library_tables: bool) -> Iterator[Storage]:
     with QueueServiceClient.from_connection_string(azurite) as queues:
         for queue in queues.list_queues():
             queues.delete_queue(queue.name)
-    storage = Storage(environment={"BufferStorage": azurite}, library_tables=library_tables)
+    storage = Storage(environment={"BufferStorage": azurite}, through_library=through_library)
     yield storage
     storage.close()
 
@@ -95,7 +95,7 @@ class Wire(NamedTuple):
 
 
 @pytest.fixture
-def wire(storage: Storage, azurite: str, library_tables: bool) -> Iterator[Wire]:
+def wire(storage: Storage, azurite: str, through_library: bool) -> Iterator[Wire]:
     """The empty account over a wire that can break."""
     settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
     tables, blobs = urlsplit(settings["TableEndpoint"]), urlsplit(settings["BlobEndpoint"])
@@ -106,13 +106,13 @@ def wire(storage: Storage, azurite: str, library_tables: bool) -> Iterator[Wire]
         settings["TableEndpoint"] = f"{table_proxy.url}{tables.path}"
         settings["BlobEndpoint"] = f"{blob_proxy.url}{blobs.path}"
         connection = ";".join(f"{name}={value}" for name, value in settings.items())
-        wired = Storage(environment={"BufferStorage": connection}, library_tables=library_tables)
+        wired = Storage(environment={"BufferStorage": connection}, through_library=through_library)
         yield Wire(wired, table_proxy, blob_proxy)
         wired.close()
 
 
-def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS, library_tables: bool = False) -> Storage:
+def nobody(port: int | None = None, *, timeouts: Timeouts = TIMEOUTS, through_library: bool = False) -> Storage:
     """An account at a port where nobody listens, or at `port`, where it is not storage that listens."""
     address = f"http://127.0.0.1:{port or free_ports(1)[0]}/account"
     connection = f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint={address};BlobEndpoint={address}"
-    return Storage(environment={"BufferStorage": connection}, timeouts=timeouts, library_tables=library_tables)
+    return Storage(environment={"BufferStorage": connection}, timeouts=timeouts, through_library=through_library)

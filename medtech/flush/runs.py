@@ -125,4 +125,5 @@ def _time(measurement: Measurement) -> int:
 
 
 def _slots(draft: ObservationDraft) -> int:
-    return sum((draft.end - draft.start) // period + 1 for _, period in draft.pattern.series)
+    series = draft.pattern.series
+    return sum((draft.end - draft.start) // period + 1 for _, period in series) if series else 0

@@ -205,7 +205,9 @@ class WindowFlush:
                 identified.append((identity, draft))
             else:
                 unsaved.append(Unsaved(draft.measurements, identity))
-        folded = [self._fold(unsettled, resource_id, members) for resource_id, members in meetings(identified).items()]
+        # Of most windows no row has more to say than its measurements, and these are not looked up.
+        rows_with = unsettled.rows_with if any(map(_tells_more, unsettled.rows)) else _no_rows
+        folded = [self._fold(rows_with, resource_id, members) for resource_id, members in meetings(identified).items()]
         return Plan(
             unsettled,
             identities,
@@ -235,7 +237,10 @@ class WindowFlush:
         return drafts, unsaved
 
     def _fold(
-        self, unsettled: Unsettled, resource_id: str, members: Sequence[tuple[ResourceIdentity, ObservationDraft]]
+        self,
+        rows_with: Callable[[Sequence[Measurement]], Sequence[Row]],
+        resource_id: str,
+        members: Sequence[tuple[ResourceIdentity, ObservationDraft]],
     ) -> ObservationWrite | Unsaved:
         """One write of the drafts that meet in one Observation."""
         identity = members[0][0]
@@ -247,7 +252,7 @@ class WindowFlush:
             return Unsaved([each for draft in drafts for each in draft.measurements], known)
         if len(members) > 1:
             self.tally.other_encounters += sum(other != identity for other, _ in members)
-        rows = unsettled.rows_with(draft.measurements)
+        rows = rows_with(draft.measurements)
         # Not the marks that this flush sets: an Observation is written in one run of it, and its neighbours' creates
         # are no reason to read its history.
         check_history = any(row.sent_before for row in rows)
@@ -420,6 +425,15 @@ def check_lease(lease: Lease) -> None:
     """Raises ShardContested when the lease does not cover a write any more."""
     if not lease.held:
         raise ShardContested("Its lease was lost.")
+
+
+def _tells_more(row: Row) -> bool:
+    """Whether a write depends on what is known of this row: of creates sent before, or of the letter that it was."""
+    return row.sent_before or row.replayed is not None
+
+
+def _no_rows(_: Sequence[Measurement]) -> Sequence[Row]:
+    return ()
 
 
 def _letter(measurement: Measurement, error: MedTechError, unsettled: Unsettled, counts: dict[Keys, int]) -> Letter:

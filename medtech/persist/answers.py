@@ -151,6 +151,16 @@ class Reply(NamedTuple):
         return re.search(r"if-?\s?match", self.outcome or "", re.IGNORECASE) is not None
 
 
+class _Done(Reply):
+    """A reply of which it is known that it is DONE: judged once, and asked for its verdict by everyone who gets it."""
+
+    __slots__ = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.DONE
+
+
 def has_predecessor(reply: Reply) -> bool:
     """Whether a create went over another version: it was answered 200, or its version is a number above 1."""
     counted = (reply.version or "").isdigit()
@@ -291,7 +301,7 @@ def replies_to_done(
             return None
         version = resource.meta.version_id if resource.meta is not None else None
         version = version or version_from(None, response.etag, response.location)
-        replies.append(Reply(interaction, status, None, version, None, retry_after_seconds))
+        replies.append(_Done(interaction, status, None, version, None, retry_after_seconds))
     return replies
 
 
@@ -316,7 +326,9 @@ def replies_to_reads(
         if not _in_place(interaction, kind, resource.get("id"), response.location):
             return None
         version = version_from(resource, response.etag, response.location)
-        replies.append(Reply(interaction, status, resource or None, version, None, retry_after_seconds))
+        # With an id it is named, and in its place: what was asked for.
+        reply = _Done if status < 300 and resource.get("id") and kind not in _NO_TARGETS else Reply
+        replies.append(reply(interaction, status, resource or None, version, None, retry_after_seconds))
     return replies
 
 

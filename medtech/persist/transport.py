@@ -7,7 +7,6 @@ A transport has one server, speaks HTTP/1.1, and knows no proxies: behind one ht
 """
 
 import re
-import selectors
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.request import getproxies
 
 import httpx
+from urllib3.util import wait_for_read
 
 from medtech.final_response import FinalResponse
 
@@ -156,9 +156,7 @@ class _Connection:
         """Whether it was idle for too long, or the server closed it: there is something to read, its end."""
         if time.monotonic() - self._used > IDLE_SECONDS:
             return True
-        with selectors.DefaultSelector() as readable:
-            readable.register(self._http.sock, selectors.EVENT_READ)
-            return bool(readable.select(0))
+        return wait_for_read(self._http.sock, timeout=0)
 
     def _connect(self, seconds: float | None) -> None:
         self._http.timeout = seconds

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
     from azure.storage.queue import QueueServiceClient
 
+    from medtech.storage.direct.authorization import Authorization
+    from medtech.storage.direct.connection_string import Service
+    from medtech.storage.lease import Leases
     from medtech.storage.transport import BoundedTransport
 
 # At INFO and DEBUG these print each address they call, and an address can hold a shared access signature.
@@ -91,10 +94,10 @@ class Storage:
         timeouts: Timeouts = TIMEOUTS,
         *,
         creates_tables: bool = True,
-        library_tables: bool = False,
+        through_library: bool = False,
     ) -> None:
         """`creates_tables` is false for who only looks: a missing table is then left so, and reads as empty.
-        `library_tables`: tables are asked through azure-data-tables (`TABLE_CLIENT`).
+        `through_library`: tables and leases are asked for through the Azure packages (`STORAGE_CLIENT`).
 
         Raises SettingInvalid when neither `connection` nor `AzureWebJobsStorage` is set.
         """
@@ -121,12 +124,13 @@ class Storage:
             "random_jitter_range": 1,
         }
         self._creates_tables = creates_tables
-        self._library_tables = library_tables
+        self._through_library = through_library
         self._environment = dict(environment)
         self._further: tuple[FurtherAccount, ...] | None = None
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
         self._opened_tables: Tables | None = None
+        self._opened_leases: Leases | None = None
         self._table_service: TableServiceClient | None = None
         self._blob_service: BlobServiceClient | None = None
         self._queue_service: QueueServiceClient | None = None
@@ -140,16 +144,18 @@ class Storage:
         return self._name
 
     def check(self, *, queues: bool = False) -> None:
-        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, and with
-        `queues`, where queues are, or names further accounts of which one is none."""
+        """Opens nothing. Raises SettingInvalid when the connection does not say where tables and blobs are, or not by
+        https, and with `queues`, where queues are, or names further accounts of which one is none."""
         if self._connection_string:
             if not _is_connection_string(self._connection_string):
                 raise self._malformed()
             if queues and not _has_queues(self._connection_string):
                 raise self._placeless("queue")
         else:
-            for kind in ("table", "blob", "queue") if queues else ("table", "blob"):
-                self._address(kind)
+            for kind in ("table", "blob"):
+                self._encrypted_address(kind)
+            if queues:
+                self._address("queue")
         self.further()
 
     @property
@@ -179,7 +185,7 @@ class Storage:
             {**own, **identity, **named},
             self._timeouts,
             creates_tables=self._creates_tables,
-            library_tables=self._library_tables,
+            through_library=self._through_library,
         )
         return FurtherAccount(entry.place, account, entry.retired)
 
@@ -191,8 +197,15 @@ class Storage:
         """Raises SettingInvalid when the connection does not say where the account's tables are."""
         with self._lock:
             if self._opened_tables is None:
-                self._opened_tables = self._through_library() if self._library_tables else self._directly()
+                self._opened_tables = self._library_tables() if self._through_library else self._direct_tables()
             return self._opened_tables
+
+    def leases(self) -> Leases:
+        """Raises SettingInvalid when the connection does not say where the account's blobs are."""
+        with self._lock:
+            if self._opened_leases is None:
+                self._opened_leases = self._library_leases() if self._through_library else self._direct_leases()
+            return self._opened_leases
 
     def queue(self, name: str) -> Queue:
         return Queue(name, self.queue_service)
@@ -274,7 +287,8 @@ class Storage:
     def close(self) -> None:
         """Gives the connections back; the app itself keeps them as long as it lives."""
         with self._lock:
-            for opened in (self._opened_tables, self._table_service, self._blob_service, self._queue_service):
+            services = (self._table_service, self._blob_service, self._queue_service)
+            for opened in (self._opened_tables, self._opened_leases, *services):
                 if opened is not None:
                     opened.close()
             for account in self._further or ():
@@ -295,28 +309,45 @@ class Storage:
                 raise self._malformed() from None
         return client(**{address_argument: self._address(kind)}, credential=self.credential(), **options)
 
-    def _through_library(self) -> Tables:
-        from medtech.storage.library import LibraryTables
+    def _library_tables(self) -> Tables:
+        from medtech.storage.library.tables import LibraryTables
 
         return LibraryTables(self.table_service())
 
-    def _directly(self) -> Tables:
+    def _library_leases(self) -> Leases:
+        from medtech.storage.library.leases import LibraryLeases
+
+        return LibraryLeases(self.blob_service())
+
+    def _direct_tables(self) -> Tables:
+        from medtech.storage.direct.tables import DirectTables
+
+        return DirectTables(*self._signed_endpoint("table"), self._timeouts)
+
+    def _direct_leases(self) -> Leases:
+        from medtech.storage.direct.leases import DirectLeases
+
+        return DirectLeases(*self._signed_endpoint("blob"), self._timeouts)
+
+    def _signed_endpoint(self, service: Service) -> tuple[str, Authorization]:
         from medtech.storage.direct.authorization import AccessToken
         from medtech.storage.direct.connection_string import signed_endpoint
-        from medtech.storage.direct.tables import DirectTables
 
         if self._connection_string:
             try:
-                return DirectTables(*signed_endpoint(self._connection_string), self._timeouts)
+                return signed_endpoint(self._connection_string, service)
             except ValueError:
                 raise self._malformed() from None
-        address = self._address("table")
+        return self._encrypted_address(service).partition("?")[0], AccessToken(self.credential)
+
+    def _encrypted_address(self, kind: str) -> str:
+        address = self._address(kind)
         if not address.lower().startswith("https://"):
             raise SettingInvalid(
-                f"{self._name}__tableServiceUri does not begin with https://, and the app's identity opens no other "
+                f"{self._name}__{kind}ServiceUri does not begin with https://, and the app's identity opens no other "
                 "address: its token would travel unencrypted."
             )
-        return DirectTables(address.partition("?")[0], AccessToken(self.credential), self._timeouts)
+        return address
 
     def _address(self, kind: str) -> str:
         address = self._settings.get(f"{kind}serviceuri")

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from uuid import uuid4
 
-from medtech.errors import OutOfTime, StorageUnavailable
+from medtech.errors import MedTechError, StorageUnavailable
 from medtech.side_counts import counting
 from medtech.storage.connection import Storage, Timeouts
-from medtech.storage.faults import reaching
+from medtech.storage.faults import Fault, reaching
 
 if TYPE_CHECKING:
-    from azure.storage.blob import BlobLeaseClient, ContainerClient
+    from azure.storage.blob import ContainerClient
 
 CONTAINER = "medtech-leases"
 
@@ -34,6 +35,26 @@ _TIMEOUTS = Timeouts(connect_seconds=5, read_seconds=5, retries=0)
 _JOIN_SECONDS = 1.0
 
 
+class LeasedBlob(NamedTuple):
+    """A blob, and the id under which one holder asks for the lease on it."""
+
+    container: str
+    name: str
+    lease_id: str
+
+
+class Leases(Protocol):
+    """The leases on an account's blobs. All raise Fault for what was not done, and AzureError if there is no token."""
+
+    def acquire(self, blob: LeasedBlob, seconds: int) -> None: ...
+
+    def renew(self, blob: LeasedBlob, timeouts: Timeouts) -> None: ...
+
+    def release(self, blob: LeasedBlob, timeouts: Timeouts) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def acquire(
     storage: Storage,
     name: str,
@@ -45,25 +66,24 @@ def acquire(
 
     `monotonic` gives seconds. Raises StorageUnavailable.
     """
-    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-    from azure.storage.blob import BlobLeaseClient
-
+    blob = LeasedBlob(CONTAINER, name, str(uuid4()))
     with reaching(f"lease `{name}`"):
-        container = storage.container(CONTAINER)
-        client = BlobLeaseClient(container.get_blob_client(name))
+        leases = storage.leases()
         asked_at = monotonic()
         try:
             try:
-                client.acquire(LEASE_SECONDS)
-            except ResourceNotFoundError:
-                _create(container, name)
+                leases.acquire(blob, LEASE_SECONDS)
+            except Fault as fault:
+                if fault.status != 404:
+                    raise
+                _create(storage.container(CONTAINER), name)
                 asked_at = monotonic()
-                client.acquire(LEASE_SECONDS)
-        except HttpResponseError as error:
-            if error.status_code in (409, 412):
+                leases.acquire(blob, LEASE_SECONDS)
+        except Fault as fault:
+            if fault.status in (409, 412):
                 return None
             raise
-    return Lease(name, client, asked_at, monotonic, renew_seconds)
+    return Lease(blob, leases, asked_at, monotonic, renew_seconds)
 
 
 class Lease:
@@ -71,20 +91,20 @@ class Lease:
 
     def __init__(
         self,
-        name: str,
-        client: BlobLeaseClient,
+        blob: LeasedBlob,
+        leases: Leases,
         asked_at: float,
         monotonic: Callable[[], float],
         renew_seconds: float,
     ) -> None:
         """`asked_at` is when the lease was asked for: the server counts from no earlier."""
-        self._name = name
-        self._client = client
+        self._blob = blob
+        self._leases = leases
         self._monotonic = monotonic
         self._renew_seconds = renew_seconds
         self._held_until = _end(asked_at)
         self._released = threading.Event()
-        self._renewer = threading.Thread(target=counting(self._renew), name=f"lease-{name}", daemon=True)
+        self._renewer = threading.Thread(target=counting(self._renew), name=f"lease-{blob.name}", daemon=True)
         self._renewer.start()
 
     @property
@@ -97,26 +117,22 @@ class Lease:
 
     def release(self) -> None:
         """Gives the lease back, within seconds. A failure does not matter: the lease ends by itself."""
-        from azure.core.exceptions import AzureError
-
         self._released.set()
         # A renewal still on its way does no harm: once the lease is released, the server refuses it.
         self._renewer.join(_JOIN_SECONDS)
-        with suppress(AzureError, OutOfTime):
-            self._client.release(**_TIMEOUTS.options())
+        with suppress(Fault, MedTechError), reaching(f"lease `{self._blob.name}`"):
+            self._leases.release(self._blob, _TIMEOUTS)
 
     def _renew(self) -> None:
-        from azure.core.exceptions import HttpResponseError
-
         while self.held and not self._released.wait(self._renew_seconds):
             asked_at = self._monotonic()
             try:
-                with reaching(f"lease `{self._name}`"):
-                    self._client.renew(**_TIMEOUTS.options())
+                with reaching(f"lease `{self._blob.name}`"):
+                    self._leases.renew(self._blob, _TIMEOUTS)
             except StorageUnavailable:
                 # Storage is away for a moment: the lease stands until its time is over.
                 continue
-            except HttpResponseError:
+            except Fault:
                 # Broken, or taken by another instance.
                 self._held_until = float("-inf")
                 return

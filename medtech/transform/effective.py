@@ -68,9 +68,7 @@ def read_moment(text: Any, where: str) -> tuple[int, int]:
     try:
         if not isinstance(text, str):
             raise ValueError
-        first, last = _ticks(text)
-        # An offset may lead past either end of the calendar, where .NET stays at that end.
-        return min(max(first, 0), MAX_TICKS), min(max(last, 0), MAX_TICKS)
+        return _ticks(text)
     except (ValueError, OverflowError):
         raise ConversionError(
             f"{where} has a time that is not a FHIR dateTime. Fix it, then replay the dead letter."
@@ -79,6 +77,12 @@ def read_moment(text: Any, where: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=1024)
 def _ticks(text: str) -> tuple[int, int]:
+    first, last = _unbounded(text)
+    # An offset may lead past either end of the calendar, where .NET stays at that end.
+    return min(max(first, 0), MAX_TICKS), min(max(last, 0), MAX_TICKS)
+
+
+def _unbounded(text: str) -> tuple[int, int]:
     found = _TO_THE_SECOND.fullmatch(text)
     if found is None:
         return _minute_or_longer(text)

@@ -83,10 +83,11 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
     start, end, period = layout
     slots = count_slots(start, end, period)
     latest = {(time - start) // period: text for time, text in samples}
-    appended = _append(data, latest, slots)
+    stored = _count_points(data)
+    appended = None if stored is None else _append(data, stored, latest, slots)
     if appended is not None:
         return appended, any(text != NO_SAMPLE for text in latest.values())
-    points, before = _apart(data, next(iter(latest)), next(reversed(latest)), slots)
+    points, before = _apart(data, stored, next(iter(latest)), next(reversed(latest)), slots)
     changed = False
     for slot, text in latest.items():
         point = points[slot - before]
@@ -96,13 +97,12 @@ def splice(data: str, samples: Sequence[Sample], layout: Layout) -> tuple[str, b
     return _join(points), changed
 
 
-def _apart(data: str, first: int, last: int, slots: int) -> tuple[list[str], int]:
-    """The text of so many slots at least, taken apart: (its pieces, the slot of the first one).
+def _apart(data: str, stored: int | None, first: int, last: int, slots: int) -> tuple[list[str], int]:
+    """The text of so many slots at least, taken apart: (its pieces, the slot of the first one). `stored` as counted.
 
     The slots from `first` to `last` have a piece each. What stands before or after them may be one piece: readings of a
     few minutes change a small part of an hour or a day.
     """
-    stored = _count_points(data)
     if stored is None:
         points = data.split()
         return points + [NO_SAMPLE] * (slots - len(points)), 0
@@ -113,16 +113,14 @@ def _apart(data: str, first: int, last: int, slots: int) -> tuple[list[str], int
     return filled.rsplit(" ", behind), first - 1
 
 
-def _append(data: str, samples: dict[int, str], slots: int) -> str | None:
-    """The series with samples in slots behind its last one, in order of time; None if they are not all behind it.
+def _append(data: str, stored: int, samples: dict[int, str], slots: int) -> str | None:
+    """The series of `stored` points with samples in slots behind its last one, in order of time; None if they are not
+    all behind it.
 
     Readings usually arrive so. A day of one sample a second is a text of 86,400 points, and neither what stands before
     the first new slot nor what follows the last one is taken apart.
     """
     first, last = next(iter(samples)), next(reversed(samples))
-    stored = _count_points(data)
-    if stored is None:
-        return None
     if first < stored:
         empty = " E" * (stored - first)
         if not (data.endswith(empty) if first else data == empty[1:]):

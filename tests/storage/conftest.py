@@ -4,5 +4,5 @@ import pytest
 
 
 @pytest.fixture(params=[False, True], ids=["direct", "library"])
-def library_tables(request: pytest.FixtureRequest) -> bool:
+def through_library(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)

@@ -43,7 +43,7 @@ KEYS = ["it's", "a b", "002|20220312", "\u00e9\u20ac\U0001f600", "~-._!*()", "a+
 @pytest.fixture
 def both(storage: Storage, azurite: str) -> Iterator[list[Table]]:
     """The same table, through either."""
-    opened = [Storage(environment={"BufferStorage": azurite}, library_tables=library) for library in (False, True)]
+    opened = [Storage(environment={"BufferStorage": azurite}, through_library=library) for library in (False, True)]
     yield [each.table("both") for each in opened]
     for each in opened:
         each.close()
@@ -142,7 +142,7 @@ def test_the_same_is_sent(call: Callable[[Table], object]) -> None:
         account.answer(400, times=None)
         connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
         for library in (False, True):
-            storage = Storage(environment={"BufferStorage": connection}, library_tables=library, creates_tables=False)
+            storage = Storage(environment={"BufferStorage": connection}, through_library=library, creates_tables=False)
             with pytest.raises(StorageRefused):
                 call(storage.table("made"))
             said.append(_meaning(account.requests[-1]))
@@ -192,7 +192,9 @@ def sent_by_both() -> Iterator[Callable[[Callable[[Table], object]], list[Any]]]
     with FaultProxy("http://127.0.0.1:1") as account:
         account.answer(400, times=None)
         environment = {"BufferStorage": f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"}
-        opened = [Storage(environment=environment, library_tables=each, creates_tables=False) for each in (False, True)]
+        opened = [
+            Storage(environment=environment, through_library=each, creates_tables=False) for each in (False, True)
+        ]
 
         def sent(call: Callable[[Table], object]) -> list[Any]:
             account.requests.clear()
@@ -220,7 +222,7 @@ CODES = {
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("what", ["upsert", "merge", "transact"])
-def test_an_error_in_xml_means_what_it_means_in_json(wire: Wire, library_tables: bool, what: str, code: str) -> None:
+def test_an_error_in_xml_means_what_it_means_in_json(wire: Wire, through_library: bool, what: str, code: str) -> None:
     status, error, told = CODES[code]
     table = wire.storage.table("made")
     table.upsert(ROW)
@@ -337,8 +339,10 @@ def _signed(azurite: str, expires: timedelta) -> str:
     return f"{endpoints};SharedAccessSignature={signature}"
 
 
-def test_a_shared_access_signature_opens_tables(storage: Storage, azurite: str, library_tables: bool) -> None:
-    signed = Storage(environment={"BufferStorage": _signed(azurite, timedelta(hours=1))}, library_tables=library_tables)
+def test_a_shared_access_signature_opens_tables(storage: Storage, azurite: str, through_library: bool) -> None:
+    signed = Storage(
+        environment={"BufferStorage": _signed(azurite, timedelta(hours=1))}, through_library=through_library
+    )
     table = signed.table("made")
     table.change([Operation("create", {"PartitionKey": "p", "RowKey": row}) for row in "abc"])
     assert [row["RowKey"] for row in table.query("PartitionKey eq 'p'", page_size=1)] == ["a", "b", "c"]
@@ -346,11 +350,11 @@ def test_a_shared_access_signature_opens_tables(storage: Storage, azurite: str, 
 
 
 def test_a_signature_that_is_over_is_denied_and_not_told(
-    azurite: str, library_tables: bool, caplog: pytest.LogCaptureFixture
+    azurite: str, through_library: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection = _signed(azurite, -timedelta(hours=1))
     signature = connection.partition("sig=")[2].partition("&")[0]
-    signed = Storage(environment={"BufferStorage": connection}, library_tables=library_tables)
+    signed = Storage(environment={"BufferStorage": connection}, through_library=through_library)
     with caplog.at_level("DEBUG"), pytest.raises(StorageUnavailable, match="denies access") as denied:
         signed.table("made").upsert(ROW)
     assert signature not in denied.value.message + caplog.text
@@ -359,7 +363,7 @@ def test_a_signature_that_is_over_is_denied_and_not_told(
 
 @pytest.mark.parametrize("exempt", [False, True])
 def test_proxies_of_the_environment_are_used(
-    azurite: str, library_tables: bool, monkeypatch: pytest.MonkeyPatch, exempt: bool
+    azurite: str, through_library: bool, monkeypatch: pytest.MonkeyPatch, exempt: bool
 ) -> None:
     with FaultProxy("http://127.0.0.1:1") as proxy, FaultProxy("http://127.0.0.1:1") as account:
         for each in (proxy, account):
@@ -368,7 +372,7 @@ def test_proxies_of_the_environment_are_used(
         monkeypatch.setenv("NO_PROXY", "127.0.0.0/8" if exempt else "")
         connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
         storage = Storage(
-            environment={"BufferStorage": connection}, library_tables=library_tables, creates_tables=False
+            environment={"BufferStorage": connection}, through_library=through_library, creates_tables=False
         )
         assert storage.table("made").get("p", "a") is None
         reached, other = (account, proxy) if exempt else (proxy, account)
@@ -382,7 +386,7 @@ def test_proxies_of_the_environment_are_used(
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_a_server_is_trusted_as_the_environment_says(
-    library_tables: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, trusted: bool
+    through_library: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, trusted: bool
 ) -> None:
     certificate = make_certificate(tmp_path)
     with FaultProxy("http://127.0.0.1:1", certificate.server_context()) as account:
@@ -391,7 +395,7 @@ def test_a_server_is_trusted_as_the_environment_says(
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.certificate))
         connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
         storage = Storage(
-            environment={"BufferStorage": connection}, library_tables=library_tables, creates_tables=False
+            environment={"BufferStorage": connection}, through_library=through_library, creates_tables=False
         )
         if trusted:
             assert storage.table("made").get("p", "a") is None
@@ -404,7 +408,7 @@ def test_a_server_is_trusted_as_the_environment_says(
 
 @pytest.mark.parametrize("connection", ["AccountName=a", "AccountKey=c2VjcmV0", "UseDevelopmentStorage=no"])
 def test_a_connection_string_that_lacks_something_is_a_fault_of_the_settings(
-    connection: str, library_tables: bool
+    connection: str, through_library: bool
 ) -> None:
     with pytest.raises(SettingInvalid, match="is not a storage connection string"):
-        Storage(environment={"BufferStorage": connection}, library_tables=library_tables).table("made").get("p", "a")
+        Storage(environment={"BufferStorage": connection}, through_library=through_library).table("made").get("p", "a")

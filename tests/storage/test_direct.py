@@ -19,7 +19,9 @@ from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
 from medtech.storage.direct import sender
 from medtech.storage.direct.authorization import SCOPE, AccessToken, SharedAccessSignature
 from medtech.storage.direct.connection_string import signed_endpoint
+from medtech.storage.direct.leases import DirectLeases
 from medtech.storage.direct.tables import DirectTables
+from medtech.storage.lease import Lease, LeasedBlob, acquire
 from medtech.storage.table import Operation, Table
 from tests.azurite import Wire
 from tests.faults import Answer, Cut, FaultProxy, Forward, ProxiedRequest
@@ -32,7 +34,7 @@ CREATES = [Operation("create", {"PartitionKey": "p", "RowKey": row}) for row in 
 
 
 @pytest.fixture
-def library_tables() -> bool:
+def through_library() -> bool:
     return False
 
 
@@ -378,10 +380,29 @@ def test_a_token_that_is_refused_is_told_and_nothing_is_sent() -> None:
         assert account.requests == []
 
 
+def test_a_lease_is_asked_for_with_a_token() -> None:
+    blob = LeasedBlob("leases", "work", "an id")
+    with FaultProxy("http://127.0.0.1:1") as account:
+        account.answer(401, headers={"WWW-Authenticate": CHALLENGE})
+        account.answer(201, times=None)
+        issuer = Issuer()
+        DirectLeases(account.url, AccessToken(lambda: Credential(issuer)), TIMEOUTS).acquire(blob, 60)
+        assert issuer.asked == [{}, {"tenant_id": "the-tenant"}]
+        assert [request.headers["Authorization"] for request in account.requests] == [
+            "Bearer token-1",
+            "Bearer token-2",
+        ]
+
+
 def test_no_token_travels_unencrypted() -> None:
-    settings = {"BufferStorage__tableServiceUri": "http://account.example"}
+    settings = {f"BufferStorage__{kind}ServiceUri": "http://account.example" for kind in ("table", "blob")}
+    storage = Storage(environment=settings)
+    with pytest.raises(SettingInvalid, match=r"tableServiceUri .* https://"):
+        storage.table("made").get("p", "a")
+    with pytest.raises(SettingInvalid, match=r"blobServiceUri .* https://"):
+        storage.leases()
     with pytest.raises(SettingInvalid, match="https://"):
-        Storage(environment=settings).table("made").get("p", "a")
+        storage.check()
 
 
 @pytest.mark.parametrize(
@@ -398,7 +419,19 @@ def test_no_token_travels_unencrypted() -> None:
     ],
 )
 def test_a_connection_string_says_where_tables_are(text: str, endpoint: str) -> None:
-    assert signed_endpoint(text)[0] == endpoint
+    assert signed_endpoint(text, "table")[0] == endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("AccountName=a;AccountKey=c2VjcmV0", "https://a.blob.core.windows.net"),
+        ("AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint=https://b.example/a?sv=1", "https://b.example/a"),
+        ("UseDevelopmentStorage=true;", "http://127.0.0.1:10000/devstoreaccount1"),
+    ],
+)
+def test_a_connection_string_says_where_blobs_are(text: str, endpoint: str) -> None:
+    assert signed_endpoint(text, "blob")[0] == endpoint
 
 
 @pytest.mark.parametrize("signature", ["sv=1&sig=a%3D", "?sv=1&sig=a%3D"])
@@ -408,16 +441,28 @@ def test_a_signature_ends_the_address(signature: str) -> None:
     assert authorization.sign("GET", "/t()?$top=1", {}) == "/t()?$top=1&sv=1&sig=a%3D"
 
 
+def _acquired(storage: Storage) -> Lease:
+    lease = acquire(storage, "work")
+    assert lease is not None
+    return lease
+
+
 def test_no_package_of_azure_is_imported_to_read_and_write(storage: Storage, azurite: str) -> None:
+    with _acquired(storage):
+        pass  # only the blob itself is made by a package, once
     code = (
         "import sys\n"
         "from medtech.storage.connection import Storage\n"
         "from medtech.storage.table import Operation\n"
-        f"table = Storage(environment={{'BufferStorage': {azurite!r}}}).table('made')\n"
+        "from medtech.storage import lease\n"
+        f"storage = Storage(environment={{'BufferStorage': {azurite!r}}})\n"
+        "table = storage.table('made')\n"
         "keys = {'PartitionKey': 'p', 'RowKey': 'a'}\n"
         "table.upsert(keys)\n"
         "table.change([Operation('create', keys), Operation('delete', keys)])\n"
         "assert table.get('p', 'a') is None and list(table.query(\"PartitionKey eq 'p'\")) == []\n"
+        "with lease.acquire(storage, 'work'):\n"
+        "    assert lease.acquire(storage, 'work') is None\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'azure', 'requests', 'httpx', 'pydantic'}))"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

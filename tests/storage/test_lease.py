@@ -2,26 +2,21 @@
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from azure.storage.blob import BlobLeaseClient
+from azure.storage.blob import AccountSasPermissions, BlobLeaseClient, ResourceTypes, generate_account_sas
 
 from medtech.errors import StorageUnavailable
 from medtech.storage import lease
 from medtech.storage.connection import Storage
 from medtech.storage.lease import Lease
-from tests.azurite import Wire, nobody
+from tests.azurite import ACCOUNT_KEY, Wire, nobody
 from tests.faults import FaultProxy, ProxiedRequest
 
 # How long a test waits for another thread before it fails.
 PATIENCE_SECONDS = 60
 AT_ONCE = 0.001
-
-
-@pytest.fixture
-def library_tables() -> bool:
-    """Leases are of blobs alone."""
-    return False
 
 
 class Clock:
@@ -149,6 +144,54 @@ def test_a_renewal_that_is_never_answered_keeps_neither_the_lease_nor_its_releas
         assert theirs.held
 
 
-def test_storage_that_is_away_is_told() -> None:
+def test_a_lease_whose_first_answer_was_lost_is_asked_for_again_and_held(wire: Wire) -> None:
+    """Else nobody could work for a minute, by a lease that nobody knows to hold."""
+    with acquired(wire.storage):
+        pass
+    wire.blobs.cut_after(when=lambda request: request.headers.get("x-ms-lease-action") == "acquire")
+    with acquired(wire.storage) as ours:
+        assert ours.held
+
+
+@pytest.mark.parametrize("status", [200, 202, 302, 503])
+def test_a_page_of_a_gateway_does_not_pass_for_a_lease(wire: Wire, status: int) -> None:
+    with acquired(wire.storage):
+        pass
+    wire.blobs.answer(status, b"<html>Sign in</html>", {"Content-Type": "text/html"}, times=None)
     with pytest.raises(StorageUnavailable, match="lease `work`"):
-        lease.acquire(nobody(), "work")
+        lease.acquire(wire.storage, "work")
+
+
+def test_a_shared_access_signature_opens_leases(storage: Storage, azurite: str, through_library: bool) -> None:
+    with acquired(storage):
+        pass
+    settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
+    signature = generate_account_sas(
+        settings["AccountName"],
+        settings["AccountKey"],
+        resource_types=ResourceTypes(object=True),
+        permission=AccountSasPermissions(write=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    endpoints = f"TableEndpoint={settings['TableEndpoint']};BlobEndpoint={settings['BlobEndpoint']}"
+    connection = f"{endpoints};SharedAccessSignature={signature}"
+    signed = Storage(environment={"BufferStorage": connection}, through_library=through_library)
+    with acquired(signed):
+        assert lease.acquire(storage, "work") is None
+    with acquired(storage):
+        assert lease.acquire(signed, "work") is None
+    signed.close()
+
+
+def test_a_wrong_key_is_a_denied_access(azurite: str, through_library: bool) -> None:
+    settings = dict(part.split("=", 1) for part in azurite.split(";") if part) | {"AccountKey": ACCOUNT_KEY}
+    connection = ";".join(f"{name}={value}" for name, value in settings.items())
+    storage = Storage(environment={"BufferStorage": connection}, through_library=through_library)
+    with pytest.raises(StorageUnavailable, match="denies access"):
+        lease.acquire(storage, "work")
+    storage.close()
+
+
+def test_storage_that_is_away_is_told(through_library: bool) -> None:
+    with pytest.raises(StorageUnavailable, match="lease `work`"):
+        lease.acquire(nobody(through_library=through_library), "work")

@@ -38,9 +38,9 @@ def test_a_missing_entity_is_none(storage: Storage) -> None:
 
 
 def test_who_only_looks_sees_a_missing_table_as_empty_and_leaves_it_so(
-    storage: Storage, azurite: str, library_tables: bool
+    storage: Storage, azurite: str, through_library: bool
 ) -> None:
-    onlooker = Storage(environment={"BufferStorage": azurite}, creates_tables=False, library_tables=library_tables)
+    onlooker = Storage(environment={"BufferStorage": azurite}, creates_tables=False, through_library=through_library)
     table = onlooker.table("absent")
     assert (table.get("p", "a"), list(table.query("PartitionKey eq 'p'"))) == (None, [])
     assert "absent" not in [each.name for each in onlooker.table_service().list_tables()]
@@ -204,10 +204,10 @@ def test_a_failure_that_names_no_operation_is_found(wire: Wire) -> None:
     assert [outcome.status for outcome in outcomes] == [409, 204, 204]
 
 
-def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key(library_tables: bool) -> None:
+def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key(through_library: bool) -> None:
     started = time.monotonic()
     with pytest.raises(StorageUnavailable) as away:
-        nobody(library_tables=library_tables).table("made").upsert(_entity("a"))
+        nobody(through_library=through_library).table("made").upsert(_entity("a"))
     assert time.monotonic() - started < 30
     assert "cannot be reached" in away.value.message
     assert ACCOUNT_KEY not in away.value.message
@@ -215,27 +215,29 @@ def test_a_server_that_is_away_is_told_in_one_sentence_without_the_key(library_t
     assert away.value.__suppress_context__
 
 
-def test_a_server_that_accepts_and_says_nothing_is_away(library_tables: bool) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_away(through_library: bool) -> None:
     at_once = Timeouts(connect_seconds=1, read_seconds=0.1, retries=0)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StorageUnavailable):
-        storage = nobody(silent.getsockname()[1], timeouts=at_once, library_tables=library_tables)
+        storage = nobody(silent.getsockname()[1], timeouts=at_once, through_library=through_library)
         storage.table("made").upsert(_entity("a"))
 
 
-def test_a_wrong_key_is_a_denied_access(azurite: str, library_tables: bool) -> None:
+def test_a_wrong_key_is_a_denied_access(azurite: str, through_library: bool) -> None:
     wrong = ";".join(
         f"AccountKey={ACCOUNT_KEY}" if part.startswith("AccountKey") else part for part in azurite.split(";")
     )
     with pytest.raises(StorageUnavailable, match="denies access"):
-        Storage(environment={"BufferStorage": wrong}, library_tables=library_tables).table("made").upsert(_entity("a"))
+        Storage(environment={"BufferStorage": wrong}, through_library=through_library).table("made").upsert(
+            _entity("a")
+        )
 
 
-def test_storage_that_comes_back_serves_again(tmp_path: Path, library_tables: bool) -> None:
+def test_storage_that_comes_back_serves_again(tmp_path: Path, through_library: bool) -> None:
     server = Azurite(tmp_path)
     server.start()
     try:
         environment = {"BufferStorage": server.connection_string}
-        table = Storage(environment=environment, library_tables=library_tables).table("made")
+        table = Storage(environment=environment, through_library=through_library).table("made")
         table.upsert(_entity("a"))
         server.stop()
         with pytest.raises(StorageUnavailable):

@@ -1,4 +1,4 @@
-"""How requests to Table storage are signed: by the account's key, a shared access signature, or the app's identity."""
+"""How requests to storage are signed: by the account's key, a shared access signature, or the app's identity."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import re
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from medtech.entra import Credential
 
@@ -36,8 +36,8 @@ class Authorization(Protocol):
         AzureError."""
 
 
-class SharedKey:
-    """The account's key ("Authorize with Shared Key", Table service)."""
+class TableKey:
+    """The account's key, for tables ("Authorize with Shared Key", "Table service")."""
 
     def __init__(self, account: str, key: str) -> None:
         """Raises ValueError if `key` is not base64."""
@@ -48,16 +48,29 @@ class SharedKey:
             raise ValueError("an account key that is not base64") from None
 
     def sign(self, method: str, target: str, headers: dict[str, str]) -> str:
-        signed = (
-            f"{method}\n\n{headers.get('Content-Type', '')}\n{headers['x-ms-date']}\n/{self._account}"
-            f"{target.partition('?')[0]}"
-        )
+        signed = self._signed(method, target, headers)
         signature = b64encode(hmac.digest(self._key, signed.encode(), "sha256")).decode()
         headers["Authorization"] = f"SharedKey {self._account}:{signature}"
         return target
 
     def renewed(self, challenge: str) -> bool:
         return False
+
+    def _signed(self, method: str, target: str, headers: Mapping[str, str]) -> str:
+        path = target.partition("?")[0]
+        return f"{method}\n\n{headers.get('Content-Type', '')}\n{headers['x-ms-date']}\n/{self._account}{path}"
+
+
+class BlobKey(TableKey):
+    """The same, for requests to blobs that have no body ("Blob, Queue, and File Services")."""
+
+    def _signed(self, method: str, target: str, headers: Mapping[str, str]) -> str:
+        path, _, query = target.partition("?")
+        # None of the eleven standard headers that would be signed is sent, or (Content-Length) it is 0.
+        standard = "\n" * 11
+        service = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms-"))
+        parameters = "".join(f"\n{name}:{value}" for name, value in sorted(parse_qsl(query)))
+        return f"{method}\n{standard}{service}/{self._account}{path}{parameters}"
 
 
 class SharedAccessSignature:

@@ -90,16 +90,24 @@ class Sender:
         self._origin = origin
         self._authorization = authorization
         self._timeouts = timeouts
-        self._timeout = urllib3.Timeout(connect=timeouts.connect_seconds, read=timeouts.read_seconds)
         self._pool: urllib3.HTTPConnectionPool | urllib3.ProxyManager | None = None
         self._opening = threading.Lock()
 
-    def send(self, method: str, target: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+    ) -> Answer:
         """The answer, whatever its status. Raises Fault if there is none, OutOfTime, and AzureError if there is no
-        token."""
-        answer = self._signed(method, target, headers, body)
+        token. `timeouts` are for a request that is not to wait as long as the others."""
+        bounds = timeouts or self._timeouts
+        answer = self._signed(method, target, headers, body, bounds)
         if answer.status == 401 and self._authorization.renewed(answer.headers.get("WWW-Authenticate", "")):
-            return self._signed(method, target, headers, body)
+            return self._signed(method, target, headers, body, bounds)
         return answer
 
     def close(self) -> None:
@@ -111,16 +119,20 @@ class Sender:
                     self._pool.close()
                 self._pool = None
 
-    def _signed(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+    def _signed(
+        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
+    ) -> Answer:
         headers["x-ms-date"] = formatdate(usegmt=True)
-        return self._send(method, self._authorization.sign(method, target, headers), headers, body)
+        return self._send(method, self._authorization.sign(method, target, headers), headers, body, timeouts)
 
-    def _send(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+    def _send(
+        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
+    ) -> Answer:
         again = _SENT_AGAIN if method in _AGAIN_IF_LOST else _CREATES_SENT_AGAIN
-        for retry in range(self._timeouts.retries):
+        for retry in range(timeouts.retries):
             wait = min(_MOST_SECONDS, _BACK_OFF_SECONDS * 2**retry) if retry else 0.0
             try:
-                answer = self._attempt(method, target, headers, body)
+                answer = self._attempt(method, target, headers, body, timeouts)
             except Fault:
                 if method not in _AGAIN_IF_LOST:
                     raise
@@ -129,19 +141,20 @@ class Sender:
                 asks = answer.headers if deadline.seconds_left() == math.inf else {}
                 if answer.status < 400 or not (asks.get("Retry-After") or answer.status in again):
                     return answer
-                wait = min(_asked_seconds(asks) or wait, self._timeouts.read_seconds)
+                wait = min(_asked_seconds(asks) or wait, timeouts.read_seconds)
             if wait:
                 time.sleep(min(wait, deadline.seconds_left()))
-        return self._attempt(method, target, headers, body)
+        return self._attempt(method, target, headers, body, timeouts)
 
-    def _attempt(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> Answer:
+    def _attempt(
+        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
+    ) -> Answer:
         left = deadline.ask("all was read from storage and written to it")
-        timeout, read_seconds = self._timeout, self._timeouts.read_seconds
+        connect_seconds, read_seconds = timeouts.connect_seconds, timeouts.read_seconds
         if left < math.inf:
-            connect = min(self._timeouts.connect_seconds, left / 2)
+            connect_seconds = min(connect_seconds, left / 2)
             # Together at most what is left: a connection may take all of its time, and the answer then all of its own.
-            read_seconds = min(read_seconds, left - connect)
-            timeout = urllib3.Timeout(connect=connect, read=read_seconds)
+            read_seconds = min(read_seconds, left - connect_seconds)
         ends_at = time.monotonic() + min(left, _PIECES * read_seconds)
         try:
             pool = self._pool or self._open()
@@ -151,7 +164,7 @@ class Sender:
                 address,
                 body=body,
                 headers=headers,
-                timeout=timeout,
+                timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
                 retries=_ONCE,
                 redirect=False,
                 preload_content=False,

@@ -1,4 +1,4 @@
-"""Tables by azure-data-tables, for `TABLE_CLIENT` `library`."""
+"""Tables by azure-data-tables."""
 
 from __future__ import annotations
 

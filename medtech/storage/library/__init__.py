@@ -1,0 +1,1 @@
+"""Tables and leases through the Azure packages, for `STORAGE_CLIENT` `library`."""
