@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _WRITES_AT_ONCE = 8
 _ROWS_LOOKED_AT = 100
-"""To find due windows. The work on a window with that many rows makes up for a hundred keys that name the same one."""
+"""To find windows. The work on a window with that many rows makes up for a hundred keys that name the same one."""
 # These characters come before and after every digit.
 _FIRST, _LAST = "!", "~"
 
@@ -163,17 +163,20 @@ class Buffer:
         return self._tables.away()
 
     def _shards_in(self, table: Table) -> Iterator[int]:
+        return (shard for shard, _ in self._first_places(table))
+
+    def _first_places(self, table: Table) -> Iterator[tuple[int, int]]:
+        """Each shard with the start of its oldest window."""
         after = _FIRST
         while (place := self._next_place(table, after, _LAST)) is not None:
-            shard, _ = place
-            yield shard
-            after = windows.shard_prefix(shard) + _LAST
+            yield place
+            after = windows.shard_prefix(place[0]) + _LAST
 
     def due_windows(self, shard: int, now: int, window_seconds: int, grace_seconds: int) -> Iterator[int]:
         """Window starts (ticks) whose window and grace are over at `now` (ticks), the oldest first.
 
-        They are looked up when they are asked for, the first by one row. Where there are more, they may be many and
-        small, and a query finds those of the next rows.
+        They are looked up when they are asked for: a query finds those of the next rows, since they may be many and
+        small.
         """
         latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
         if latest < 0:
@@ -188,28 +191,24 @@ class Buffer:
         return self._tables.in_order_within_reach(lambda table: self._windows_in(table, after, last), shard)
 
     def _windows_in(self, table: Table, after: str, last: str) -> Iterator[int]:
-        rows = 1
-        while keys := _partition_keys(table, after, last, rows):
+        more = True
+        while more:
+            keys, more = _partition_keys(table, after, last, _ROWS_LOOKED_AT)
             for key in keys:
                 place = windows.parse_partition_key(key)
                 if place is None:
                     self._log_foreign()
                 else:
                     yield place[1]
-            after, rows = keys[-1], _ROWS_LOOKED_AT
+                after = key
 
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
-        oldest = (
-            next(self._windows_in(table, windows.shard_prefix(shard), windows.shard_prefix(shard) + _LAST), None)
-            for table in self._tables
-            for shard in self._shards_in(table)
-        )
-        return min((start for start in oldest if start is not None), default=None)
+        return min((start for table in self._tables for _, start in self._first_places(table)), default=None)
 
     def _next_place(self, table: Table, after: str, last: str) -> tuple[int, int] | None:
         """Shard and window start of the first row whose partition key is after `after`, and not after `last`."""
-        while keys := _partition_keys(table, after, last, 1):
+        while keys := _partition_keys(table, after, last, 1)[0]:
             (after,) = keys
             place = windows.parse_partition_key(after)
             if place is not None:
@@ -413,8 +412,11 @@ def _table(row: Row) -> int:
     return row.table
 
 
-def _partition_keys(table: Table, after: str, last: str, rows: int) -> list[str]:
-    """Those of the next `rows` rows whose partition key is after `after`, and not after `last`."""
+def _partition_keys(table: Table, after: str, last: str, rows: int) -> tuple[list[str], bool]:
+    """(those of the next `rows` rows whose partition key is after `after`, and not after `last`; whether there may be
+    more rows)."""
     condition = f"PartitionKey gt {quoted(after)} and PartitionKey le {quoted(last)}"
-    found = table.query(condition, select=["PartitionKey"], page_size=rows)
-    return list(dict.fromkeys(row["PartitionKey"] for row in islice(found, rows)))
+    found = [
+        row["PartitionKey"] for row in islice(table.query(condition, select=["PartitionKey"], page_size=rows), rows)
+    ]
+    return list(dict.fromkeys(found)), len(found) == rows
