@@ -23,7 +23,7 @@ MOST_SHARDS = 1_000
 TICKS_A_DAY = 2_880
 """FLUSH_SCHEDULE, every 30 s."""
 
-REQUESTS_A_WINDOW = 9
+REQUESTS_A_WINDOW = 8
 TRANSACTION_ROWS = 100
 PAGE_ROWS = 1_000
 """Requests to tables for a window of a shard besides those for its rows: docs/costs.md. Rows are marked and deleted a
