@@ -7,6 +7,7 @@ a body, and "200" alone as a write that was taken.
 
 import io
 import socket
+import time
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected, parse_headers
 from typing import Any
 
@@ -17,7 +18,7 @@ _SWITCHING_PROTOCOLS = 101
 _NEVER_A_BODY = {204, 304}
 
 _MOST_INTERIM = 16
-"""Each may take as long as a timeout allows. A server that sends no end of them answers nothing."""
+"""A server that sends no end of them answers nothing."""
 
 
 class FinalResponse(HTTPResponse):
@@ -25,6 +26,7 @@ class FinalResponse(HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        self._timeout = sock.gettimeout()
         self.fp = _WholeLines(self.fp.detach())
 
     def begin(self) -> None:
@@ -34,11 +36,15 @@ class FinalResponse(HTTPResponse):
             self.chunked = False
 
     def _read_status(self) -> tuple[str, int, str]:
+        started = time.monotonic()
         for _ in range(_MOST_INTERIM):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed knows only what is public
             if status not in _INTERIM or status == _SWITCHING_PROTOCOLS:
                 return version, status, reason
             parse_headers(self.fp)
+            if self._timeout is not None and time.monotonic() - started > self._timeout:
+                # Each may take all of the time that a response may, so that a caller would wait for many times as long.
+                raise TimeoutError("interim answers, and no final one in time")
         raise HTTPException("interim answers without end")
 
 

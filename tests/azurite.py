@@ -65,7 +65,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def through_library() -> bool:
-    """Whether tables are asked through azure-data-tables; the tests of storage run on both."""
+    """Whether tables and leases are asked for through the Azure packages; the tests of storage run on both."""
     return False
 
 

@@ -2,7 +2,7 @@
 
     python -m bench.scale --messages 30000 [--kind series] [--partitions 32] [--fhir 2000] [--least 50] [--most 500]
     python -m bench.scale --page       writes the tables of docs/scale.md and draws its pictures: `make bench-scale`
-    python -m bench.scale --check      measures two points on this machine, and prints what is predicted beside them
+    python -m bench.scale --check      measures six points on this machine, and prints what is predicted beside them
 
 `--costs FILE` takes costs from a JSON file, by their names in figures.json, in place of those there.
 """
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=500, help="maxEventBatchSize")
     parser.add_argument("--costs", type=Path, help="a JSON file with measured costs")
     parser.add_argument("--page", action="store_true", help="write docs/scale.md's tables and pictures")
-    parser.add_argument("--check", action="store_true", help="measure two points here")
+    parser.add_argument("--check", action="store_true", help="measure six points here")
     given = parser.parse_args(arguments)
     try:
         figures = Figures.read(other_costs=given.costs)

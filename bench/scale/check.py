@@ -21,8 +21,9 @@ MOST_OFF = 1.5
 
 DEVICES = 200
 PARTITIONS = 4
-LARGE, SMALL = (500, 10_000), (5, 1_000)
-"""Messages in a batch at most, and in all. The readings of both are what is flushed."""
+LARGE, MIDDLE, SMALL = (500, 10_000), (50, 5_000), (5, 1_000)
+"""Messages in a batch at most, and in all; their readings are what is flushed. Some costs in figures.json are fitted to
+LARGE and SMALL, none to MIDDLE."""
 
 _SETTINGS = {
     "DEVICE_MAPPING": "bench/single.device.json",
@@ -61,7 +62,7 @@ def run(figures: Figures) -> int:
 
 def _points(figures: Figures) -> Iterable[Point]:
     costs = figures.costs
-    for most, messages in (LARGE, SMALL):
+    for most, messages in (LARGE, MIDDLE, SMALL):
         settings = _SETTINGS | {"AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize": str(most)}
         with (
             TemporaryDirectory() as folder,

@@ -23,7 +23,7 @@ MOST_SHARDS = 1_000
 TICKS_A_DAY = 2_880
 """FLUSH_SCHEDULE, every 30 s."""
 
-REQUESTS_A_WINDOW = 9
+REQUESTS_A_WINDOW = 8
 TRANSACTION_ROWS = 100
 PAGE_ROWS = 1_000
 """Requests to tables for a window of a shard besides those for its rows: docs/costs.md. Rows are marked and deleted a
@@ -166,8 +166,9 @@ def plan(
     for _ in range(12):
         found = assess(traffic, setup, figures, fhir_entries_a_second)
         needed = math.ceil(found.flush_cores / figures.limits.instance_cores / TARGET)
-        shards = setup.shards if needed <= 1 else min(MOST_SHARDS, max(setup.shards, needed))
         accounts = math.ceil(found.entities / (TARGET * figures.limits.account_entities))
+        # A shard is in one account: fewer shards than accounts would leave some empty.
+        shards = min(MOST_SHARDS, max(setup.shards, accounts, needed if needed > 1 else 0))
         wanted = replace(
             setup, shards=shards, fanout="timer" if needed <= 1 else "queue", accounts=min(shards, max(1, accounts))
         )

@@ -13,7 +13,8 @@ after its last sign, and the timer puts another message. So what can happen is t
     two timers                           both see no mark; one creates it, the other is refused, and puts nothing
     dead between mark and message        the mark lapses
     marked, but the answer was lost      no message is put; the timer knows the mark, and takes it for lapsed at once
-    put, but the answer was lost         the mark was taken back, or another one has come: the message does nothing
+    put, but the answer was lost         the mark was taken back: the message does nothing; or another one has come that
+                                         nobody has begun: it works in that one's place, and that one does nothing
     the message comes twice              the second finds the shard begun, or no mark: it does nothing
     it comes hours later                 its mark has lapsed, or another message's mark that nobody has begun is there:
                                          it works in that one's place, and that one does nothing

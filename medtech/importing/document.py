@@ -86,10 +86,13 @@ def _text(path: Path) -> str:
         raise Refused(Place(path), f"The file cannot be read: {error.strerror}.") from None
     if len(content) > MAX_BYTES:
         raise Refused(Place(path), f"The file has more than {MAX_BYTES // 1024**2} MiB, which no resource has.")
+    encoding = json.detect_encoding(content)
     try:
-        return content.decode(json.detect_encoding(content))
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Refused(Place(path), f"The file is not UTF-8 (byte {error.start}). Save it in that encoding.") from None
+        begins_as = encoding.upper().removesuffix("-SIG")
+        told = f"The file begins as {begins_as}, which byte {error.start} of it is not. Save it as UTF-8."
+        raise Refused(Place(path), told) from None
 
 
 def items_of(node: Node) -> Sequence[Node]:

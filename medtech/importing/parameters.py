@@ -18,6 +18,10 @@ _OF_AZD = {
 }
 
 
+_USUAL_HUB = "devicedata"
+"""As in infra/main.parameters.json: what could not be read is still taken from azd's environment."""
+
+
 def _unless_set(name: str, value: str) -> str:
     """What azd makes the value, unless its environment has another."""
     return f"${{{name}={value}}}"
@@ -39,14 +43,15 @@ def main_parameters(old: OldService) -> Mapping[str, object]:
     """A main.parameters.json. azd fills in its `${…}`, with what follows the `=` where its environment has nothing;
     the Azure CLI does not."""
     found: dict[str, object] = dict(_OF_AZD)
-    if old.hub:
-        found["eventHubName"] = _unless_set("EVENT_HUB_NAME", old.hub)
+    found["eventHubName"] = _unless_set("EVENT_HUB_NAME", old.hub or _USUAL_HUB)
     # With the same for every environment, a second app would take the first one's events.
     found["eventHubConsumerGroup"] = _unless_set("EVENT_HUB_CONSUMER_GROUP", consumer_group(old))
     if old.fhir_service is not None:
         found["fhirServiceId"] = _unless_set("FHIR_SERVICE_ID", old.fhir_service.resource_id)
-    elif old.fhir_url:
-        found["fhirServiceUrl"] = fhir_url(old)
+    else:
+        found["fhirServiceId"] = "${FHIR_SERVICE_ID}"
+        if old.fhir_url:
+            found["fhirServiceUrl"] = fhir_url(old)
     # azd would put something in the place of `${…}`.
     taken_over = {name: value for name, value in behaviour(old).items() if "${" not in value}
     found["settings"] = _SETTINGS_OF_AZD | taken_over

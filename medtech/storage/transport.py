@@ -9,12 +9,28 @@ from typing import Any
 import requests
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from medtech import deadline
 from medtech.side_counts import THROTTLED_STATUSES, Throttled, count
 from medtech.storage.kept_connections import POOLS
 
+# As azure-core's own: its policies say what is sent again.
+_NO_RETRIES = Retry(total=False, redirect=False, raise_on_status=False)
 _WAITS = ("Retry-After", "retry-after-ms", "x-ms-retry-after-ms")
+
+
+class _Adapter(HTTPAdapter):
+    """Keeps connections as `kept_connections` has it, those to a proxy too."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = dict(POOLS)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = dict(POOLS)
+        return manager
 
 
 class BoundedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core's types are lazy imports
@@ -25,9 +41,9 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core's
 
     def _init_session(self, session: requests.Session) -> None:
         super()._init_session(session)
-        for adapter in session.adapters.values():
-            if isinstance(adapter, HTTPAdapter):
-                adapter.poolmanager.pool_classes_by_scheme = dict(POOLS)
+        adapter = _Adapter(max_retries=_NO_RETRIES)
+        for scheme in POOLS:
+            session.mount(f"{scheme}://", adapter)
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         left = deadline.ask("all was read from storage and written to it")

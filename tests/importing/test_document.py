@@ -23,7 +23,7 @@ def test_every_encoding_that_a_shell_writes_is_read(tmp_path: Path) -> None:
         ("a.json", b"", "is empty"),
         ("a.json", b"  \n", "is empty"),
         ("a.json", b'{"a": 1,\n "b" 2}', ":2: The file is not JSON"),
-        ("a.json", b"\xff\xfe\x00", "not UTF-8"),
+        ("a.json", b"\xff\xfe\x00", "begins as UTF-16"),
         ("a.json", b'{"a": "\xe9"}', "byte 7"),
         ("a.json", b"[" * 10_000, "nested more than"),
         ("a.bicepparam", b"using 'main.bicep'", "az bicep build-params --file"),

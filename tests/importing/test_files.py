@@ -70,6 +70,15 @@ def test_every_parameter_is_one_of_the_template(old: OldService) -> None:
     assert {name for name in of_azd if ours[name] != theirs[name]} == {"FHIR_WRITE"}
 
 
+def test_what_could_not_be_read_is_taken_from_azd() -> None:
+    """Without it azd's values would be ignored, and a new FHIR service made in place of the one that it names."""
+    document: Any = parameters.main_parameters(OldService("MedTech service"))
+    azd = json.loads((Path(__file__).parents[2] / "infra" / "main.parameters.json").read_text())["parameters"]
+    assert document["parameters"].keys() == azd.keys()
+    for name in azd.keys() - {"settings"}:
+        assert document["parameters"][name] == azd[name]
+
+
 def test_an_imported_app_compares_until_it_is_told_to_write(old: OldService, tmp_path: Path) -> None:
     document: Any = parameters.main_parameters(old)
     assert document["parameters"]["settings"]["value"]["FHIR_WRITE"] == "${FHIR_WRITE=compare}"

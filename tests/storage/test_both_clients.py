@@ -381,6 +381,10 @@ def test_proxies_of_the_environment_are_used(
             assert reached.requests[0].path.startswith(account.url)
             headers = {name.lower(): value for name, value in reached.requests[0].headers.items()}
             assert headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+        monkeypatch.setattr(kept_connections, "IDLE_SECONDS", -1.0)
+        before = reached.connections
+        assert storage.table("made").get("p", "a") is None
+        assert reached.connections == before + 1, "the idle one is not used, through a proxy either"
         storage.close()
 
 

@@ -1,11 +1,13 @@
-"""Requests to tables of the app's own: answers that are none, tokens, bounds, and what is imported for them."""
+"""Requests of the app's own to tables and leases: answers that are none, tokens, bounds, and what they import."""
 
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 from urllib3 import HTTPConnectionPool
 
+from medtech import final_response
 from medtech.entra import Credential
 from medtech.errors import SettingInvalid, StorageUnavailable
 from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
@@ -276,6 +279,15 @@ def test_interim_answers_are_passed_over(scripted: Scripted) -> None:
     table.upsert(ROW, merge=True)
     assert table.get("p", "a") is None
     assert scripted.connections == 1
+
+
+def test_interim_answers_do_not_prolong_the_wait(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that sends one now and then would have the caller wait for many times as long as it is to."""
+    scripted.then(EARLY_HINTS + NOT_FOUND)
+    clock = count(0, 1000)
+    monkeypatch.setattr(final_response, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with pytest.raises(StorageUnavailable, match="ServiceResponseTimeoutError"):
+        _table_at(scripted).get("p", "a")
 
 
 def test_what_follows_a_change_of_protocol_is_not_taken_for_another_answer(scripted: Scripted) -> None:
