@@ -199,7 +199,7 @@ def test_what_holds_up_every_tick_is_not_hidden_by_the_shards_that_go_on(
     where = re.findall(r"^\| where (.*)$", query, re.MULTILINE)[-1]
     counts = {
         name: sum(eval(condition, {"outcome": outcome, "scope": scope}) for outcome, scope in flushes)
-        for name, condition in re.findall(r"(\w+) = countif\((.*)\),?$", query, re.MULTILINE)
+        for name, condition in re.findall(r"(\w+) = countif\((.*?)\)(?=,?$|, \w+ =)", query, re.MULTILINE)
     }
     assert eval(where, counts) is fires
 
