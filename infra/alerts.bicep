@@ -118,14 +118,19 @@ metrics
   {
     name: 'flush-held-up'
     title: 'Flush held up'
-    description: 'For 15 minutes no flush has done all of its work. Measurements wait in the buffer; nothing is lost. The FHIR server is away, refuses access or is too slow, or storage is.'
+    description: 'For 15 minutes no flush, or no tick of it, has done all of its work. Measurements wait in the buffer; nothing is lost. The FHIR server is away, refuses access or is too slow, or a storage account is.'
     severity: 2
+    // By queue, shards whose account is there are flushed by messages while another account holds up each tick.
     query: '''
 metrics
 | where name =~ 'Flush' and valueSum > 0
-| extend outcome = tostring(customDimensions.outcome)
-| summarize heldUp = countif(outcome == 'heldUp'), completed = countif(outcome == 'completed')
-| where heldUp > 0 and completed == 0
+| extend outcome = tostring(customDimensions.outcome), scope = tostring(customDimensions.scope)
+| summarize
+    heldUp = countif(outcome == 'heldUp'),
+    completed = countif(outcome == 'completed'),
+    ticksHeldUp = countif(scope == 'tick' and outcome == 'heldUp'),
+    ticksDone = countif(scope == 'tick' and outcome in ('completed', 'put'))
+| where (heldUp > 0 and completed == 0) or (ticksHeldUp > 0 and ticksDone == 0)
 '''
     timeAggregation: 'Count'
     column: ''

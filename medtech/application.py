@@ -184,22 +184,25 @@ def _flush_shard(message: FlushMessage, tries: int) -> Tally:
     try:
         tally = parts.fanout().carry_out(message, tries)
     except Exception:
-        pipe.put(metrics.of_failed_flush())
+        pipe.put(metrics.of_failed_flush(scope=metrics.SHARD))
         raise
     if tally is None:
         return Tally()
-    pipe.put(partial(metrics.of_flush, tally, None))
+    pipe.put(partial(metrics.of_flush, tally, None, scope=metrics.SHARD))
     return tally
 
 
 def _overdue_seconds() -> float | None:
-    """How long the oldest window that is left has been due; None if that cannot be seen."""
+    """How long the oldest window that is left has been due; None if that cannot be seen.
+
+    What an account holds that is away is left out: the flush is held up by it, and says so.
+    """
     from medtech.deadline import Deadline, within
     from medtech.group.windows import overdue_seconds
 
     try:
         with within(Deadline(OLDEST_WINDOW_SECONDS)):
-            oldest = parts.buffer().oldest_window()
+            oldest = parts.buffer().oldest_window_within_reach()
     except Exception:  # noqa: BLE001 - the flush is done; it must not fail for a metric
         return None
     chosen = parts.settings()

@@ -313,7 +313,13 @@ class Unavailable(MedTechError):
 
 
 class StorageUnavailable(Unavailable):
+    """`account` is the place of a further account of the buffer that is away while the others go on; else empty."""
+
     stage = Stage.GROUPING
+
+    def __init__(self, message: str, *, account: str = "") -> None:
+        super().__init__(message)
+        self.account = account
 
 
 class StorageRefused(StorageUnavailable):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from medtech.flush.tally import Tally
     from medtech.ingest.batch import BatchCounts
 
+TICK, SHARD = "tick", "shard"
+"""What a flush is of: all that is due at a tick, or the shard of a message."""
+
 PER_READING = 25
 """How many events or measurements one reading of a latency stands for at most."""
 
@@ -50,15 +53,16 @@ def of_batch(counts: "BatchCounts", partition: str, times: BatchTimes) -> list[R
     ]
 
 
-def of_flush(tally: "Tally", overdue_seconds: float | None) -> list[Reading]:
-    """A flush that ended. `overdue_seconds` is of the oldest window that is left, None if nobody could look.
+def of_flush(tally: "Tally", overdue_seconds: float | None, *, scope: str = TICK) -> list[Reading]:
+    """A flush of TICK or SHARD that ended. `overdue_seconds` is of the oldest window that is left, None if nobody could
+    look.
 
     What held it up counts as an error once for each kind, as it is logged: a hundred Observations that wait for one
     server are one thing to fix.
     """
     hindrances = Counter({error.kind: 1 for error in (*tally.held_up_by, *tally.outages)})
     readings = [
-        instruments.FLUSH.of(1, outcome="heldUp" if hindrances else "completed"),
+        instruments.FLUSH.of(1, outcome="heldUp" if hindrances else "completed", scope=scope),
         instruments.MEASUREMENT_GROUP.of(tally.groups),
         *(
             instruments.FHIR_RESOURCE_SAVED.of(count, resource="Observation", operation=str(operation))
@@ -77,11 +81,11 @@ def of_flush(tally: "Tally", overdue_seconds: float | None) -> list[Reading]:
 
 
 def of_fan_out(put: "Put", overdue_seconds: float | None) -> list[Reading]:
-    """A tick that put messages. What is on its way is counted as a flush by whoever carries it out, so that nothing
-    counts while nobody does."""
+    """A tick that put messages. What is on its way is counted as completed by whoever carries it out, so that nothing
+    is while nobody does."""
     if put.tally.held_up_by or put.tally.outages or not (put.put or put.under_way):
         return of_flush(put.tally, overdue_seconds)
-    return _oldest(overdue_seconds)
+    return [instruments.FLUSH.of(1, outcome="put", scope=TICK), *_oldest(overdue_seconds)]
 
 
 def of_failure(error: MedTechError) -> list[Reading]:
@@ -89,9 +93,9 @@ def of_failure(error: MedTechError) -> list[Reading]:
     return _errors(Counter([error.kind]))
 
 
-def of_failed_flush() -> list[Reading]:
+def of_failed_flush(*, scope: str = TICK) -> list[Reading]:
     """A flush that did nothing. Its error is that of the invocation."""
-    return [instruments.FLUSH.of(1, outcome="failed")]
+    return [instruments.FLUSH.of(1, outcome="failed", scope=scope)]
 
 
 def of_expiry(letters: int) -> list[Reading]:

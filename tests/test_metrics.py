@@ -63,7 +63,7 @@ def test_a_batch() -> None:
 
 def test_a_flush() -> None:
     assert plain(metrics.of_flush(flushed(), 0.0)) == {
-        ("Flush", "completed"): 1,
+        ("Flush", "completed", "tick"): 1,
         ("MeasurementGroup",): 4,
         ("FhirResourceSaved", "Observation", "Created"): 2,
         ("Comparison", "heartRate", "absent"): 3,
@@ -80,7 +80,7 @@ def test_what_holds_a_flush_up_is_an_error_once_for_each_kind() -> None:
     tally = Tally(held_up_by=[away, away], outages=[away, OutOfTime("all was written")])
     readings = plain(metrics.of_flush(tally, None))
     assert readings == {
-        ("Flush", "heldUp"): 1,
+        ("Flush", "heldUp", "tick"): 1,
         ("MeasurementGroup",): 0,
         ("TotalErrors", "FhirServerUnavailable", "FHIRConversion", "FHIRServerError", "Critical"): 1,
         ("TotalErrors", "OutOfTime", "Unknown", "GeneralError", "Warning"): 1,
@@ -91,20 +91,25 @@ def test_what_holds_a_flush_up_is_an_error_once_for_each_kind() -> None:
     ("put", "outcome"),
     [
         (Put(Tally(), 0, 0), "completed"),
-        (Put(Tally(), 2, 0), None),
-        (Put(Tally(), 0, 2), None),
+        (Put(Tally(), 2, 0), "put"),
+        (Put(Tally(), 0, 2), "put"),
         (Put(Tally(held_up_by=[PoisonShard("Shard 2 waits.")]), 1, 0), "heldUp"),
         (Put(Tally(outages=[StorageUnavailable("Away.")]), 0, 0), "heldUp"),
     ],
 )
-def test_a_tick_counts_as_a_flush_unless_others_carry_it_out(put: Put, outcome: str | None) -> None:
+def test_a_tick_is_not_completed_by_what_others_carry_out(put: Put, outcome: str) -> None:
     readings = plain(metrics.of_fan_out(put, 4.0))
-    assert [key[1] for key in readings if key[0] == "Flush"] == ([outcome] if outcome else [])
+    assert [key[1:] for key in readings if key[0] == "Flush"] == [(outcome, "tick")]
     assert readings["OldestWindowSeconds",] == 4
 
 
+def test_the_flush_of_a_shard_is_no_tick() -> None:
+    assert ("Flush", "completed", "shard") in plain(metrics.of_flush(flushed(), None, scope=metrics.SHARD))
+    assert plain(metrics.of_failed_flush(scope=metrics.SHARD)) == {("Flush", "failed", "shard"): 1}
+
+
 def test_what_ends_a_flush() -> None:
-    assert plain(metrics.of_failed_flush()) == {("Flush", "failed"): 1}
+    assert plain(metrics.of_failed_flush()) == {("Flush", "failed", "tick"): 1}
     kind = ("StorageUnavailable", "Grouping", "GeneralError", "Critical")
     assert plain(metrics.of_failure(StorageUnavailable("Away."))) == {("TotalErrors", *kind): 1}
 

@@ -20,7 +20,7 @@ from medtech.dead_letter.marks import Marks
 from medtech.dead_letter.store import DeadLetters
 from medtech.deadline import Deadline, within
 from medtech.dotnet import ticks
-from medtech.errors import OutOfTime, Unavailable, UnexpectedFault
+from medtech.errors import OutOfTime, StorageUnavailable, Unavailable, UnexpectedFault
 from medtech.flush.budget import Budget
 from medtech.flush.comparing import Comparing
 from medtech.flush.garbage import rarely_collected
@@ -77,12 +77,14 @@ class Flush:
         try:
             with within(budget.work):
                 shards, watched = self._shards(), self._watched()
+                # Before the windows too: an account may be back before the last of them is flushed.
+                self._tell_away(tally)
                 mapping = self._mapping() if shards else None
                 if mapping is None:
                     shards = []
                 if due_or_watched := sorted({*shards, *watched}):
                     self._flush_shards(due_or_watched, watched, mapping, budget, tally)
-                tally.outages += self.buffer.away()
+                self._tell_away(tally)
         except Unavailable as error:
             tally.outages.append(error)
         tally.log(self.monotonic() - started)
@@ -116,11 +118,18 @@ class Flush:
         self.buffer.look_after_accounts(self.clock())
         return shards
 
+    def _tell_away(self, tally: Tally) -> None:
+        """Adds the further accounts that are away, each once."""
+        told = {outage.account for outage in tally.outages if isinstance(outage, StorageUnavailable)}
+        tally.outages += [each for each in self.buffer.away() if each.account not in told]
+
     def _tally(self) -> Tally:
         return Tally(comparing=self.comparing is not None)
 
     def _watched(self) -> set[int]:
-        return self.watches.shards() if self.comparing is None else set()
+        """The shards with watches, without those whose account is away: they could not be flushed."""
+        watched = self.watches.shards() if self.comparing is None else ()
+        return set(filter(self.buffer.is_within_reach, watched))
 
     def _mapping(self) -> FhirMapping | None:
         mapping = self.fhir_mapping()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from medtech.dotnet import ticks
-from medtech.errors import ErrorKind, Unavailable
+from medtech.errors import ErrorKind, StorageUnavailable, Unavailable
 from medtech.persist.comparison import Outcome
 from medtech.persist.settle import SavedAs
 
@@ -84,8 +84,17 @@ class Tally:
             "outages": len(self.outages),
         }
 
+    def hindrances(self) -> list[str]:
+        """What held it up, in one message for each kind and each account that is away: a hundred Observations that wait
+        for one server are one thing to fix."""
+        messages: dict[tuple[str, str], str] = {}
+        for error in (*self.outages, *self.held_up_by):
+            account = error.account if isinstance(error, StorageUnavailable) else ""
+            messages.setdefault((error.name, account), error.message)
+        return list(messages.values())
+
     def log(self, seconds: float) -> None:
-        """One line of what was done in `seconds`, if there was anything, and one for each kind of hindrance."""
+        """One line of what was done in `seconds`, if there was anything, and one for each of the hindrances."""
         if self.windows and self.comparing:
             outcomes = Counter[str]()
             differing = Counter[str]()
@@ -122,8 +131,7 @@ class Tally:
                 seconds,
                 self._errors_told(),
             )
-        # One line for each kind: a hundred Observations that wait for one server are one thing to fix.
-        for message in {error.name: error.message for error in (*self.held_up_by, *self.outages)}.values():
+        for message in self.hindrances():
             _log.error("The flush is held up, nothing is lost: %s", message)
 
     def _errors_told(self) -> str:

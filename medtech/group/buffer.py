@@ -154,12 +154,18 @@ class Buffer:
         return list(self._tables.in_order(self._shards_in))
 
     def shards_within_reach(self) -> list[int]:
-        """As `shards`, without those whose new rows go to a further account that is away: see `away`."""
-        found = list(self._tables.in_order_within_reach(self._shards_in))
-        return [shard for shard in found if not self._tables.is_away(self._tables.home(shard))]
+        """As `shards`, without those that are not `is_within_reach`: see `away`."""
+        return [
+            shard for shard in list(self._tables.in_order_within_reach(self._shards_in)) if self.is_within_reach(shard)
+        ]
+
+    def is_within_reach(self, shard: int) -> bool:
+        """Whether a shard's new rows go to an account that has not lately been away."""
+        return not self._tables.is_away(self._tables.home(shard))
 
     def away(self) -> list[StorageUnavailable]:
-        """What is wrong with further accounts that have lately not answered. The flush of other shards goes on."""
+        """What is wrong with further accounts that did not answer when they were last asked. The flush of other shards
+        goes on."""
         return self._tables.away()
 
     def _shards_in(self, table: Table) -> Iterator[int]:
@@ -204,7 +210,14 @@ class Buffer:
 
     def oldest_window(self) -> int | None:
         """The start (ticks) of the oldest window that holds rows, due or not; None when the buffer is empty."""
-        return min((start for table in self._tables for _, start in self._first_places(table)), default=None)
+        return self._oldest_window_in(self._tables)
+
+    def oldest_window_within_reach(self) -> int | None:
+        """As `oldest_window`, without what further accounts hold that did not answer when they were last asked."""
+        return self._oldest_window_in(self._tables.answering())
+
+    def _oldest_window_in(self, tables: Iterable[Table]) -> int | None:
+        return min((start for table in tables for _, start in self._first_places(table)), default=None)
 
     def _next_place(self, table: Table, after: str, last: str) -> tuple[int, int] | None:
         """Shard and window start of the first row whose partition key is after `after`, and not after `last`."""

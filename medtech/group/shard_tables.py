@@ -26,11 +26,16 @@ from medtech.storage.table import Table
 Found = TypeVar("Found")
 
 ASKED_SECONDS = 10.0
-"""What an account may take that has nothing to say in all likelihood. A tick of the fan-out has a minute for all."""
+"""What an account may take, for all that is asked of it at a time, that has nothing to say in all likelihood. A tick of
+the fan-out has a minute for all accounts."""
+
+PROMPT_SECONDS = 0.5
+"""So much of each answer does not count: an account that is well may hold hundreds of shards or, from a time of another
+list, rows by the hundred thousand."""
 
 AWAY_SECONDS = 25.0
-"""An account that was away is not asked again before, for shards that are not its own: it would be for each window.
-Less than a tick, so that the next one finds it back."""
+"""An account that was away is not asked again before: it would be for each shard and each window. Less than a tick, so
+that the next one finds it back."""
 
 
 class ShardTables:
@@ -43,7 +48,7 @@ class ShardTables:
         self._homes = (0, *(number for number, account in enumerate(further, start=1) if not account.retired))
         self._places = ("", *(account.place for account in further))
         self._monotonic = monotonic
-        self._away: dict[int, tuple[float, StorageUnavailable]] = {}
+        self._away: dict[int, tuple[float, str]] = {}
 
     def __getitem__(self, number: int) -> Table:
         return self._tables[number]
@@ -56,13 +61,20 @@ class ShardTables:
         return self._homes[shard % len(self._homes)]
 
     def is_away(self, number: int) -> bool:
-        """Whether the account of a table has lately not answered."""
-        since, _ = self._away.get(number, (-AWAY_SECONDS, None))
-        return self._monotonic() - since < AWAY_SECONDS
+        """Whether the account of a table has lately not answered, so that it is not asked."""
+        return self._lately_wrong(number) is not None
+
+    def _lately_wrong(self, number: int) -> str | None:
+        since, wrong = self._away.get(number, (-math.inf, None))
+        return wrong if self._monotonic() - since < AWAY_SECONDS else None
 
     def away(self) -> list[StorageUnavailable]:
-        """What is wrong with the accounts that have lately not answered."""
-        return [error for number, (_, error) in sorted(self._away.items()) if self.is_away(number)]
+        """What is wrong with the accounts that did not answer when they were last asked, however long ago."""
+        return [self._unavailable(number, wrong) for number, (_, wrong) in sorted(self._away.items())]
+
+    def answering(self) -> list[Table]:
+        """The tables but for those of the accounts that `away` tells."""
+        return [table for number, table in enumerate(self._tables) if number not in self._away]
 
     def in_order(self, found_in: Callable[[Table], Iterator[int]]) -> Iterator[int]:
         """What is found in any of the tables, each once; `found_in` gives it in rising order, and is asked on as far
@@ -72,11 +84,13 @@ class ShardTables:
     def within_reach(
         self, found_in: Callable[[int, Table], Iterator[Found]], shard: int | None = None
     ) -> list[Iterator[Found]]:
-        """What is found in each table. One of a further account that is away has nothing, unless `shard` is at home
-        there."""
+        """What is found in each table. One of a further account that is away has nothing; if `shard` is at home there,
+        it raises StorageUnavailable."""
         home = 0 if shard is None else self.home(shard)
         return [
-            found_in(number, table) if number == 0 else self._asked(number, found_in(number, table), number != home)
+            found_in(number, table)
+            if number == 0
+            else self._asked(number, found_in(number, table), is_home=number == home)
             for number, table in enumerate(self._tables)
         ]
 
@@ -86,11 +100,17 @@ class ShardTables:
         """As `in_order`, of the tables that `within_reach` has."""
         return _each_once(self.within_reach(lambda _, table: found_in(table), shard))
 
-    def _asked(self, number: int, found: Iterator[Found], may_be_away: bool) -> Iterator[Found]:
-        while not (may_be_away and self.is_away(number)):
+    def _asked(self, number: int, found: Iterator[Found], *, is_home: bool) -> Iterator[Found]:
+        seconds = math.inf if is_home else ASKED_SECONDS
+        while True:
+            if (wrong := self._lately_wrong(number)) is not None:
+                if is_home:
+                    raise self._unavailable(number, wrong)
+                return
+            began = self._monotonic()
             try:
                 # A generator is run in the context of who asks it, so that this holds for the next element alone.
-                with within(Deadline(min(ASKED_SECONDS if may_be_away else math.inf, deadline.seconds_left()))):
+                with within(Deadline(min(seconds, deadline.seconds_left()), self._monotonic)):
                     each = next(found)
             except StopIteration:
                 self._away.pop(number, None)
@@ -99,15 +119,20 @@ class ShardTables:
                 if not deadline.seconds_left():
                     raise
                 wrong = "No answer in time." if isinstance(error, OutOfTime) else error.message
-                told = StorageUnavailable(
-                    f"Account {self._places[number]} of {SETTING}: {wrong} Its shards wait, the others go on."
-                )
-                self._away[number] = self._monotonic(), told
-                if not may_be_away:
-                    raise told from None
+                self._away[number] = self._monotonic(), wrong
+                if is_home:
+                    raise self._unavailable(number, wrong) from None
                 return
             self._away.pop(number, None)
+            # What the consumer does with it, such as to flush a window, is not the account's time.
+            seconds -= max(0.0, self._monotonic() - began - PROMPT_SECONDS)
             yield each
+
+    def _unavailable(self, number: int, wrong: str) -> StorageUnavailable:
+        place = self._places[number]
+        return StorageUnavailable(
+            f"Account {place} of {SETTING}: {wrong} Its shards wait, the others go on.", account=place
+        )
 
 
 def _each_once(found: Iterable[Iterator[int]]) -> Iterator[int]:

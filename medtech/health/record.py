@@ -123,8 +123,7 @@ class Recorder:
             why = error.message if isinstance(error, MedTechError) else f"{type(error).__name__}: see the log."
             self._flushed(began, Tally(), failed=True, held_up_by=why, by_queue=by_queue, shard=shard)
             raise
-        hindrances = [error.message for error in (*tally.outages, *tally.held_up_by)]
-        why = hindrances[0] if hindrances else ""
+        why = " ".join(tally.hindrances())
         self._flushed(began, tally, failed=False, held_up_by=why, by_queue=by_queue, shard=shard)
 
     def _flushed(

@@ -101,7 +101,11 @@ HUB_LAG = Instrument(
     "HubLagSeconds", Kind.GAUGE, "s", "how old the last event of a batch was when it was read", ("partition",)
 )
 FLUSH = Instrument(
-    "Flush", Kind.COUNTER, "{flush}", "ticks of the flush, by queue flushes of a shard, by how they ended", ("outcome",)
+    "Flush",
+    Kind.COUNTER,
+    "{flush}",
+    "ticks of the flush, by queue also flushes of a shard, by how they ended",
+    ("outcome", "scope"),
 )
 THROTTLED = Instrument(
     "Throttled", Kind.COUNTER, "{answer}", "answers 429 and 503 that ingest and flush were given", ("server",)

@@ -1,25 +1,33 @@
 """The flush over several storage accounts, while the list of them changes: each reading is written, and once."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
+from medtech import application, parts
 from medtech.errors import StorageUnavailable
 from medtech.flush.fanout import Fanout
 from medtech.flush.message import FlushMessage
 from medtech.flush.shard_marks import ShardMarks
 from medtech.group import shard_tables
+from medtech.group.shard_tables import ShardTables
 from medtech.group.windows import shard_of
+from medtech.health.record import Recorder, last_flush
+from medtech.mapping.fhir import FhirMapping
 from medtech.model import Measurement, ResourceIdentity
 from medtech.persist.settle import SavedAs
+from medtech.persist.watch import Watch
 from medtech.storage.further import SETTING
 from tests.accounts import Lists
+from tests.azurite import ACCOUNT_KEY, free_ports
 from tests.faults import FaultProxy
 from tests.flush.samples import NOW, Run, known, measured
-from tests.persist.samples import Server, points
+from tests.persist.samples import MAPPING, Server, points
 
 _POINTS = {0: "60", 1: "61"}
 
@@ -166,6 +174,124 @@ def test_an_account_that_takes_a_request_and_says_nothing_is_away(
     outage.ends(monkeypatch)
     outage.run.run()
     assert all(outage.written(outage.second_shards))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """By which accounts are away."""
+    clock = Clock()
+    monkeypatch.setattr(outage.run.buffer._tables, "_monotonic", clock)
+    return clock
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_flush_that_outlasts_the_mark_of_an_account_tells_it_all_the_same(
+    outage: Outage, clock: Clock, is_back: bool
+) -> None:
+    outage.store()
+    outage.account.cut_before(times=None)
+
+    def mapping() -> FhirMapping:
+        """Asked for once the shards are found."""
+        clock.seconds += shard_tables.AWAY_SECONDS
+        if is_back:
+            outage.account.clear()
+        return MAPPING
+
+    tally = replace(outage.run.flush, fhir_mapping=mapping).run()
+    assert all(outage.written(outage.first_shards)) and not any(outage.written(outage.second_shards))
+    assert [SETTING in error.message for error in tally.outages] == [True]
+
+
+def test_the_oldest_window_of_the_other_accounts_can_be_seen(
+    outage: Outage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "buffer", lambda: outage.run.buffer)
+    monkeypatch.setattr(parts, "settings", lambda: outage.run.settings)
+    outage.store()
+    outage.account.cut_before(times=None)
+    outage.run.run()
+    clock.seconds += shard_tables.AWAY_SECONDS
+    assert outage.run.buffer.oldest_window_within_reach() is None
+    assert application._overdue_seconds() == 0
+    with pytest.raises(StorageUnavailable):
+        outage.run.buffer.oldest_window()
+    outage.account.clear()
+    assert outage.run.run().outages == []
+    outage.store()
+    assert outage.run.buffer.oldest_window_within_reach() == outage.run.buffer.oldest_window() is not None
+
+
+def test_a_watched_shard_whose_account_is_away_is_left_alone(outage: Outage) -> None:
+    outage.store()
+    outage.run.flush.watches.of(1, lambda: NOW).add([Watch("Observation", "watched")])
+    outage.account.clear()
+    outage.account.cut_before(times=None)
+    assert [SETTING in error.message for error in outage.run.run().outages] == [True]
+    assert len({request.path for request in outage.account.requests}) == 1
+    assert outage.run.flush.due() == []
+
+
+def test_a_shard_does_not_ask_its_account_again_that_is_away(outage: Outage) -> None:
+    outage.store()
+    outage.account.cut_before(times=None)
+    assert outage.run.buffer.shards_within_reach() == [0, 2]
+    outage.account.clear()
+    for shard in (1, 3):
+        with pytest.raises(StorageUnavailable, match=SETTING):
+            next(outage.run.buffer.due_windows(shard, NOW, 300, 15))
+    assert outage.account.requests == []
+
+
+def test_an_account_that_answers_slowly_is_away_before_it_has_named_all_shards(outage: Outage, clock: Clock) -> None:
+    outage.run.store(_batch([known(outage.run.server) for _ in range(60)], range(1)), shards=12)
+    shards = outage.run.buffer.shards()
+
+    def slowly(_: object) -> None:
+        clock.seconds += 0.4 * shard_tables.ASKED_SECONDS
+
+    outage.account.clear()
+    outage.account.before_forwarding(slowly, times=None)
+    assert outage.run.buffer.shards_within_reach() == [shard for shard in shards if shard % 2 == 0]
+    assert len(outage.account.requests) == 3
+    assert ["No answer in time" in error.message for error in outage.run.buffer.away()] == [True]
+
+
+def test_an_account_with_much_to_say_that_answers_promptly_is_not_away(lists: Lists) -> None:
+    clock = Clock()
+    tables = ShardTables(lists.storage(lists.second_account), "buffer", clock)
+
+    def answers(number: int, _: object) -> Iterator[int]:
+        for answer in range(1000):
+            clock.seconds += shard_tables.PROMPT_SECONDS
+            yield answer
+
+    assert [list(found) for found in tables.within_reach(answers, shard=0)] == [list(range(1000))] * 2
+    assert tables.away() == []
+
+
+def test_of_several_accounts_that_are_away_each_is_told(
+    lists: Lists, server: Server, fhir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = [f"127.0.0.1:{port}/account" for port in free_ports(2)]
+    away = [f"AccountName=account;AccountKey={ACCOUNT_KEY};TableEndpoint=http://{place}" for place in places]
+    run = Run(lists.storage(",".join(away)), server, fhir)
+    with run.client, caplog.at_level(logging.ERROR):
+        Recorder(lambda: run.storage).flush(run.run)
+    last = last_flush(run.storage)
+    assert last is not None
+    for place in places:
+        assert f"The flush is held up, nothing is lost: Account {place} of {SETTING}" in caplog.text
+        assert f"Account {place} of {SETTING}" in last.held_up_by
+    run.storage.close()
 
 
 def test_of_a_shard_whose_account_is_away_nothing_is_written(

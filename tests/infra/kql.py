@@ -12,7 +12,11 @@ from medtech.telemetry.instruments import INSTRUMENTS
 METRICS = {each.name: set(each.dimensions) for each in INSTRUMENTS}
 """The app's metrics and their dimensions."""
 
-VALUES = {"outcome": {"completed", "heldUp", "failed"}, "severity": {"Warning", "Error", "Critical"}}
+VALUES = {
+    "outcome": {"completed", "put", "heldUp", "failed"},
+    "scope": {"tick", "shard"},
+    "severity": {"Warning", "Error", "Critical"},
+}
 """Of dimensions that queries compare with."""
 
 COLUMNS = {"timestamp", "name", "valueSum", "valueCount", "valueMin", "valueMax", "customDimensions"}

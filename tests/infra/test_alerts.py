@@ -174,6 +174,36 @@ def test_what_it_counts_has_the_column_of_the_empty_table(rule: dict[str, Any]) 
     assert not re.search(r"valueCount|valueMin|valueMax", rule["query"])
 
 
+TICK, SHARD = "tick", "shard"
+
+
+@pytest.mark.parametrize(
+    ("fires", "flushes"),
+    [
+        pytest.param(False, [], id="nothing"),
+        pytest.param(False, [("completed", TICK), ("heldUp", TICK)], id="timer, once"),
+        pytest.param(True, [("heldUp", TICK), ("heldUp", TICK)], id="timer, always"),
+        pytest.param(False, [("put", TICK), ("completed", SHARD), ("heldUp", SHARD)], id="queue, one shard"),
+        pytest.param(True, [("put", TICK), ("heldUp", SHARD)], id="queue, every shard"),
+        pytest.param(False, [("completed", TICK), ("heldUp", SHARD)], id="queue, once, with nothing due otherwise"),
+        pytest.param(True, [("heldUp", TICK), ("completed", SHARD)], id="queue, an account is away"),
+        pytest.param(False, [("heldUp", TICK), ("put", TICK), ("completed", SHARD)], id="queue, an account was away"),
+        pytest.param(True, [("heldUp", ""), ("failed", "")], id="of a version without scopes"),
+    ],
+)
+def test_what_holds_up_every_tick_is_not_hidden_by_the_shards_that_go_on(
+    fires: bool, flushes: list[tuple[str, str]]
+) -> None:
+    """The conditions of this query mean the same in Kusto and in Python."""
+    query = next(rule["query"] for rule in LOG_RULES if rule["name"] == "flush-held-up")
+    where = re.findall(r"^\| where (.*)$", query, re.MULTILINE)[-1]
+    counts = {
+        name: sum(eval(condition, {"outcome": outcome, "scope": scope}) for outcome, scope in flushes)
+        for name, condition in re.findall(r"(\w+) = countif\((.*?)\)(?=,?$|, \w+ =)", query, re.MULTILINE)
+    }
+    assert eval(where, counts) is fires
+
+
 @pytest.mark.parametrize("rule", ON_HUB)
 def test_the_namespace_has_its_metrics(rule: dict[str, Any]) -> None:
     assert {condition["metric"] for condition in rule["conditions"]} <= HUB_METRICS
