@@ -17,7 +17,7 @@ from bench import calibrate
 HERE = Path(__file__).parent
 REFERENCE: dict[str, Any] = json.loads((HERE / "reference.json").read_text(encoding="utf-8"))
 
-_ROUNDS = 9
+_ROUNDS = 15
 _SLICE_SECONDS = 0.25
 _SLICES = 5
 """Both measures take the best of five slices: on a shared machine a long slice is always interrupted."""

@@ -30,7 +30,7 @@ class Effort(NamedTuple):
     window_readings: int = 40_000
     million: int = 1_000_000
     samples: int = 86_400
-    mark_rounds: int = 9
+    mark_rounds: int = 15
 
 
 def ingest(trees: Sequence[Tree], effort: Effort) -> Result:
