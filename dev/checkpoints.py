@@ -95,14 +95,22 @@ class ConsumerGroup:
         self._done: dict[str, int] = {}
 
     def done(self, partition: str) -> int:
-        """The sequence number of the last event that is done, as last read or written; -1 if none is known."""
+        """The sequence number of the last event that is done, as last read or written, or as a listener that begins
+        earlier takes it; -1 if none is known."""
         return self._done.get(partition, -1)
 
-    async def begin(self, partition: str) -> int:
-        """Takes a partition over; returns the sequence number to read from. Raises AzureError, PositionInvalid."""
+    def begins_at(self, partition: str, first: int) -> None:
+        """A listener is about to begin at a sequence number, if the checkpoint is not an earlier one."""
+        self._done[partition] = min(self.done(partition), first - 1)
+
+    async def begin(self, partition: str, first: int | None = None) -> int:
+        """Takes a partition over; returns the sequence number to read from: that after the checkpoint, or `first` if it
+        is earlier. Raises AzureError, PositionInvalid."""
         await asyncio.to_thread(self._store.own, partition)
         checkpoint = await asyncio.to_thread(self._store.read, partition)
         following = 0 if checkpoint is None else self._hub.partitions[partition].after(*checkpoint)
+        # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
+        following = following if first is None else min(first, following)
         self._done[partition] = following - 1
         return following
 

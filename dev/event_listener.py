@@ -74,12 +74,11 @@ class PartitionListener:
         running batch is finished first, a batch that waits for its retry is abandoned."""
         while not self._stopping.is_set():
             try:
-                after_checkpoint = await self._consumer_group.begin(self._partition_id)
+                position = await self._consumer_group.begin(self._partition_id, first)
                 over = asyncio.Event()
                 holding = asyncio.create_task(self._consumer_group.hold(self._partition_id, over))
                 try:
-                    # No later than the checkpoint: events passed over would be lost, which Event Hubs never does.
-                    await self._deliver_from(after_checkpoint if first is None else min(first, after_checkpoint))
+                    await self._deliver_from(position)
                 finally:
                     over.set()
                     await holding  # a renewal on its way must not come after the partition is given up
@@ -112,8 +111,11 @@ class PartitionListener:
         self._lost = True
         self._stopping.set()
 
-    def successor(self) -> "PartitionListener":
-        """A listener of the same partition for the same function."""
+    def successor(self, first: int | None = None) -> "PartitionListener":
+        """A listener of the same partition for the same function, which is to run from `first`."""
+        if first is not None:
+            # At once: who waits until all is read must not find that it is, before the listener has begun.
+            self._consumer_group.begins_at(self._partition_id, first)
         return PartitionListener(
             self._function,
             self._hub,

@@ -150,7 +150,7 @@ class FunctionsHost:
         for owner in owners:
             owner.lose()
             self._listeners.remove(owner)
-            self._listen(owner.successor(), first)
+            self._listen(owner.successor(first), first)
 
     def hub_states(self) -> dict[str, dict[str, dict[str, Any]]]:
         """As of Hubs, and `checkpoints`: the last sequence number that each consumer group of the app has done."""

@@ -55,14 +55,14 @@ def _compared(disturb: Disturbance) -> Callable[[Site], None]:
         site.flush()
         site.deliver(site.traffic.messages(MESSAGES))
         site.flush()
-        assert not site.measurements()
+        assert not site.measurements(), "not all is written that is to be compared"
         site.calm()
         site.restart(FHIR_WRITE="compare")
         _from_the_first_event(site)
         site.stack.wait_until_read()
         _disturbed(site, disturb)
         found = _found(site)
-        assert found["same"] > 0
+        assert found["same"] > 0, f"nothing of what was written is the same: {found}"
         assert found["same"] == found.total(), f"what was just written is not the same: {found}"
         site.deliver(site.traffic.messages(MESSAGES))
         _disturbed(site, disturb)
