@@ -8,6 +8,7 @@ import azure.functions as func
 import pytest
 
 from medtech import parts
+from medtech.backfill.job import BackfillJobs
 from medtech.replay.job import Jobs
 from tests.azurite import nobody
 from tests.flush.samples import known
@@ -23,6 +24,8 @@ def app(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> Ward:
     monkeypatch.setattr(parts, "storage", lambda: ward.run.storage)
     monkeypatch.setattr(parts, "dead_letters", lambda: ward.run.dead_letters)
     monkeypatch.setattr(parts, "replay_jobs", lambda: ward.jobs)
+    # An id may be that of a job of either kind; made once in a process, they would be those of another test's storage.
+    monkeypatch.setattr(parts, "backfill_jobs", lambda: BackfillJobs(ward.run.storage))
     monkeypatch.setattr(parts, "settings", lambda: ward.run.settings)
     return ward
 
@@ -118,7 +121,7 @@ def test_a_dry_run_tells_what_would_be_done_and_stores_nothing(
 
 def test_an_unknown_job_is_404(app: Ward) -> None:
     status, told = get("20220312000000-01234567")
-    assert (status, "no such job" in told["error"]) == (404, True)
+    assert (status, "no such job" in told["error"]) == (404, True), told
 
 
 def test_storage_that_is_away_is_503(app: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
