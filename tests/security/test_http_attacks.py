@@ -9,6 +9,7 @@ import azure.functions as func
 import pytest
 
 from medtech import application, parts
+from medtech.backfill.job import BackfillJobs
 from medtech.dead_letter import letter as letters
 from medtech.dead_letter.selection import Selection
 from medtech.dead_letter.store import DeadLetters
@@ -45,6 +46,7 @@ def app(wire: Wire, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Wire:
     monkeypatch.setattr(parts, "storage", lambda: wire.storage)
     monkeypatch.setattr(parts, "dead_letters", lambda: DeadLetters(wire.storage))
     monkeypatch.setattr(parts, "replay_jobs", lambda: Jobs(wire.storage))
+    monkeypatch.setattr(parts, "backfill_jobs", lambda: BackfillJobs(wire.storage))
     wire.tables.clear()
     return wire
 
