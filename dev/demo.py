@@ -5,6 +5,7 @@ What was sent is compared with what the FHIR server holds, reading by reading: d
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from typing import NamedTuple
 
 import httpx
@@ -120,7 +121,11 @@ def play(stack: LocalStack, arrived: Callable[[int, int], None]) -> Outcome:
 
     `arrived` is called from time to time with the number of readings that have arrived and of those sent.
     """
-    letters = DeadLetters(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string}))
+    with closing(Storage("AzureWebJobsStorage", {"AzureWebJobsStorage": stack.storage_connection_string})) as storage:
+        return _play(stack, DeadLetters(storage), arrived)
+
+
+def _play(stack: LocalStack, letters: DeadLetters, arrived: Callable[[int, int], None]) -> Outcome:
     letters_before = _count(letters)
     start = ticks.now() - DURATION_SECONDS * ticks.TICKS_PER_SECOND
     messages = list(_messages(start))

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -431,8 +431,9 @@ class MigrateDemo:
         state = self._new.hub_state()
         if any(min(state[name]["checkpoints"].values(), default=-1) < number for name, number in last.items()):
             return False
-        buffer = Buffer(Storage("AzureWebJobsStorage", self._new.settings))
-        return all(next(buffer.due_windows(shard, until, 0, 0), None) is None for shard in buffer.shards())
+        with closing(Storage("AzureWebJobsStorage", self._new.settings)) as storage:
+            buffer = Buffer(storage)
+            return all(next(buffer.due_windows(shard, until, 0, 0), None) is None for shard in buffer.shards())
 
     def _counts(self) -> dict[str, Compared]:
         names = Compared._fields
