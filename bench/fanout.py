@@ -26,7 +26,8 @@ import psutil
 
 from bench.frame import HERE
 from dev.loopback import QuietHandler
-from dev.processes import ROOT, Server, azurite, choose_ports, storage_connection_string
+from dev.ports import choose_ports
+from dev.processes import ROOT, Server, azurite, storage_connection_string
 from dev.running_host import RunningHost
 from medtech.dotnet import ticks
 from medtech.group import windows

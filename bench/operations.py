@@ -18,7 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from dev.processes import choose_ports, storage_connection_string
+from dev.ports import choose_ports
+from dev.processes import storage_connection_string
 from dev.stack import LocalStack, Ports
 from medtech.command import traffic
 from medtech.dotnet import ticks

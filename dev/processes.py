@@ -1,19 +1,16 @@
-"""The servers of a local run as child processes: ports, logs, readiness and an orderly end.
+"""The servers of a local run as child processes: logs, readiness and an orderly end.
 
 Each server has its own log file and ends with its parent (see child.py), even if the parent is killed.
 """
 
 import base64
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -24,9 +21,6 @@ STORAGE_ACCOUNT = "local"
 STORAGE_KEY = base64.b64encode(b"opens the emulator of this machine and nothing else").decode()
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-FREE_PORTS = range(*map(int, os.environ.get("LOCAL_PORTS", "20000-32000").split("-")))
-"""Free ports are taken from here: those that the system hands out (from 32,768 on) may go to any connection of this
-machine between the choice and the start of the server. Runs side by side are given ranges of their own."""
 
 
 class LocalRunFailed(Exception):
@@ -36,38 +30,6 @@ class LocalRunFailed(Exception):
 def bound_to_parent(signal_number: signal.Signals, command: Sequence[str]) -> list[str]:
     """The command, wrapped so that it receives the signal when this process ends, however it ends."""
     return [sys.executable, "-IS", str(DEV_FOLDER / "child.py"), str(int(signal_number)), str(os.getpid()), *command]
-
-
-def choose_ports(wanted: Mapping[str, int | None]) -> list[int]:
-    """Ports on 127.0.0.1, one per option: the given one, or a free one for None; all different.
-
-    Raises LocalRunFailed, which names the option, for a port that is in use.
-    """
-    with ExitStack() as probes:
-        return [_bind(probes.enter_context(socket.socket()), port, option) for option, port in wanted.items()]
-
-
-def _bind(probe: socket.socket, port: int | None, option: str) -> int:
-    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just released counts as free
-    if port is None:
-        while not _is_free(probe, port := random.choice(FREE_PORTS)):
-            pass
-    elif not _is_free(probe, port):
-        raise LocalRunFailed(
-            f"Port {port} is in use: end the program that listens on it, or choose another with {option}."
-        )
-    return port
-
-
-def _is_free(probe: socket.socket, port: int) -> bool:
-    """Has the probe listen on the port if that is possible: with SO_REUSEADDR, Linux binds any number of sockets to a
-    port on which none listens."""
-    try:
-        probe.bind(("127.0.0.1", port))
-        probe.listen()
-    except (OSError, OverflowError):
-        return False
-    return True
 
 
 def node_command(script: Path, *arguments: str) -> list[str]:

@@ -24,7 +24,8 @@ import httpx
 
 from dev.hub import Position
 from dev.keys import load_keys
-from dev.processes import LocalRunFailed, Server, choose_ports
+from dev.ports import choose_ports
+from dev.processes import LocalRunFailed, Server
 
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.05

@@ -33,7 +33,8 @@ from azure.storage.blob import ContainerClient
 from dev.checkpoints import CONTAINER, CheckpointStore
 from dev.hub_server import hub_server
 from dev.namespace import NAMESPACE, connection_string, namespace
-from dev.processes import ROOT, STORAGE_ACCOUNT, Server, azurite, choose_ports, fhir_server, storage_connection_string
+from dev.ports import choose_ports
+from dev.processes import ROOT, STORAGE_ACCOUNT, Server, azurite, fhir_server, storage_connection_string
 from dev.running_host import RunningHost
 
 

@@ -17,6 +17,7 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
 from dev import processes
+from dev.ports import choose_ports
 from medtech.storage.connection import TIMEOUTS, Storage, Timeouts
 from tests.faults import FaultProxy
 
@@ -26,7 +27,7 @@ ACCOUNT_KEY = "c2VjcmV0LWFjY291bnQta2V5LW9mLW91cnM="
 
 def free_ports(count: int) -> list[int]:
     """TCP ports of the loopback address that nobody listens on."""
-    return processes.choose_ports({str(number): None for number in range(count)})
+    return choose_ports({str(number): None for number in range(count)})
 
 
 class Azurite:

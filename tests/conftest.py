@@ -1,16 +1,11 @@
 """Fixtures and settings that every test may use."""
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
-
-# Workers that run side by side choose no port between another one's choice and the start of its server. Before
-# anything of `dev` is imported; the commands that tests call inherit it.
-if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
-    start = 20_000 + int(worker) % 8 * 1_500
-    os.environ["LOCAL_PORTS"] = f"{start}-{start + 1_500}"
 
 # Commands wrap what they print at this width: what a test looks for in it does not depend on who started the tests.
 os.environ["COLUMNS"] = "200"
@@ -20,6 +15,13 @@ pytest_plugins = ["tests.azurite", "tests.accounts", "tests.fhir_server"]
 # A busy machine is no fault of the code: no example of a property has a time limit of its own.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """A file or connection that tests left to the collector fails them, not whichever test it happens to run in."""
+    yield
+    gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)

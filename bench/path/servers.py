@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from dev.processes import Server, choose_ports
+from dev.ports import choose_ports
+from dev.processes import Server
 from tests.azurite import Azurite
 
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from dev.hub import MAX_EVENT_BYTES
 from dev.namespace import KEY, KEY_NAME, connection_string, namespace, token
-from dev.processes import ROOT, choose_ports, node_command
+from dev.ports import choose_ports
+from dev.processes import ROOT, node_command
 from medtech.command import traffic
 from medtech.command.line import app
 from tests.dev.conftest import SampleHost

@@ -1,4 +1,4 @@
-"""Ports, and servers that end when they should."""
+"""Servers that end when they should."""
 
 import os
 import signal
@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from dev import processes
-from dev.processes import ROOT, LocalRunFailed, Server, choose_ports, node_command
+from dev.ports import choose_ports
+from dev.processes import ROOT, LocalRunFailed, Server, node_command
 from tests.dev.conftest import SampleHost
 from tests.dev.waiting import wait_until
 
@@ -21,27 +22,6 @@ LISTEN = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(s
 @pytest.fixture
 def port() -> int:
     return choose_ports({"--port": None})[0]
-
-
-def test_a_used_port_is_one_clear_sentence() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as used:
-        number = used.getsockname()[1]
-        with pytest.raises(LocalRunFailed) as failed:
-            choose_ports({"--host-port": None, "--fhir-port": number})
-    assert str(failed.value) == (
-        f"Port {number} is in use: end the program that listens on it, or choose another with --fhir-port."
-    )
-
-
-def test_ports_that_are_chosen_together_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "FREE_PORTS", processes.FREE_PORTS[:200])
-    ports = choose_ports(dict.fromkeys(map(str, range(100))))
-    assert len(set(ports)) == 100
-
-
-def test_a_port_that_two_options_name_is_refused(port: int) -> None:
-    with pytest.raises(LocalRunFailed, match=r"choose another with --fhir-port"):
-        choose_ports({"--host-port": port, "--fhir-port": port})
 
 
 def test_missing_node_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

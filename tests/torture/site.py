@@ -32,7 +32,8 @@ from azure.storage.blob import BlobLeaseClient, BlobServiceClient
 
 from dev.hub import Hub, read_new_event
 from dev.otlp_receiver import OtlpReceiver
-from dev.processes import choose_ports, storage_connection_string
+from dev.ports import choose_ports
+from dev.processes import storage_connection_string
 from dev.running_host import RunningHost
 from dev.stack import LocalStack, Ports
 from medtech.dead_letter import letter as letters
