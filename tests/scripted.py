@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedReader
@@ -70,6 +71,18 @@ def taken(stream: BufferedReader) -> bytes:
         head += line
     length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
     return head + stream.read(length)
+
+
+def dripping(sent: bytes) -> Script:
+    """A script that takes a request, and sends a byte now and then."""
+
+    def script(connection: socket.socket) -> None:
+        taken(connection.makefile("rb"))
+        for byte in sent:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.01)
+
+    return script
 
 
 def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:

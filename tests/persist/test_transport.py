@@ -16,7 +16,7 @@ from medtech.persist.client import FhirClient
 from medtech.persist.transport import Transport, client_for
 from tests.certificate import Certificate, make_certificate
 from tests.faults import FaultProxy
-from tests.scripted import Scripted, answer, taken
+from tests.scripted import Scripted, answer, dripping, taken
 
 PATIENT = httpx.Timeout(20.0)
 
@@ -258,6 +258,16 @@ class TestTimeouts:
         with pytest.raises(httpx.ReadTimeout):
             got(client_of(server.url, httpx.Timeout(20.0, read=0.05)), server.url)
         release.set()
+        server.close()
+
+    def test_of_its_head_as_a_whole(self) -> None:
+        server = Scripted(dripping(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000))
+        impatient = httpx.Timeout(20.0, read=0.3)
+        with (
+            httpx.Client(transport=Transport(httpx.URL(server.url), 1), timeout=impatient) as client,
+            pytest.raises(httpx.ReadTimeout),
+        ):
+            got(client, server.url)
         server.close()
 
     def test_of_its_body(self, serve: Serve, client_of: ClientOf) -> None:
