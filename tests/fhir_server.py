@@ -1,8 +1,8 @@
 """The FHIR servers that tests run against: the local one with each of its profiles, or a given one.
 
 The fixture `fhir` is the strict server's base URL, `fhir_profile` gives that of the server with a named profile. Each
-server starts at its first use and lives as long as the test run. With FHIR_SERVICE_URL set (`make fhir-check`) the
-strict server is the one at that address.
+of these starts at its first use and lives as long as the test run; `own_fhir` is one test's own. With FHIR_SERVICE_URL
+set (`make fhir-check`) the strict server is the one at that address.
 """
 
 import os
@@ -31,6 +31,15 @@ class FhirServer:
 
     def stop(self) -> None:
         self._server.stop()
+
+
+@pytest.fixture
+def own_fhir(tmp_path: Path) -> Iterator[FhirServer]:
+    """A strict server that holds nothing, for one test."""
+    server = FhirServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Connections to storage that are kept for the next request, but not for long."""
 
 import time
-from collections.abc import Mapping
 
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -41,5 +40,5 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _KeptTls
 
 
-POOLS: Mapping[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
+POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
 """As `PoolManager.pool_classes_by_scheme`."""

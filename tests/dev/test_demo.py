@@ -4,7 +4,6 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -71,29 +70,21 @@ def test_a_second_run_within_the_minutes_of_the_first_is_complete(
             assert (outcome.missing, outcome.dead_letters) == (set(), 0)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FhirServer]:
-    running = FhirServer(tmp_path)
-    running.start()
-    yield running
-    running.stop()
-
-
 def put(server: FhirServer, resource: dict[str, Any]) -> None:
     headers = {"content-type": "application/fhir+json"}
     address = f"{server.url}/{resource['resourceType']}/{resource['id']}"
     httpx.put(address, json=resource, headers=headers).raise_for_status()
 
 
-def test_what_others_wrote_to_the_fhir_server_is_passed_over(server: FhirServer) -> None:
-    put(server, {"resourceType": "Device", "id": "foreign"})
+def test_what_others_wrote_to_the_fhir_server_is_passed_over(own_fhir: FhirServer) -> None:
+    put(own_fhir, {"resourceType": "Device", "id": "foreign"})
     note = {"status": "final", "code": {"text": "note"}, "valueString": "well"}
-    put(server, {"resourceType": "Observation", "id": "foreign", **note})
-    assert observations(server.url) == []
+    put(own_fhir, {"resourceType": "Observation", "id": "foreign", **note})
+    assert observations(own_fhir.url) == []
 
 
-def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(server: FhirServer) -> None:
-    put_people_and_devices(server.url)
+def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(own_fhir: FhirServer) -> None:
+    put_people_and_devices(own_fhir.url)
     moment = "2026-03-02T08:00:05.2500000Z"
     for number, effective in enumerate(
         ({"effectivePeriod": {"start": moment, "end": moment}}, {"effectiveDateTime": moment})
@@ -106,8 +97,8 @@ def test_an_observation_is_read_the_same_with_a_period_and_with_a_date_time(serv
             "device": {"reference": "Device/device-01"},
             "valueQuantity": {"value": 71},
         }
-        put(server, {"resourceType": "Observation", "id": f"pulse-{number}", **pulse, **effective})
-    with_period, with_date_time = observations(server.url)
+        put(own_fhir, {"resourceType": "Observation", "id": f"pulse-{number}", **pulse, **effective})
+    with_period, with_date_time = observations(own_fhir.url)
     assert with_period == with_date_time._replace(id=with_period.id)
     assert (with_period.start, with_period.end, len(with_period.readings)) == (moment, moment, 1)
 

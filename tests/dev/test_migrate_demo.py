@@ -96,16 +96,8 @@ def test_a_single_reading_that_was_written_twice_is_doubled() -> None:
     assert "1 are explained" in doubled
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FhirServer]:
-    running = FhirServer(tmp_path)
-    running.start()
-    yield running
-    running.stop()
-
-
-def test_versions_are_those_of_the_server(server: FhirServer) -> None:
-    put_people_and_devices(server.url)
+def test_versions_are_those_of_the_server(own_fhir: FhirServer) -> None:
+    put_people_and_devices(own_fhir.url)
     moment = ticks.format_iso(PULSES[0].time)
     pulse: dict[str, Any] = {
         "resourceType": "Observation",
@@ -120,9 +112,9 @@ def test_versions_are_those_of_the_server(server: FhirServer) -> None:
     }
     for status in ("final", "amended"):
         headers = {"content-type": "application/fhir+json"}
-        address = f"{server.url}/Observation/pulse"
+        address = f"{own_fhir.url}/Observation/pulse"
         httpx.put(address, json=pulse | {"status": status}, headers=headers).raise_for_status()
-    assert judge(PULSES[:1], observations(server.url), 1) == (
+    assert judge(PULSES[:1], observations(own_fhir.url), 1) == (
         [],
         ["Observation/pulse has 2 versions, where 1 are explained"],
     )

@@ -83,6 +83,14 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class _Request(NamedTuple):
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None
+    timeouts: Timeouts
+
+
 class Sender:
     """The connections to one endpoint, `https://HOST`, for any number of threads."""
 
@@ -104,10 +112,10 @@ class Sender:
     ) -> Answer:
         """The answer, whatever its status. Raises Fault if there is none, OutOfTime, and AzureError if there is no
         token. `timeouts` are for a request that is not to wait as long as the others."""
-        bounds = timeouts or self._timeouts
-        answer = self._signed(method, target, headers, body, bounds)
+        request = _Request(method, target, headers, body, timeouts or self._timeouts)
+        answer = self._send(self._signed(request))
         if answer.status == 401 and self._authorization.renewed(answer.headers.get("WWW-Authenticate", "")):
-            return self._signed(method, target, headers, body, bounds)
+            return self._send(self._signed(request))
         return answer
 
     def close(self) -> None:
@@ -119,20 +127,17 @@ class Sender:
                     self._pool.close()
                 self._pool = None
 
-    def _signed(
-        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
-    ) -> Answer:
-        headers["x-ms-date"] = formatdate(usegmt=True)
-        return self._send(method, self._authorization.sign(method, target, headers), headers, body, timeouts)
+    def _signed(self, request: _Request) -> _Request:
+        request.headers["x-ms-date"] = formatdate(usegmt=True)
+        return request._replace(target=self._authorization.sign(request.method, request.target, request.headers))
 
-    def _send(
-        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
-    ) -> Answer:
+    def _send(self, request: _Request) -> Answer:
+        method, timeouts = request.method, request.timeouts
         again = _SENT_AGAIN if method in _AGAIN_IF_LOST else _CREATES_SENT_AGAIN
         for retry in range(timeouts.retries):
             wait = min(_MOST_SECONDS, _BACK_OFF_SECONDS * 2**retry) if retry else 0.0
             try:
-                answer = self._attempt(method, target, headers, body, timeouts)
+                answer = self._attempt(request)
             except Fault:
                 if method not in _AGAIN_IF_LOST:
                     raise
@@ -144,13 +149,11 @@ class Sender:
                 wait = min(_asked_seconds(asks) or wait, timeouts.read_seconds)
             if wait:
                 time.sleep(min(wait, deadline.seconds_left()))
-        return self._attempt(method, target, headers, body, timeouts)
+        return self._attempt(request)
 
-    def _attempt(
-        self, method: str, target: str, headers: dict[str, str], body: bytes | None, timeouts: Timeouts
-    ) -> Answer:
+    def _attempt(self, request: _Request) -> Answer:
         left = deadline.ask("all was read from storage and written to it")
-        connect_seconds, read_seconds = timeouts.connect_seconds, timeouts.read_seconds
+        connect_seconds, read_seconds = request.timeouts.connect_seconds, request.timeouts.read_seconds
         if left < math.inf:
             connect_seconds = min(connect_seconds, left / 2)
             # Together at most what is left: a connection may take all of its time, and the answer then all of its own.
@@ -158,12 +161,12 @@ class Sender:
         ends_at = time.monotonic() + min(left, _PIECES * read_seconds)
         try:
             pool = self._pool or self._open()
-            address = target if isinstance(pool, urllib3.HTTPConnectionPool) else self._origin + target
+            target = request.target if isinstance(pool, urllib3.HTTPConnectionPool) else self._origin + request.target
             response = pool.urlopen(
-                method,
-                address,
-                body=body,
-                headers=headers,
+                request.method,
+                target,
+                body=request.body,
+                headers=request.headers,
                 timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
                 retries=_ONCE,
                 redirect=False,
@@ -252,7 +255,7 @@ def _pool(origin: str) -> urllib3.HTTPConnectionPool | urllib3.ProxyManager:
     user, password = get_auth_from_url(proxy)
     credentials = make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
     manager = urllib3.ProxyManager(proxy, proxy_headers=credentials, **options)
-    manager.pool_classes_by_scheme = dict(POOLS)
+    manager.pool_classes_by_scheme = POOLS
     return manager
 
 
