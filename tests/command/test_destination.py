@@ -11,6 +11,9 @@ from medtech.command import traffic
 from medtech.command.destination import EventHub, LocalHost, SimulationFailed, send_at_once, send_in_time
 from medtech.command.traffic import Message
 from medtech.dotnet import ticks
+from tests.event_hubs_client import LEAVES_SOCKETS
+
+pytestmark = LEAVES_SOCKETS
 
 START = ticks.from_unix_seconds(1_772_438_400)  # 2026-03-02T08:00:00Z
 

@@ -26,7 +26,10 @@ from medtech.command.line import app
 from tests.azurite import ACCOUNT_KEY
 from tests.dev.conftest import SampleHost, start  # noqa: F401 - fixture
 from tests.dev.test_event_hubs import HUB, OTHER_KEY, Namespace, in_front_of
+from tests.event_hubs_client import LEAVES_SOCKETS
 from tests.faults import FaultProxy, ProxiedRequest
+
+pytestmark = LEAVES_SOCKETS
 
 GROUP = "$Default"
 """No function of the sample app reads it."""

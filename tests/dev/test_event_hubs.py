@@ -26,6 +26,9 @@ from medtech.command.line import app
 from tests.dev.conftest import SampleHost
 from tests.dev.waiting import wait_until
 from tests.docs.markdown import read
+from tests.event_hubs_client import LEAVES_SOCKETS
+
+pytestmark = LEAVES_SOCKETS
 
 HUB = "devicedata"
 OTHER_KEY = "b3BlbnMgbm90aGluZyBhdCBhbGw="

@@ -11,6 +11,9 @@ from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
 from tests.dev.conftest import SampleHost
 from tests.dev.test_event_hubs import HUB, KEY, OTHER_KEY, Namespace, in_front_of
+from tests.event_hubs_client import LEAVES_SOCKETS
+
+pytestmark = LEAVES_SOCKETS
 
 GROUP = "$Default"
 """No function of the sample app reads it."""

@@ -14,6 +14,9 @@ from dev.processes import ROOT
 from dev.stack import LocalStack
 from medtech.command.line import app
 from tests.end_to_end.ward import DAY, QUIET, Ward, pulse, steps
+from tests.event_hubs_client import LEAVES_SOCKETS
+
+pytestmark = LEAVES_SOCKETS
 
 STOPPED = "AzureWebJobs.normalize.Disabled"
 """In Azure the app is stopped and the hub goes on. Here the host holds the hub, so the function that reads it stops."""
