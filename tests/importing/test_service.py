@@ -154,6 +154,31 @@ def test_a_compiled_bicep_module_with_symbolic_names_is_read(tmp_path: Path) -> 
     assert_whole(read(tmp_path, whole))
 
 
+def test_names_that_are_made_of_one_another_are_read(tmp_path: Path) -> None:
+    """As in Microsoft's quickstart of the service, with everything named after one parameter."""
+    target = destination(fhirServiceResourceId="[variables('fhirServiceId')]")
+    source = service(
+        ingestionEndpointConfiguration=endpoint(
+            fullyQualifiedEventHubNamespace="[format('{0}-hub.servicebus.windows.net', variables('workspace'))]"
+        )
+    )
+    template = resources.template(
+        declared(source, name="[variables('serviceName')]"),
+        declared(target, name="[format('{0}/records', variables('serviceName'))]"),
+        parameters={"base": {"type": "string"}},
+        variables={
+            "workspace": "[replace(parameters('base'), '-', '')]",
+            "serviceName": "[format('{0}/monitors', variables('workspace'))]",
+            "fhirName": "[format('{0}/records', variables('workspace'))]",
+            "fhirServiceId": "[resourceId('Microsoft.HealthcareApis/workspaces/fhirservices', "
+            "variables('workspace'), split(variables('fhirName'), '/')[1])]",
+        },
+    )
+    old = read(tmp_path, template, resources.parameters(base="ward-7"), deployment=DEPLOYED)
+    assert_whole(old)
+    assert old.name == "ward7/monitors"
+
+
 def fault(folder: Path, *contents: Any) -> tuple[str, str, int | None]:
     [found] = read(folder, *contents).faults
     return found.name, found.message, found.place.line
@@ -225,7 +250,7 @@ def test_a_destination_of_another_service_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "is_told"),
-    [(True, False), ("[true()]", False), ("[parameters('wanted')]", True), ("[contains('a', 'b')]", True)],
+    [(True, False), ("[true()]", False), ("[parameters('wanted')]", True), ("[equals(uniqueString('a'), 'b')]", True)],
 )
 def test_a_condition_that_nothing_decides_needs_a_hand(tmp_path: Path, condition: Any, is_told: bool) -> None:
     there = [declared(service(), condition=condition), declared(destination())]
