@@ -145,6 +145,7 @@ def test_a_compiled_bicep_module_with_symbolic_names_is_read(tmp_path: Path) -> 
         "type": "Microsoft.Resources/deployments",
         "name": "medtech",
         "properties": {
+            "expressionEvaluationOptions": {"scope": "inner"},
             "mode": "Incremental",
             "parameters": {"hub": {"value": "[parameters('name')]"}},
             "template": inner,
@@ -152,6 +153,42 @@ def test_a_compiled_bicep_module_with_symbolic_names_is_read(tmp_path: Path) -> 
     }
     whole = resources.template(module, parameters={"name": {"type": "string", "defaultValue": "ward7-hub"}})
     assert_whole(read(tmp_path, whole))
+
+
+NAMED_BY_PARAMETER = endpoint(fullyQualifiedEventHubNamespace="[concat(parameters('hub'), '.servicebus.windows.net')]")
+FHIR_SERVICE_OF_THE_GROUP = "[resourceId('Microsoft.HealthcareApis/workspaces/fhirservices', 'ward7', 'records')]"
+
+
+def test_a_nested_template_has_the_parameters_of_the_one_around_it(tmp_path: Path) -> None:
+    inner = resources.template(
+        declared(service(ingestionEndpointConfiguration=NAMED_BY_PARAMETER)),
+        declared(destination()),
+        # Of no use to Azure either, unless the template is evaluated by itself.
+        parameters={"hub": {"type": "string", "defaultValue": "another-hub"}},
+    )
+    nested = {"type": "Microsoft.Resources/deployments", "name": "nested", "properties": {"template": inner}}
+    outer = resources.template(nested, parameters={"hub": {"type": "string"}})
+    assert_whole(read(tmp_path, outer, resources.parameters(hub="ward7-hub")))
+
+    nested["properties"] = {"template": inner, "expressionEvaluationOptions": {"scope": "Inner"}}
+    alone = read(tmp_path, resources.template(nested, parameters={"hub": {"type": "string"}}))
+    assert alone.hub_namespace == "another-hub.servicebus.windows.net"
+
+
+def test_a_module_that_goes_to_another_group_has_its_ids_there(tmp_path: Path) -> None:
+    target = destination(fhirServiceResourceId=FHIR_SERVICE_OF_THE_GROUP)
+    inner = resources.template(declared(service()), declared(target))
+    module = {
+        "type": "Microsoft.Resources/deployments",
+        "name": "module",
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroup": "[parameters('group')]",
+        "properties": {"template": inner, "expressionEvaluationOptions": {"scope": "inner"}},
+    }
+    template = resources.template(module, parameters={"group": {"type": "string"}})
+    elsewhere = Deployment("99999999-2222-3333-4444-555566667777", "elsewhere")
+    assert_whole(read(tmp_path, template, resources.parameters(group=GROUP), deployment=elsewhere))
+    assert [each.name for each in read(tmp_path, template, deployment=elsewhere).faults] == ["fhirServiceResourceId"]
 
 
 def test_names_that_are_made_of_one_another_are_read(tmp_path: Path) -> None:
