@@ -56,6 +56,19 @@ def test_the_container_and_the_settings_are_read(container: Path, tmp_path: Path
     assert KEY not in repr(old)
 
 
+def test_the_files_of_the_container_may_be_named_one_by_one(container: Path, tmp_path: Path) -> None:
+    device, fhir = container / "devicecontent.json", container / "fhirmapping.json"
+    assert read(fhir, listed(tmp_path), device) == read(container, listed(tmp_path))
+    [fault] = read(fhir).faults
+    assert (fault.name, fault.place.path) == ("deviceMapping", fhir)
+    with pytest.raises(Refused, match="second CollectionContent"):
+        read(device, fhir, written(tmp_path, "another.json", DEVICE_MAPPING))
+    with pytest.raises(Refused, match="Beside the open-source connector's mappings"):
+        read(device, written(tmp_path, "service.json", service()))
+    with pytest.raises(Refused, match="Beside the open-source connector's mappings"):
+        read(container, device)
+
+
 def test_without_the_settings_they_are_left_to_people(container: Path) -> None:
     old = read(container)
     assert old.faults == []
