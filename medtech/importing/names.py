@@ -6,7 +6,10 @@ import re
 
 from medtech.importing.old_service import FhirService
 
-_NAMESPACE_HOST = re.compile(r"([a-z][a-z0-9-]{4,48}[a-z0-9])\.servicebus\.windows\.net", re.IGNORECASE)
+_NAMESPACE_HOST = re.compile(
+    r"([a-z][a-z0-9-]{4,48}[a-z0-9])\.servicebus\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)", re.IGNORECASE
+)
+"""Also in the clouds of the US government and of China, where the open-source connector runs."""
 _HUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 _FHIR_SERVICE = re.compile(
     r"/?subscriptions/(?P<subscription>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/resourceGroups/"

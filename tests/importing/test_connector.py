@@ -86,6 +86,12 @@ def test_linux_names_and_other_files_are_read(container: Path, tmp_path: Path) -
     assert old.device_mapping is not None
 
 
+@pytest.mark.parametrize("domain", ["servicebus.usgovcloudapi.net", "servicebus.chinacloudapi.cn"])
+def test_a_hub_of_another_cloud_is_read(container: Path, tmp_path: Path, domain: str) -> None:
+    old = read(container, listed(tmp_path, InputEventHub=CONNECTION.replace("servicebus.windows.net", domain)))
+    assert (old.faults, old.hub_namespace) == ([], f"ward7-hub.{domain}")
+
+
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
