@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from azure.storage.blob import StandardBlobTier
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -97,6 +98,15 @@ def test_a_dry_run_tells_and_stores_nothing(ward: CapturedWard) -> None:
     assert (told["files"], told["sample"]["fail"][0]["events"]) == (1, 2)
     assert list(ward.jobs.all()) == []
     assert ward.ward.letters() == []
+
+
+def test_a_dry_run_tells_of_files_that_storage_does_not_give(ward: CapturedWard) -> None:
+    archived = ward.capture([ward.event(message(identity().device, series=60))])
+    ward.container.get_blob_client(archived).set_standard_blob_tier(StandardBlobTier.ARCHIVE)
+    assert (
+        f"{archived}: the file is left from there on: it is in the archive tier"
+        in call(CONTAINER, *WHEN, "--dry-run", code=1).stdout
+    )
 
 
 def test_a_dry_run_needs_to_know_the_hub(ward: CapturedWard, monkeypatch: pytest.MonkeyPatch) -> None:
