@@ -24,6 +24,14 @@ def read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
 def _read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
     folders = [path for path in paths if path.is_dir()]
     documents = [document.read(path) for path in paths if path not in folders]
+    found = _of_documents(paths, folders, documents, deployment)
+    found.by_hand += [told for each in documents for told in each.repetitions()]
+    return found
+
+
+def _of_documents(
+    paths: Sequence[Path], folders: Sequence[Path], documents: Sequence[Document], deployment: Deployment
+) -> OldService:
     settings = [each for each in documents if connector.is_app_settings(each)]
     mappings = [each for each in documents if connector.is_mapping(each)]
     if folders or mappings:

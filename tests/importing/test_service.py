@@ -354,6 +354,15 @@ def test_what_is_no_such_resource_is_refused(tmp_path: Path, contents: list[Any]
     assert str(tmp_path) in str(refused.value)
 
 
+def test_a_name_that_is_there_twice_needs_a_hand(tmp_path: Path) -> None:
+    text = json.dumps(service(), indent=1).replace('"eventHubName"', '"eventHubName": "another", "eventHubName"')
+    old = read(tmp_path, text, destination())
+    assert_whole(old)
+    assert (
+        "/properties/ingestionEndpointConfiguration/eventHubName: this name is in its object before" in old.by_hand[0]
+    )
+
+
 def test_a_mapping_keeps_its_numbers_and_its_texts(tmp_path: Path) -> None:
     text = json.dumps(destination()).replace("5000", "1000.50").replace('"/min"', '"\\u00b0C \\u2028"')
     old = read(tmp_path, service(), text)
