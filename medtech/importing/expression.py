@@ -55,7 +55,7 @@ class Scope:
         """The value with its expressions evaluated; what cannot be evaluated is Unknown there."""
         value = node.value
         if isinstance(value, dict):
-            return _like(node, {name: self.resolved(member) for name, member in value.items()})
+            return _like(node, {self._name(name): self.resolved(member) for name, member in value.items()})
         if isinstance(value, list):
             return _like(node, [self.resolved(element) for element in value])
         if not isinstance(value, str) or isinstance(value, Unknown) or value[:1] != "[" or value[-1:] != "]":
@@ -66,6 +66,11 @@ class Scope:
             return _like(node, _Evaluation(value[1:-1], self).result().value)
         except _CannotBeEvaluated:
             return _like(node, Unknown(value))
+
+    def _name(self, name: str) -> str:
+        """Names of properties may be expressions: ids of identities are."""
+        found = self.resolved(_made(name)).value
+        return found if isinstance(found, str) else name
 
     def parameter(self, name: str) -> Node:
         declared = section_of(self._parameters.find(name))

@@ -326,6 +326,15 @@ def test_a_user_assigned_identity_is_read(tmp_path: Path) -> None:
     assert found == (identity_id, "", ids["clientId"])
 
 
+def test_an_identity_that_a_template_names_by_an_expression_is_read(tmp_path: Path) -> None:
+    kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
+    users: dict[str, Any] = {f"[format('{{0}}', resourceId('{kind}', 'app'))]": {}}
+    identity = {"type": "UserAssigned", "userAssignedIdentities": users}
+    template = resources.template(declared(service(), identity=identity), declared(destination()))
+    [found] = read(tmp_path, template, deployment=DEPLOYED).identities
+    assert found.resource_id == f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/{kind}/app"
+
+
 @pytest.mark.parametrize(
     ("contents", "told"),
     [
