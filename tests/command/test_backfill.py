@@ -146,3 +146,14 @@ def test_an_unknown_job_is_told(ward: CapturedWard) -> None:
 def test_storage_that_is_away_ends_it(ward: CapturedWard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "backfill_jobs", lambda: BackfillJobs(nobody()))
     assert "Storage (table `jobs`) cannot be reached" in call(CONTAINER, *WHEN, code=1).stderr
+
+
+def test_storage_that_is_away_later_does_not_end_the_job_and_is_not_taken_for_its_end(
+    ward: CapturedWard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = iter([ward.jobs, BackfillJobs(nobody())])
+    monkeypatch.setattr(parts, "backfill_jobs", lambda: next(opened))
+    said = call(CONTAINER, *WHEN, code=1).stderr
+    [job] = ward.jobs.all()
+    assert "Storage (table `jobs`) cannot be reached" in said
+    assert f"The job goes on. Follow it with: python -m medtech backfill --job {job.id}" in said
