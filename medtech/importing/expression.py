@@ -171,7 +171,7 @@ class _Evaluation:
         self._next()
         arguments: list[Node] = []
         while self._peek() != ")":
-            arguments.append(self._value())
+            arguments.append(self._argument())
             if self._peek() == ",":
                 self._next()
         self._next()
@@ -179,6 +179,23 @@ class _Evaluation:
         if isinstance(found.value, str) and len(found.value) > MAX_TEXT:
             raise _CannotBeEvaluated
         return found
+
+    def _argument(self) -> Node:
+        """What cannot be evaluated is Unknown there: `if` may choose the other one."""
+        start, depth = self._at, self._depth
+        try:
+            return self._value()
+        except _CannotBeEvaluated:
+            self._at, self._depth = start, depth
+            self._pass_by()
+            return _made(Unknown())
+
+    def _pass_by(self) -> None:
+        """To the end of an argument."""
+        opened = 0
+        while opened or self._peek() not in (",", ")"):
+            token = self._next()
+            opened += (token in ("(", "[")) - (token in (")", "]"))
 
     def _member(self, of: Node) -> Node:
         if self._next() == ".":
