@@ -2,7 +2,8 @@
 
 They differ where merging the one into the other would change something, and in what merging does not bring up to date:
 code (the Observation's and those of its components), subject, device and encounter. Samples and values that only the
-store has are no difference, since merging keeps them.
+store has are no difference, since merging keeps them; but a value that the mapping never writes is one of another
+mapping.
 
 The store may be ahead: where two readings share a slot, or a single value its period, it may hold a reading that came
 after those of the draft. Such a value is explained by the later readings themselves (`Later`): whatever one of them
@@ -63,6 +64,7 @@ def difference(stored: Json, draft: ObservationDraft, identity: ResourceIdentity
         if not refers(stored, name, kind, resource_id):
             found.append(name)
     found += _of_other_codes(stored, draft)
+    found += _never_written(stored, draft)
     try:
         explained = _explained(stored, draft, identity, later) if later else draft
         merged = merge(stored, explained, identity, 0)
@@ -124,6 +126,21 @@ def _of_other_codes(stored: Json, draft: ObservationDraft) -> list[str]:
     return found
 
 
+def _never_written(stored: Json, draft: ObservationDraft) -> list[str]:
+    """Values in the store that only another mapping can have written: this one knows none by that name."""
+    found: list[str] = []
+    targets = draft.pattern.targets
+    if all(target.code is not None for target in targets) and any(name.startswith("value") for name in stored):
+        found.append(_VALUE)
+    known = {target.writer.name for target in targets if target.code is not None}
+    components = stored.get("component")
+    for component in components if isinstance(components, list) else ():
+        name = _own_name(component)
+        if name is not None and name not in known:
+            found.append(f"{_COMPONENT}{name}")
+    return found
+
+
 def _changed(stored: Json, merged: Json) -> list[str]:
     """The elements that merging has changed."""
     found: list[str] = []
@@ -151,12 +168,17 @@ def _values(resource: Json) -> Json:
 
 def _name(component: Any, index: int) -> str:
     """The name of a component's value; its place if others have written it without."""
+    return _own_name(component) or str(index)
+
+
+def _own_name(component: Any) -> str | None:
+    """The name of the value that a mapping makes a component of; None for what others have written."""
     code = component.get("code") if isinstance(component, dict) else None
     coding = code.get("coding") if isinstance(code, dict) else None
     for each in coding if isinstance(coding, list) else ():
         if isinstance(each, dict) and each.get("system") == SYSTEM:
             return str(each.get("code"))
-    return str(index)
+    return None
 
 
 def _element(target: Target) -> str:
