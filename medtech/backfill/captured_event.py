@@ -59,15 +59,12 @@ def device_event(record: Mapping[str, Any], hub: str, partition: str) -> DeviceE
 
 def _enqueued_time(text: str, milliseconds: Any) -> int:
     """In ticks."""
-    written = _read_time(text)
-    if written is None:
-        try:
-            written = datetime.fromisoformat(text)
-        except ValueError:
-            raise RecordInvalid(
-                "its EnqueuedTimeUtc is no time as Capture writes it (2/29/2024 10:00:00 AM, UTC)"
-            ) from None
-    time = ticks.from_datetime(written)
+    try:
+        time = ticks.from_datetime(_read_time(text) or datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise RecordInvalid(
+            "its EnqueuedTimeUtc is no time as Capture writes it (2/29/2024 10:00:00 AM, UTC)"
+        ) from None
     if type(milliseconds) is int:
         exact = ticks.UNIX_EPOCH + milliseconds * ticks.TICKS_PER_MILLISECOND
         # Of any other second it is not the time that the text is of.

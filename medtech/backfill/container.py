@@ -11,7 +11,7 @@ from medtech.dotnet import ticks
 from medtech.errors import SettingInvalid, StorageUnavailable
 from medtech.setup.hub_place import HubPlace
 from medtech.storage.connection import Storage
-from medtech.storage.faults import reaching
+from medtech.storage.faults import Fault, reaching
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?=[a-z0-9])){2,62}")
 _ADDRESS = re.compile(r"https?://[^/?#\s]+(?:/[^/?#\s]+)?/[^/?#\s]+/?(?:\?[^#\s]*)?")
 _MOST_OTHERS = 20
+_ARCHIVED = {"BlobArchived", "BlobBeingRehydrated"}
+"""Codes of the answer to who reads a blob of the archive tier."""
 
 
 class CaptureBlob(NamedTuple):
@@ -64,14 +66,22 @@ class CaptureContainer:
         return sorted(found, key=lambda each: each[:3])
 
     def read(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of a file; fewer where it ends. Raises CaptureDamaged if it is gone."""
-        from azure.core.exceptions import ResourceNotFoundError
+        """Bytes of a file; fewer where it ends. Raises CaptureDamaged if it is gone, archived or shorter than that."""
+        from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
         try:
             with reaching(f"the Capture file {name}"):
                 content: bytes = self._client().download_blob(name, offset=offset, length=length).readall()
         except ResourceNotFoundError:
             raise CaptureDamaged("it was deleted meanwhile") from None
+        except HttpResponseError as refused:
+            fault = Fault.of(refused)
+            if fault.code in _ARCHIVED:
+                raise CaptureDamaged(
+                    "it is in the archive tier; set its tier to Hot or Cool (`az storage blob set-tier`), wait hours "
+                    "until it is, and backfill its time again"
+                ) from None
+            raise CaptureDamaged(f"storage does not give it ({fault.status} {fault.code})") from None
         return content
 
     def _prefixes(self, date: datetime, partition: str | None) -> list[str]:

@@ -30,14 +30,20 @@ def follow(
 ) -> AnyJob:
     """The job when it is done. `far` is how far it is, and the total if it is known, in `unit`.
 
-    What it waits for is told. Ends the command if the row is deleted, or the user interrupts it; `command` follows the
-    job again.
+    What it waits for is told. Ends the command if the row is deleted, storage is away, or the user interrupts it;
+    `command` follows the job again.
     """
+    from medtech.errors import StorageUnavailable
+
+    goes_on = f"The job goes on. Follow it with: python -m medtech {command} --job {job.id}"
     try:
         return _wait(job, jobs, doing, unit, far)
     except KeyboardInterrupt:
-        typer.echo(f"The job goes on. Follow it with: python -m medtech {command} --job {job.id}", err=True)
+        typer.echo(goes_on, err=True)
         raise typer.Exit(130) from None
+    except StorageUnavailable as away:
+        typer.echo(f"{away.message}\n{goes_on}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _wait(

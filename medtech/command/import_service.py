@@ -26,8 +26,8 @@ def import_service(
         list[Path],
         typer.Argument(
             help="What az prints of the MedTech service and of its FHIR destination; or a template, and its "
-            "parameters; or a folder with the connector's mappings, and its app settings. Which a file is, its "
-            "content tells.",
+            "parameters; or the connector's mappings, or a folder with them, and its app settings. Which a file is, "
+            "its content tells.",
             metavar="SERVICE.json [DESTINATION.json]",
             exists=True,
         ),

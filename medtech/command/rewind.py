@@ -160,6 +160,8 @@ def _print(
 def _sentences(
     connection: HubConnection, to: datetime, dry_run: bool, steps: Sequence[Step], held: dict[str, float]
 ) -> list[str]:
+    from medtech.checkpoints.rewind import Outcome
+
     group, events = connection.consumer_group, sum(step.events for step in steps)
     would = "would come" if dry_run else "come"
     lines = [f"{events:,} events of {_iso(to)} and later {would} again in consumer group {group}."]
@@ -177,6 +179,11 @@ def _sentences(
         lines.append(
             f"Instances of the app have taken partitions in the meantime: {', '.join(sorted(held))}. They may have "
             "begun where they were before. Stop the app and call this again."
+        )
+    elif changed := [step.partition for step in steps if step.outcome is Outcome.CHANGED]:
+        lines.append(
+            f"Somebody has written the checkpoints of these partitions in the meantime: {', '.join(changed)}. They are "
+            "left as they are. See that the app is stopped, and call this again."
         )
     else:
         lines.append("Now start the app: az functionapp start --resource-group GROUP --name APP")

@@ -118,6 +118,8 @@ class Reader:
         self._at = 0
         self._located = located
         self._line_starts: list[int] = []
+        self.repeated: list[Node] = []
+        """Of those with places: values whose name is there before in the same object. The last one stays."""
 
     def read(self) -> Any:
         """The value at the current place; raises LocatedSyntaxError."""
@@ -134,6 +136,8 @@ class Reader:
             if not containers:
                 root = held
             elif type(containers[-1]) is dict:
+                if self._located and name in containers[-1]:
+                    self.repeated.append(held)
                 containers[-1][name] = held
             else:
                 containers[-1].append(held)
@@ -293,8 +297,13 @@ def _path(containers: list[Any], paths: list[Path], name: str) -> Path:
 
 def parse_located(text: str) -> Node:
     """The text of a mapping, every value with its line and position; raises LocatedSyntaxError."""
+    return parse_repeated(text)[0]
+
+
+def parse_repeated(text: str) -> tuple[Node, list[Node]]:
+    """As `parse_located`, with the values that take the place of an earlier one of the same name."""
     reader = Reader(text.removeprefix("\ufeff"), located=True)
     node: Node = reader.read()
     if not reader.at_end():
         raise reader.error("text follows the end of the mapping")
-    return node
+    return node, reader.repeated

@@ -6,7 +6,7 @@ Names of settings and of files are those of the connector's own deployment templ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from medtech.importing import names
 from medtech.importing.document import Document, Place, Refused, read, section_of
 from medtech.importing.old_service import OldService
 from medtech.importing.service import warn_of_iot_hub
-from medtech.mapping.schema import DEVICE, FHIR, same_kind, text_of
+from medtech.mapping.schema import DEVICE, FHIR, CollectionKind, same_kind, text_of
 from medtech.settings import ResolutionType
 from medtech.setup.check import is_reference
 
@@ -59,6 +59,44 @@ def of_folder(folder: Path, settings: Document | None) -> OldService:
             "'template' into it.",
         )
     found.device_mapping, found.fhir_mapping = texts["deviceMapping"], texts["fhirMapping"]
+    _take_over(given, settings, found)
+    return found
+
+
+def is_mapping(document: Document) -> bool:
+    """Whether a file is one of the two mappings, as it lies in the container."""
+    return _kind(document) is not None
+
+
+def of_files(mappings: Sequence[Document], settings: Document | None) -> OldService:
+    """What mappings out of the container, one at least, and the settings say. Raises Refused for two of a kind."""
+    found = OldService("open-source connector")
+    found.device_mapping = _the_only(mappings, "deviceMapping", DEVICE, DEVICE_CONTENT, found)
+    found.fhir_mapping = _the_only(mappings, "fhirMapping", FHIR, FHIR_CONTENT, found)
+    _take_over({} if settings is None else _by_name(settings), settings, found)
+    return found
+
+
+def _the_only(
+    mappings: Sequence[Document], name: str, kind: CollectionKind, file: str, found: OldService
+) -> str | None:
+    of_kind = [each for each in mappings if _kind(each) is kind]
+    if len(of_kind) > 1:
+        raise Refused(of_kind[1].place(of_kind[1].root), f"This is a second {kind.name}. Give one of each kind.")
+    if not of_kind:
+        place = mappings[0].place(mappings[0].root)
+        found.fault(name, f"The {kind.name} was not given. Give {file} of the container, too.", place)
+        return None
+    return of_kind[0].text
+
+
+def _kind(document: Document) -> CollectionKind | None:
+    written = document.section().find("templateType")
+    name = None if written is None else text_of(written)
+    return next((kind for kind in (DEVICE, FHIR) if same_kind(name, kind.name)), None)
+
+
+def _take_over(given: Mapping[str, str], settings: Document | None, found: OldService) -> None:
     if settings is None:
         found.by_hand.append(
             "The connector's app settings were not given: hub, FHIR server and resolution type are missing. Give what "
@@ -70,7 +108,6 @@ def of_folder(folder: Path, settings: Document | None) -> OldService:
         "The connector's own grouping: if your store has one Observation for each hour or day of a Quantity, String or "
         "CodeableConcept and that is to stay so, set SINGLE_VALUE_PERIOD=group."
     )
-    return found
 
 
 def _mapping(folder: Path, name: str, file: str, found: OldService) -> str | None:
@@ -80,11 +117,10 @@ def _mapping(folder: Path, name: str, file: str, found: OldService) -> str | Non
         return None
     document = read(path)
     kind, other = (DEVICE, FHIR) if name == "deviceMapping" else (FHIR, DEVICE)
-    written = document.section().find("templateType")
-    if written is not None and same_kind(text_of(written), other.name):
-        raise Refused(
-            document.place(written), f"This is the {other.name}, and the {kind.name} is wanted here. Swap them."
-        )
+    if _kind(document) is other:
+        place = document.place(document.section().find("templateType") or document.root)
+        raise Refused(place, f"This is the {other.name}, and the {kind.name} is wanted here. Swap them.")
+    found.by_hand += document.repetitions()
     return document.text
 
 

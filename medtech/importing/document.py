@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
+from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_repeated
 from medtech.mapping.schema import Issues, Section
 
 MAX_BYTES = 16 * 1024 * 1024
 """Azure's resource manager takes templates of 4 MiB."""
+
+_MOST_TOLD = 20
+"""Of names that are repeated."""
 
 _COMPILED_BY = {
     ".bicep": "az bicep build --file",
@@ -43,17 +46,27 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file of JSON. `text` is without a byte order mark."""
+    """A file of JSON. `text` is without a byte order mark; `repeated` are values in the place of an earlier one of the
+    same name."""
 
     path: Path
     text: str
     root: Node
+    repeated: Sequence[Node] = ()
 
     def place(self, node: Node) -> Place:
         return Place(self.path, node.line, node.pointer)
 
     def section(self) -> Section:
         return Section(self.root, Issues())
+
+    def repetitions(self) -> list[str]:
+        """What people are told of `repeated`: what they think is in force may not be."""
+        return [
+            f"{self.place(node)}: this name is in its object before. The last one counts, as it does for the service. "
+            "Look whether that is the one that is meant, and remove the others."
+            for node in self.repeated[:_MOST_TOLD]
+        ]
 
 
 def read(path: Path) -> Document:
@@ -68,7 +81,7 @@ def read(path: Path) -> Document:
     if not text.strip():
         raise Refused(Place(path), "The file is empty. If a command wrote it, look at what the command said.")
     try:
-        return Document(path, text, parse_located(text))
+        return Document(path, text, *parse_repeated(text))
     except LocatedSyntaxError as error:
         place = Place(path, error.line)
         raise Refused(

@@ -55,7 +55,7 @@ class Scope:
         """The value with its expressions evaluated; what cannot be evaluated is Unknown there."""
         value = node.value
         if isinstance(value, dict):
-            return _like(node, {name: self.resolved(member) for name, member in value.items()})
+            return _like(node, {self._name(name): self.resolved(member) for name, member in value.items()})
         if isinstance(value, list):
             return _like(node, [self.resolved(element) for element in value])
         if not isinstance(value, str) or isinstance(value, Unknown) or value[:1] != "[" or value[-1:] != "]":
@@ -66,6 +66,11 @@ class Scope:
             return _like(node, _Evaluation(value[1:-1], self).result().value)
         except _CannotBeEvaluated:
             return _like(node, Unknown(value))
+
+    def _name(self, name: str) -> str:
+        """Names of properties may be expressions: ids of identities are."""
+        found = self.resolved(_made(name)).value
+        return found if isinstance(found, str) else name
 
     def parameter(self, name: str) -> Node:
         declared = section_of(self._parameters.find(name))
@@ -166,7 +171,7 @@ class _Evaluation:
         self._next()
         arguments: list[Node] = []
         while self._peek() != ")":
-            arguments.append(self._value())
+            arguments.append(self._argument())
             if self._peek() == ",":
                 self._next()
         self._next()
@@ -174,6 +179,23 @@ class _Evaluation:
         if isinstance(found.value, str) and len(found.value) > MAX_TEXT:
             raise _CannotBeEvaluated
         return found
+
+    def _argument(self) -> Node:
+        """What cannot be evaluated is Unknown there: `if` may choose the other one."""
+        start, depth = self._at, self._depth
+        try:
+            return self._value()
+        except _CannotBeEvaluated:
+            self._at, self._depth = start, depth
+            self._pass_by()
+            return _made(Unknown())
+
+    def _pass_by(self) -> None:
+        """To the end of an argument."""
+        opened = 0
+        while opened or self._peek() not in (",", ")"):
+            token = self._next()
+            opened += (token in ("(", "[")) - (token in (")", "]"))
 
     def _member(self, of: Node) -> Node:
         if self._next() == ".":
@@ -229,10 +251,26 @@ def _text(node: Node) -> str:
     return text
 
 
-def _only(arguments: Sequence[Node]) -> Node:
-    if len(arguments) != 1:
+def _exactly(count: int, arguments: Sequence[Node]) -> Sequence[Node]:
+    if len(arguments) != count:
         raise _CannotBeEvaluated
-    return arguments[0]
+    return arguments
+
+
+def _only(arguments: Sequence[Node]) -> Node:
+    return _exactly(1, arguments)[0]
+
+
+def _elements(node: Node) -> list[Node]:
+    if not isinstance(node.value, list):
+        raise _CannotBeEvaluated
+    return node.value
+
+
+def _number(node: Node) -> int:
+    if type(node.value) is not int:
+        raise _CannotBeEvaluated
+    return node.value
 
 
 def _concat(_: Scope, arguments: Sequence[Node]) -> Node:
@@ -244,7 +282,93 @@ def _concat(_: Scope, arguments: Sequence[Node]) -> Node:
             if len(joined) > MAX_TEXT:
                 raise _CannotBeEvaluated
         return _made(joined)
-    return _made("".join(map(_text, arguments)))
+    return _joined(list(map(_text, arguments)), "")
+
+
+def _joined(texts: Sequence[str], delimiter: str) -> Node:
+    if sum(map(len, texts)) + len(delimiter) * len(texts) > MAX_TEXT:
+        raise _CannotBeEvaluated
+    return _made(delimiter.join(texts))
+
+
+def _join(_: Scope, arguments: Sequence[Node]) -> Node:
+    elements, delimiter = _exactly(2, arguments)
+    return _joined(list(map(_text, _elements(elements))), _text(delimiter))
+
+
+def _replace(_: Scope, arguments: Sequence[Node]) -> Node:
+    text, old, new = map(_text, _exactly(3, arguments))
+    if not old or len(text) + text.count(old) * len(new) > MAX_TEXT:
+        raise _CannotBeEvaluated
+    return _made(text.replace(old, new))
+
+
+def _split(_: Scope, arguments: Sequence[Node]) -> Node:
+    """By a delimiter, or by any of a list of them."""
+    text, given = _exactly(2, arguments)
+    delimiters = list(map(_text, given.value if isinstance(given.value, list) else [given]))
+    if not all(delimiters):
+        raise _CannotBeEvaluated
+    return _made([_made(part) for part in re.split("|".join(map(re.escape, delimiters)), _text(text))])
+
+
+def _substring(_: Scope, arguments: Sequence[Node]) -> Node:
+    if len(arguments) not in (2, 3):
+        raise _CannotBeEvaluated
+    text, start = _text(arguments[0]), _number(arguments[1])
+    end = len(text) if len(arguments) == 2 else start + _number(arguments[2])
+    if not 0 <= start <= end <= len(text):
+        raise _CannotBeEvaluated
+    return _made(text[start:end])
+
+
+def _end(at: int) -> Callable[[Scope, Sequence[Node]], Node]:
+    """The element, or the character, at an end: 0 or -1."""
+
+    def end(_: Scope, arguments: Sequence[Node]) -> Node:
+        of = _only(arguments)
+        if isinstance(of.value, list):
+            return of.value[at] if of.value else _made(None)
+        text = _text(of)
+        return _made(text[at] if text else "")
+
+    return end
+
+
+def _length(_: Scope, arguments: Sequence[Node]) -> Node:
+    of = _only(arguments)
+    return _made(len(of.value if isinstance(of.value, (dict, list)) else _text(of)))
+
+
+def _contains(_: Scope, arguments: Sequence[Node]) -> Node:
+    """A part of a text, an element of a list, or a name of an object; only names are in any case."""
+    holder, sought = _exactly(2, arguments)
+    if isinstance(holder.value, dict):
+        return _made(section_of(holder).find(_text(sought)) is not None)
+    if isinstance(holder.value, list):
+        wanted = _plain(sought)
+        return _made(any(type(each) is type(wanted) and each == wanted for each in map(_plain, holder.value)))
+    return _made(_text(sought) in _text(holder))
+
+
+def _try_get(_: Scope, arguments: Sequence[Node]) -> Node:
+    """A member of a member; null if one of them is not there."""
+    if not arguments:
+        raise _CannotBeEvaluated
+    found, *keys = arguments
+    for key in keys:
+        if isinstance(found.value, Unknown):
+            raise _CannotBeEvaluated
+        if isinstance(found.value, list):
+            at = _number(key)
+            found = found.value[at] if 0 <= at < len(found.value) else _made(None)
+        else:
+            found = section_of(found).find(_text(key)) or _made(None)
+    return found
+
+
+def _coalesce(_: Scope, arguments: Sequence[Node]) -> Node:
+    return next((each for each in arguments if each.value is not None), _made(None))
 
 
 def _format(_: Scope, arguments: Sequence[Node]) -> Node:
@@ -308,16 +432,13 @@ def _boolean(node: Node) -> bool:
 
 
 def _equals(_: Scope, arguments: Sequence[Node]) -> Node:
-    if len(arguments) != 2:
-        raise _CannotBeEvaluated
-    left, right = map(_plain, arguments)
+    left, right = map(_plain, _exactly(2, arguments))
     return _made(type(left) is type(right) and left == right)
 
 
 def _if(_: Scope, arguments: Sequence[Node]) -> Node:
-    if len(arguments) != 3:
-        raise _CannotBeEvaluated
-    return arguments[1 if _boolean(arguments[0]) else 2]
+    condition, then, otherwise = _exactly(3, arguments)
+    return then if _boolean(condition) else otherwise
 
 
 def _empty(_: Scope, arguments: Sequence[Node]) -> Node:
@@ -335,23 +456,35 @@ def _create_object(_: Scope, arguments: Sequence[Node]) -> Node:
 
 _FUNCTIONS: dict[str, Callable[[Scope, Sequence[Node]], Node]] = {
     "and": lambda _, arguments: _made(all(list(map(_boolean, arguments)))),
+    "coalesce": _coalesce,
     "concat": _concat,
+    "contains": _contains,
     "createarray": lambda _, arguments: _made(list(arguments)),
     "createobject": _create_object,
     "empty": _empty,
     "equals": _equals,
     "false": lambda _, arguments: _made(False),
+    "first": _end(0),
     "format": _format,
     "if": _if,
+    "join": _join,
     "json": _json,
+    "last": _end(-1),
+    "length": _length,
     "not": lambda _, arguments: _made(not _boolean(_only(arguments))),
+    "null": lambda _, arguments: _made(None),
     "or": lambda _, arguments: _made(any(list(map(_boolean, arguments)))),
     "parameters": lambda scope, arguments: scope.parameter(_text(_only(arguments))),
+    "replace": _replace,
     "resourcegroup": _resource_group,
     "resourceid": _resource_id,
+    "split": _split,
     "subscription": _subscription,
+    "substring": _substring,
     "tolower": lambda _, arguments: _made(_text(_only(arguments)).lower()),
     "toupper": lambda _, arguments: _made(_text(_only(arguments)).upper()),
+    "trim": lambda _, arguments: _made(_text(_only(arguments)).strip()),
     "true": lambda _, arguments: _made(True),
+    "tryget": _try_get,
     "variables": lambda scope, arguments: scope.variable(_text(_only(arguments))),
 }

@@ -6,7 +6,11 @@ import re
 
 from medtech.importing.old_service import FhirService
 
-_NAMESPACE_HOST = re.compile(r"([a-z][a-z0-9-]{4,48}[a-z0-9])\.servicebus\.windows\.net", re.IGNORECASE)
+_NAMESPACE_HOST = re.compile(
+    r"([a-z][a-z0-9-]{4,48}[a-z0-9])\.servicebus\.(?:windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)", re.IGNORECASE
+)
+"""Also in the clouds of the US government and of China, where the open-source connector runs."""
+_BUILT_IN = re.compile(r"iothub-ns-|ih[a-z]*prod[a-z0-9]*namespace", re.IGNORECASE)
 _HUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 _FHIR_SERVICE = re.compile(
     r"/?subscriptions/(?P<subscription>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/resourceGroups/"
@@ -22,6 +26,11 @@ def namespace_of(host: str) -> str | None:
     """The name of an Event Hubs namespace by its host name; None for anything else."""
     found = _NAMESPACE_HOST.fullmatch(host)
     return None if found is None else found[1]
+
+
+def is_built_in(host: str) -> bool:
+    """Whether it is the built-in endpoint of an IoT hub, as Azure names them: no resource of its own, without roles."""
+    return _BUILT_IN.match(host) is not None
 
 
 def is_hub(name: str) -> bool:

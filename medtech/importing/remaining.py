@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medtech.importing import names
 from medtech.importing.app_settings import FIRST_WRITE, consumer_group
 from medtech.importing.old_service import OldService
 
@@ -52,7 +53,7 @@ def _deploying(old: OldService) -> Iterator[str]:
         "Deploying: copy the two mappings into mappings/ and main.parameters.json over infra/main.parameters.json. "
         "Look what other parameters the latter had."
     )
-    if old.hub_namespace:
+    if old.hub_namespace and not names.is_built_in(old.hub_namespace):
         yield (
             f"The resource id of the namespace {old.hub_namespace} is not in the service's resource. Before `azd up`: "
             "`azd env set EVENT_HUB_NAMESPACE_ID ID`. Without it a new namespace would be created."

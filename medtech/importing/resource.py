@@ -169,17 +169,39 @@ def _of_node(path: Path, node: Node, kind: str, scope: Scope) -> Iterator[Resour
 
 
 def _module(path: Path, section: Section, scope: Scope) -> Iterator[Resource]:
-    """A nested deployment, as a Bicep module becomes one: a template with parameters of its own."""
+    """A nested deployment. Its expressions have the parameters and variables of the template around it, unless it is
+    said to be evaluated by itself, as what a Bicep module becomes.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/templates/linked-templates#expression-evaluation-scope-in-nested-templates
+    """
     properties = section_of(section.find("properties"))
-    template = properties.find("template")
-    if template is None:
+    template = section_of(properties.find("template"))
+    evaluated = section_of(properties.find("expressionEvaluationOptions")).find("scope")
+    if evaluated is None or (text_of(evaluated) or "").lower() != "inner":
+        resources = template.find("resources")
+        if resources is not None:
+            yield from _in_list(path, resources, "", scope)
         return
     given = {}
     for name, entry in _members(properties.find("parameters")).items():
         value = section_of(entry).find("value")
         if value is not None:
             given[name] = scope.resolved(value)
-    yield from _declared(path, section_of(template), given, scope.deployment)
+    yield from _declared(path, template, given, _deployed_to(section, scope))
+
+
+def _deployed_to(section: Section, scope: Scope) -> Deployment:
+    """Where a nested deployment goes: it may name another resource group, and another subscription."""
+
+    def named(name: str, otherwise: str) -> str:
+        written = section.find(name)
+        if written is None:
+            return otherwise
+        found = scope.resolved(written)
+        return "" if isinstance(found.value, Unknown) else text_of(found) or ""
+
+    around = scope.deployment
+    return Deployment(named("subscriptionId", around.subscription), named("resourceGroup", around.resource_group))
 
 
 def _members(node: Node | None) -> dict[str, Node]:

@@ -36,6 +36,13 @@ def _hub(old: OldService) -> Iterator[str]:
     if namespace is None or not old.hub:
         yield "# The hub of the service is not known: give the app Azure Event Hubs Data Receiver on it.\n"
         return
+    if names.is_built_in(old.hub_namespace or ""):
+        yield (
+            "# The hub is the built-in endpoint of an IoT hub, which has no roles. Its consumer group, with the IoT "
+            "hub's own name:\n"
+            f"# az iot hub consumer-group create --hub-name IOT-HUB --name {shlex.quote(consumer_group(old))}\n"
+        )
+        return
     yield (
         "# The hub. Set EVENT_HUB_NAMESPACE_ID to its namespace's resource id if that is in another subscription.\n"
         'if [ -z "${EVENT_HUB_NAMESPACE_ID:-}" ]; then\n'

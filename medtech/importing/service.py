@@ -6,7 +6,6 @@ wrong with one is told by its name, as in the service's documentation of its Set
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from medtech.dotnet.json_reader import LocatedSyntaxError, Node, parse_located
@@ -20,8 +19,6 @@ from medtech.importing.resource import DESTINATION, SERVICE, Resource
 from medtech.mapping.schema import Section, describe, text_of
 from medtech.settings import ResolutionType
 
-_IOT_HUB = re.compile(r"iothub-ns-|ih[a-z]*prod[a-z0-9]*namespace", re.IGNORECASE)
-"""How Azure names the namespaces of built-in endpoints."""
 _READY = "succeeded"
 
 
@@ -203,7 +200,7 @@ def _hub(resource: Resource, hub: Section, at: Node, found: OldService) -> str |
 
 
 def warn_of_iot_hub(host: str, found: OldService) -> None:
-    if _IOT_HUB.match(host):
+    if names.is_built_in(host):
         found.by_hand.append(
             "The namespace is the built-in endpoint of an IoT hub, which knows no Entra ID. Route the messages into a "
             "hub of your own, or put the endpoint's connection string into a key vault and give "

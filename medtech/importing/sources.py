@@ -24,14 +24,23 @@ def read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
 def _read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
     folders = [path for path in paths if path.is_dir()]
     documents = [document.read(path) for path in paths if path not in folders]
+    found = _of_documents(paths, folders, documents, deployment)
+    found.by_hand += [told for each in documents for told in each.repetitions()]
+    return found
+
+
+def _of_documents(
+    paths: Sequence[Path], folders: Sequence[Path], documents: Sequence[Document], deployment: Deployment
+) -> OldService:
     settings = [each for each in documents if connector.is_app_settings(each)]
-    if folders:
-        return _connector(folders, settings, documents)
+    mappings = [each for each in documents if connector.is_mapping(each)]
+    if folders or mappings:
+        return _connector(folders, mappings, settings, documents)
     if settings:
         raise Refused(
             settings[0].place(settings[0].root),
-            "These are app settings of the open-source connector. Give the folder with the files of its container "
-            "'template', too.",
+            "These are app settings of the open-source connector. Give the files of its container 'template', or the "
+            "folder with them, too.",
         )
     given: dict[str, Node] = {}
     for each in documents:
@@ -59,17 +68,20 @@ def _read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
     return service.of_resources(found)
 
 
-def _connector(folders: Sequence[Path], settings: Sequence[Document], documents: Sequence[Document]) -> OldService:
-    others = [each for each in documents if each not in settings]
+def _connector(
+    folders: Sequence[Path], mappings: Sequence[Document], settings: Sequence[Document], documents: Sequence[Document]
+) -> OldService:
+    others = [each for each in documents if each not in settings and (folders or each not in mappings)]
     if others:
         raise Refused(
             others[0].place(others[0].root),
-            "A folder is that of the open-source connector, beside which only its app settings are read. Give the "
-            "MedTech service's resources by themselves.",
+            "Beside the open-source connector's mappings, or the folder with them, only its app settings are read. "
+            "Give the MedTech service's resources by themselves.",
         )
     if len(folders) > 1 or len(settings) > 1:
         raise Refused(Place((folders if len(folders) > 1 else [each.path for each in settings])[1]), _ONE)
-    return connector.of_folder(folders[0], settings[0] if settings else None)
+    given = settings[0] if settings else None
+    return connector.of_folder(folders[0], given) if folders else connector.of_files(mappings, given)
 
 
 _ONE = "One connector is imported at a time. Give one folder, and one list of app settings."

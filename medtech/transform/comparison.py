@@ -1,8 +1,9 @@
 """What would be stored, held against what is stored.
 
 They differ where merging the one into the other would change something, and in what merging does not bring up to date:
-code, subject, device and encounter. Samples and values that only the store has are no difference, since merging keeps
-them.
+code (the Observation's and those of its components), subject, device and encounter. Samples and values that only the
+store has are no difference, since merging keeps them; but a value that the mapping never writes is one of another
+mapping.
 
 The store may be ahead: where two readings share a slot, or a single value its period, it may hold a reading that came
 after those of the draft. Such a value is explained by the later readings themselves (`Later`): whatever one of them
@@ -17,7 +18,7 @@ from medtech.model import ResourceIdentity
 from medtech.transform.effective import read_effective
 from medtech.transform.fhir_json import without_empties
 from medtech.transform.identifier import SYSTEM
-from medtech.transform.merge import is_value, merge, refers
+from medtech.transform.merge import find_component, is_value, merge, refers
 from medtech.transform.observation import ObservationDraft
 from medtech.transform.pattern import Target
 from medtech.transform.stored_series import Json
@@ -57,26 +58,27 @@ _VALUE, _COMPONENT = "value", "component:"
 def difference(stored: Json, draft: ObservationDraft, identity: ResourceIdentity, later: Later = _NONE) -> Difference:
     """How `stored` (of `parse_resource`) differs from what the draft says."""
     found: list[str] = []
-    code = write_named_concept(draft.template.codes, draft.type)
-    if not same_concept(stored.get("code"), without_empties(code) if draft.pattern.has_empties else code):
+    if not _has_code(stored, write_named_concept(draft.template.codes, draft.type), draft):
         found.append("code")
     for name, kind, resource_id in (("subject", "Patient", identity.patient), ("device", "Device", identity.device)):
         if not refers(stored, name, kind, resource_id):
             found.append(name)
+    found += _of_other_codes(stored, draft)
+    found += _never_written(stored, draft)
     try:
         explained = _explained(stored, draft, identity, later) if later else draft
         merged = merge(stored, explained, identity, 0)
     except ObservationWithdrawn as error:
         return Difference((*found, "status"), error.name)
     except UnitMismatch as error:
-        return Difference((*found, *_in_other_units(stored, draft, identity)), error.name)
+        return Difference(tuple(dict.fromkeys((*found, *_in_other_units(stored, draft, identity)))), error.name)
     except MedTechError as error:
         return Difference(tuple(found), error.name)
     if merged.other_encounter:
         found.append("encounter")
     if merged.changed:
         found += _changed(stored, merged.resource)
-    return Difference(tuple(found))
+    return Difference(tuple(dict.fromkeys(found)))
 
 
 def may_explain(draft: ObservationDraft, other: ObservationDraft) -> dict[int, list[tuple[int, Any]]]:
@@ -97,6 +99,45 @@ def may_explain(draft: ObservationDraft, other: ObservationDraft) -> dict[int, l
             near = [each for each in others if each[0] // period in periods]
         if near:
             found[index] = near
+    return found
+
+
+def _has_code(element: Any, code: Json, draft: ObservationDraft) -> bool:
+    """Whether an Observation or a component has the code that would be written."""
+    stored = element.get("code") if isinstance(element, dict) else None
+    return same_concept(stored, without_empties(code) if draft.pattern.has_empties else code)
+
+
+def _of_other_codes(stored: Json, draft: ObservationDraft) -> list[str]:
+    """The components that are stored, and have another code than they would be created with."""
+    components = stored.get("component")
+    if not isinstance(components, list):
+        return []
+    found: list[str] = []
+    taken: set[int] = set()
+    for target, readings in zip(draft.pattern.targets, draft.readings, strict=True):
+        if target.code is None or not readings:
+            continue
+        index = find_component(components, target.writer.name, taken)
+        if index is not None:
+            taken.add(index)
+            if not _has_code(components[index], target.code, draft):
+                found.append(_element(target))
+    return found
+
+
+def _never_written(stored: Json, draft: ObservationDraft) -> list[str]:
+    """Values in the store that only another mapping can have written: this one knows none by that name."""
+    found: list[str] = []
+    targets = draft.pattern.targets
+    if all(target.code is not None for target in targets) and any(name.startswith("value") for name in stored):
+        found.append(_VALUE)
+    known = {target.writer.name for target in targets if target.code is not None}
+    components = stored.get("component")
+    for component in components if isinstance(components, list) else ():
+        name = _own_name(component)
+        if name is not None and name not in known:
+            found.append(f"{_COMPONENT}{name}")
     return found
 
 
@@ -127,12 +168,17 @@ def _values(resource: Json) -> Json:
 
 def _name(component: Any, index: int) -> str:
     """The name of a component's value; its place if others have written it without."""
+    return _own_name(component) or str(index)
+
+
+def _own_name(component: Any) -> str | None:
+    """The name of the value that a mapping makes a component of; None for what others have written."""
     code = component.get("code") if isinstance(component, dict) else None
     coding = code.get("coding") if isinstance(code, dict) else None
     for each in coding if isinstance(coding, list) else ():
         if isinstance(each, dict) and each.get("system") == SYSTEM:
             return str(each.get("code"))
-    return str(index)
+    return None
 
 
 def _element(target: Target) -> str:

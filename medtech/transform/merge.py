@@ -226,7 +226,7 @@ def _merge_values(merged: Json, draft: ObservationDraft, elements: _Elements) ->
             has_new_value = True
             changed = _replace(merged, elements.updated(merged, target, readings)) or changed
             continue
-        index = _find_component(components, target.writer.name, taken)
+        index = find_component(components, target.writer.name, taken)
         if index is None:
             taken.add(len(components))
             components.append({"code": target.code, target.writer.property: elements.new(target, readings)})
@@ -262,7 +262,7 @@ def _put(components: list[Any], index: int, element: Json | None) -> bool:
     return True
 
 
-def _find_component(components: list[Any], name: str, taken: set[int]) -> int | None:
+def find_component(components: list[Any], name: str, taken: set[int]) -> int | None:
     """The first component not yet taken whose code names the value in the service's system."""
     for index, component in enumerate(components):
         code = component.get("code") if isinstance(component, dict) and index not in taken else None

@@ -69,6 +69,7 @@ def test_times_of_iot_hub_are_as_the_trigger_writes_them() -> None:
         ({"EnqueuedTimeUtc": "13/1/2024 10:00:00 AM"}, "EnqueuedTimeUtc"),
         ({"EnqueuedTimeUtc": "1/1/2024 13:00:00 PM"}, "EnqueuedTimeUtc"),
         ({"EnqueuedTimeUtc": ""}, "EnqueuedTimeUtc"),
+        ({"EnqueuedTimeUtc": "0001-01-01T00:00:00+10:00"}, "EnqueuedTimeUtc"),
     ],
 )
 def test_what_is_no_event_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -4,9 +4,10 @@ from itertools import chain, repeat
 from typing import Any
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import ContainerSasPermissions, StandardBlobTier, generate_container_sas
 
 from medtech.backfill import work
+from medtech.backfill.container import CaptureContainer
 from medtech.backfill.job import Cursor
 from medtech.backfill.path_format import DEFAULT_FORMAT
 from medtech.backfill.reading import SLACK_TICKS
@@ -117,6 +118,44 @@ def test_a_file_that_cannot_be_read_is_told_and_the_next_one_is_read(captured: C
     assert [fault.file for fault in job.faults] == [path(HOUR + n * MINUTE) for n in range(3)]
     assert 5 <= job.counts.events < 11
     assert "yesterday" not in str(job.faults)
+
+
+def test_an_archived_file_is_told_and_the_next_one_is_read(captured: CapturedWard, server: Server) -> None:
+    """Capture's files are kept for years, and moved to the archive by a rule of the account."""
+    of = known(server)
+    archived = captured.capture([captured.event(message(of.device, series=60))])
+    captured.container.get_blob_client(archived).set_standard_blob_tier(StandardBlobTier.ARCHIVE)
+    captured.capture([captured.event(message(of.device, 1, series=60), 1)])
+    job = captured.backfill()
+    assert (job.state, job.counts.files, job.counts.events) == (State.DONE, 2, 1)
+    [fault] = job.faults
+    assert fault.file == archived
+    assert "archive" in fault.reason
+
+
+def test_a_file_that_is_shorter_than_it_was_listed_is_told(
+    captured: CapturedWard, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "CHUNK_RECORDS", 3)
+    events = [captured.event(message(known(server).device, n, series=60), n) for n in range(12)]
+    name = captured.capture(events)
+    job = captured.jobs.create(captured.request(), captured.ward.clock())
+    mappings = chain([GOOD] * 3, repeat(None))
+    captured.worker = captured.worker_over(captured.storage, device_mapping=mappings.__next__)
+    captured.tick()
+    cursor = captured.job(job.id).cursor
+    assert cursor is not None and cursor.block
+    read = CaptureContainer.read
+
+    def shortened(container: CaptureContainer, file: str, offset: int, length: int) -> bytes:
+        captured.put(name, capture_bytes([])[:-1])
+        return read(container, file, offset, length)
+
+    monkeypatch.setattr(CaptureContainer, "read", shortened)
+    captured.worker = captured.worker_over(captured.storage)
+    captured.tick()
+    done = captured.job(job.id)
+    assert (done.state, done.counts.files, done.counts.faults) == (State.DONE, 1, 1)
 
 
 def test_a_file_in_pieces_is_gone_on_with_tick_by_tick(

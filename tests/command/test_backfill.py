@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from azure.storage.blob import StandardBlobTier
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -99,6 +100,15 @@ def test_a_dry_run_tells_and_stores_nothing(ward: CapturedWard) -> None:
     assert ward.ward.letters() == []
 
 
+def test_a_dry_run_tells_of_files_that_storage_does_not_give(ward: CapturedWard) -> None:
+    archived = ward.capture([ward.event(message(identity().device, series=60))])
+    ward.container.get_blob_client(archived).set_standard_blob_tier(StandardBlobTier.ARCHIVE)
+    assert (
+        f"{archived}: the file is left from there on: it is in the archive tier"
+        in call(CONTAINER, *WHEN, "--dry-run", code=1).stdout
+    )
+
+
 def test_a_dry_run_needs_to_know_the_hub(ward: CapturedWard, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> None:
         raise SettingInvalid("EVENT_HUB_NAME does not say which hub the app reads.")
@@ -136,3 +146,14 @@ def test_an_unknown_job_is_told(ward: CapturedWard) -> None:
 def test_storage_that_is_away_ends_it(ward: CapturedWard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "backfill_jobs", lambda: BackfillJobs(nobody()))
     assert "Storage (table `jobs`) cannot be reached" in call(CONTAINER, *WHEN, code=1).stderr
+
+
+def test_storage_that_is_away_later_does_not_end_the_job_and_is_not_taken_for_its_end(
+    ward: CapturedWard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = iter([ward.jobs, BackfillJobs(nobody())])
+    monkeypatch.setattr(parts, "backfill_jobs", lambda: next(opened))
+    said = call(CONTAINER, *WHEN, code=1).stderr
+    [job] = ward.jobs.all()
+    assert "Storage (table `jobs`) cannot be reached" in said
+    assert f"The job goes on. Follow it with: python -m medtech backfill --job {job.id}" in said

@@ -234,6 +234,16 @@ def test_a_checkpoint_that_moves_meanwhile_is_left(group: Group, monkeypatch: py
     monkeypatch.undo()
 
 
+def test_a_checkpoint_that_moved_is_not_passed_over_in_what_it_says(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CheckpointBlobs, "set_back", lambda blobs, checkpoint, number: checkpoint.partition != "1")
+    said = call("--to", AT_THREE, code=1).stdout
+    assert "these partitions in the meantime: 1." in said
+    assert "call this again" in said
+    assert "az functionapp start" not in said
+
+
 @pytest.mark.parametrize("number", ["x", "", "1.5", "-7", "9" * 19, "9" * 5000])
 def test_a_checkpoint_that_says_nothing_is_left(group: Group, number: str) -> None:
     group.put_metadata("0", {"offset": "no offset", "sequencenumber": number})

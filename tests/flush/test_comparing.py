@@ -127,6 +127,38 @@ class TestWhatIsFound:
         assert compared.outcome() == "different"
         assert compared.elements() == [("component:diastolic",)]
 
+    @pytest.mark.parametrize("value", [80, 81])
+    def test_a_component_with_another_code_is_named(
+        self, compared: Compared, server: Server, fhir: str, value: int
+    ) -> None:
+        """As of another mapping: merging leaves the codes of components that are there."""
+        of = known(server)
+        old = write(of, "pressure", [(0, {"systolic": "120", "diastolic": str(value)})])
+        write_all(fhir, old)
+        stored = server.observation(old)
+        stored["component"][1]["code"]["coding"].insert(0, {"system": "http://loinc.org", "code": "8462-4"})
+        server.put(stored)
+        reading = measured(of, 0, type_name="pressure")
+        compared.run.store([reading._replace(properties=(("systolic", "120"), ("diastolic", "80")))])
+        assert compared.outcome() == "different"
+        assert compared.elements() == [("component:diastolic",)]
+
+    def test_a_value_that_the_mapping_lacks_is_named(self, compared: Compared, server: Server, fhir: str) -> None:
+        """As of another mapping, again: what people add has no name of a value."""
+        of = known(server)
+        old = write(of, "pressure", [(0, {"systolic": "120", "diastolic": "80"})])
+        write_all(fhir, old)
+        stored = server.observation(old)
+        coding = stored["component"][1]["code"]["coding"]
+        pulse = {"code": {"coding": [{**coding[-1], "code": "pulse"}]}, "valueQuantity": {"value": 60}}
+        by_people = {"code": {"text": "position"}, "valueString": "sitting"}
+        stored["component"] += [pulse, by_people]
+        server.put(stored | {"valueString": "120/80"})
+        reading = measured(of, 0, type_name="pressure")
+        compared.run.store([reading._replace(properties=(("systolic", "120"),))])
+        assert compared.outcome() == "different"
+        assert compared.elements() == [("value", "component:pulse")]
+
     def test_another_unit_of_a_series_is_named(self, compared: Compared, server: Server, fhir: str) -> None:
         of = known(server)
         old = series(of, {0: 60})

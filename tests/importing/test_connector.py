@@ -56,6 +56,27 @@ def test_the_container_and_the_settings_are_read(container: Path, tmp_path: Path
     assert KEY not in repr(old)
 
 
+def test_the_files_of_the_container_may_be_named_one_by_one(container: Path, tmp_path: Path) -> None:
+    device, fhir = container / "devicecontent.json", container / "fhirmapping.json"
+    assert read(fhir, listed(tmp_path), device) == read(container, listed(tmp_path))
+    [fault] = read(fhir).faults
+    assert (fault.name, fault.place.path) == ("deviceMapping", fhir)
+    with pytest.raises(Refused, match="second CollectionContent"):
+        read(device, fhir, written(tmp_path, "another.json", DEVICE_MAPPING))
+    with pytest.raises(Refused, match="Beside the open-source connector's mappings"):
+        read(device, written(tmp_path, "service.json", service()))
+    with pytest.raises(Refused, match="Beside the open-source connector's mappings"):
+        read(container, device)
+
+
+def test_a_name_that_is_twice_in_a_mapping_needs_a_hand(container: Path) -> None:
+    file = container / "fhirmapping.json"
+    file.write_text(file.read_text().replace('"periodInterval": 60', '"periodInterval": 0, "periodInterval": 60'))
+    for old in (read(container), read(file)):
+        [told] = [each for each in old.by_hand if "this name is in its object before" in each]
+        assert f"{file}:8 /template/0/template/periodInterval: " in told
+
+
 def test_without_the_settings_they_are_left_to_people(container: Path) -> None:
     old = read(container)
     assert old.faults == []
@@ -71,6 +92,12 @@ def test_linux_names_and_other_files_are_read(container: Path, tmp_path: Path) -
     old = read(container, path)
     assert (old.faults, old.resolution_type) == ([], "Create")
     assert old.device_mapping is not None
+
+
+@pytest.mark.parametrize("domain", ["servicebus.usgovcloudapi.net", "servicebus.chinacloudapi.cn"])
+def test_a_hub_of_another_cloud_is_read(container: Path, tmp_path: Path, domain: str) -> None:
+    old = read(container, listed(tmp_path, InputEventHub=CONNECTION.replace("servicebus.windows.net", domain)))
+    assert (old.faults, old.hub_namespace) == ([], f"ward7-hub.{domain}")
 
 
 @pytest.mark.parametrize(

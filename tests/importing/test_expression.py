@@ -62,6 +62,8 @@ def resolved(expression: Any, deployment: Deployment = DEPLOYED) -> Node:
         ("[if(equals(parameters('name'), 'ward7'), 'a', 'b')]", "a"),
         ("[and(true(), not(false()), or(false(), empty('')))]", True),
         ("[if(empty(parameters('mapping')), 1, 2)]", 2),
+        ("[if(true(), 'a', reference('x').y[0])]", "a"),
+        ("[if(false(), listKeys(concat('(', 'x'), '2021').keys[0], 'b')]", "b"),
         ("[equals(1, '1')]", False),
         ("[parameters('unset')]", "by default"),
         (
@@ -69,6 +71,17 @@ def resolved(expression: Any, deployment: Deployment = DEPLOYED) -> Node:
             f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.A/b/n/c/m",
         ),
         ("[resourceId('s', 'g', 'Microsoft.A/b', 'n')]", "/subscriptions/s/resourceGroups/g/providers/Microsoft.A/b/n"),
+        ("[replace(format('hw-{0}', 'ward-7'), '-', '')]", "hwward7"),
+        ("[split('hub/ward/7', '/')[1]]", "ward"),
+        ("[last(split('hub/ward,7', createArray('/', ',')))]", "7"),
+        ("[first('ward')]", "w"),
+        ("[join(createArray('a', 'b'), '-')]", "a-b"),
+        ("[substring(trim(' ward7 '), 0, 4)]", "ward"),
+        ("[if(contains(parameters('mapping'), 'A'), 1, 2)]", 1),
+        ("[if(contains(createArray('a', 1), '1'), 1, 2)]", 2),
+        ("[if(contains('abc', 'bc'), length('ab'), length(createArray()))]", 2),
+        ("[coalesce(tryGet(parameters('mapping'), 'a', 'c'), null(), 'x')]", "x"),
+        ("[tryGet(parameters('mapping'), 'a', 'b', 1)]", "x"),
         ("[resourceGroup().name]", "rg"),
         ("[subscription().subscriptionId]", SUBSCRIPTION),
     ],
@@ -98,6 +111,17 @@ def test_an_expression_has_the_value_that_a_deployment_gives_it(expression: str,
         "[if('true', 'a', 'b')]",
         "[equals(parameters('mapping'), 'a')]",
         "[and(true(), parameters('nowhere'))]",
+        "[replace('a', '', 'b')]",
+        "[split('a', '')]",
+        "[substring('a', 0, 2)]",
+        "[first(createObject())]",
+        "[join('a', '-')]",
+        "[tryGet()]",
+        "[if(false(), 'a', reference('x').y)]",
+        "[if(empty(reference('x')), 'a', 'b')]",
+        "[coalesce(reference('x').y, 'a')]",
+        "[if(true(), 'a', reference('x')]",
+        "[tryGet(createArray(reference('x')), 0)]",
         "[parameters('name')]x]",
         "[']",
         "[]",
@@ -123,6 +147,8 @@ def doubling(last: str, combine: str) -> Scope:
 def test_texts_that_double_each_other_end_at_a_bound() -> None:
     doubled = doubling("x", "[concat({0}, {0})]").resolved(parse_located("\"[variables('v44')]\""))
     assert isinstance(doubled.value, Unknown)
+    replaced = doubling("xx", "[replace({0}, 'x', {0})]").resolved(parse_located("\"[variables('v44')]\""))
+    assert isinstance(replaced.value, Unknown)
     empty = doubling("", "[concat({0}, {0})]").resolved(parse_located("\"[variables('v44')]\""))
     assert empty.value == ""
 

@@ -159,6 +159,16 @@ def test_the_commands_run_in_a_shell(old: OldService, tmp_path: Path) -> None:
     assert ["resource", "list"] not in [call[:2] for call in calls]
 
 
+def test_the_built_in_endpoint_of_an_iot_hub_has_neither_roles_nor_a_resource_of_a_namespace(
+    old: OldService, tmp_path: Path
+) -> None:
+    old.hub_namespace = "ihsuproddbres019dednamespace.servicebus.windows.net"
+    code, calls = run(roles.commands(old), tmp_path, PRINCIPAL_ID="p", STORAGE_ACCOUNT_ID="/storage")
+    assert (code, [call[0] for call in calls]) == (0, ["role"] * 3)
+    assert "az iot hub consumer-group create" in roles.commands(old)
+    assert not any("EVENT_HUB_NAMESPACE_ID" in each for each in remaining.by_hand(old))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_reaches_no_command(tmp_path: Path, name: str) -> None:
     changed = endpoint(eventHubName=name, fullyQualifiedEventHubNamespace=f"{name}.servicebus.windows.net")

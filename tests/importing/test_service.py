@@ -145,6 +145,7 @@ def test_a_compiled_bicep_module_with_symbolic_names_is_read(tmp_path: Path) -> 
         "type": "Microsoft.Resources/deployments",
         "name": "medtech",
         "properties": {
+            "expressionEvaluationOptions": {"scope": "inner"},
             "mode": "Incremental",
             "parameters": {"hub": {"value": "[parameters('name')]"}},
             "template": inner,
@@ -152,6 +153,67 @@ def test_a_compiled_bicep_module_with_symbolic_names_is_read(tmp_path: Path) -> 
     }
     whole = resources.template(module, parameters={"name": {"type": "string", "defaultValue": "ward7-hub"}})
     assert_whole(read(tmp_path, whole))
+
+
+NAMED_BY_PARAMETER = endpoint(fullyQualifiedEventHubNamespace="[concat(parameters('hub'), '.servicebus.windows.net')]")
+FHIR_SERVICE_OF_THE_GROUP = "[resourceId('Microsoft.HealthcareApis/workspaces/fhirservices', 'ward7', 'records')]"
+
+
+def test_a_nested_template_has_the_parameters_of_the_one_around_it(tmp_path: Path) -> None:
+    inner = resources.template(
+        declared(service(ingestionEndpointConfiguration=NAMED_BY_PARAMETER)),
+        declared(destination()),
+        # Of no use to Azure either, unless the template is evaluated by itself.
+        parameters={"hub": {"type": "string", "defaultValue": "another-hub"}},
+    )
+    nested = {"type": "Microsoft.Resources/deployments", "name": "nested", "properties": {"template": inner}}
+    outer = resources.template(nested, parameters={"hub": {"type": "string"}})
+    assert_whole(read(tmp_path, outer, resources.parameters(hub="ward7-hub")))
+
+    nested["properties"] = {"template": inner, "expressionEvaluationOptions": {"scope": "Inner"}}
+    alone = read(tmp_path, resources.template(nested, parameters={"hub": {"type": "string"}}))
+    assert alone.hub_namespace == "another-hub.servicebus.windows.net"
+
+
+def test_a_module_that_goes_to_another_group_has_its_ids_there(tmp_path: Path) -> None:
+    target = destination(fhirServiceResourceId=FHIR_SERVICE_OF_THE_GROUP)
+    inner = resources.template(declared(service()), declared(target))
+    module = {
+        "type": "Microsoft.Resources/deployments",
+        "name": "module",
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroup": "[parameters('group')]",
+        "properties": {"template": inner, "expressionEvaluationOptions": {"scope": "inner"}},
+    }
+    template = resources.template(module, parameters={"group": {"type": "string"}})
+    elsewhere = Deployment("99999999-2222-3333-4444-555566667777", "elsewhere")
+    assert_whole(read(tmp_path, template, resources.parameters(group=GROUP), deployment=elsewhere))
+    assert [each.name for each in read(tmp_path, template, deployment=elsewhere).faults] == ["fhirServiceResourceId"]
+
+
+def test_names_that_are_made_of_one_another_are_read(tmp_path: Path) -> None:
+    """As in Microsoft's quickstart of the service, with everything named after one parameter."""
+    target = destination(fhirServiceResourceId="[variables('fhirServiceId')]")
+    source = service(
+        ingestionEndpointConfiguration=endpoint(
+            fullyQualifiedEventHubNamespace="[format('{0}-hub.servicebus.windows.net', variables('workspace'))]"
+        )
+    )
+    template = resources.template(
+        declared(source, name="[variables('serviceName')]"),
+        declared(target, name="[format('{0}/records', variables('serviceName'))]"),
+        parameters={"base": {"type": "string"}},
+        variables={
+            "workspace": "[replace(parameters('base'), '-', '')]",
+            "serviceName": "[format('{0}/monitors', variables('workspace'))]",
+            "fhirName": "[format('{0}/records', variables('workspace'))]",
+            "fhirServiceId": "[resourceId('Microsoft.HealthcareApis/workspaces/fhirservices', "
+            "variables('workspace'), split(variables('fhirName'), '/')[1])]",
+        },
+    )
+    old = read(tmp_path, template, resources.parameters(base="ward-7"), deployment=DEPLOYED)
+    assert_whole(old)
+    assert old.name == "ward7/monitors"
 
 
 def fault(folder: Path, *contents: Any) -> tuple[str, str, int | None]:
@@ -225,7 +287,7 @@ def test_a_destination_of_another_service_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "is_told"),
-    [(True, False), ("[true()]", False), ("[parameters('wanted')]", True), ("[contains('a', 'b')]", True)],
+    [(True, False), ("[true()]", False), ("[parameters('wanted')]", True), ("[equals(uniqueString('a'), 'b')]", True)],
 )
 def test_a_condition_that_nothing_decides_needs_a_hand(tmp_path: Path, condition: Any, is_told: bool) -> None:
     there = [declared(service(), condition=condition), declared(destination())]
@@ -264,6 +326,15 @@ def test_a_user_assigned_identity_is_read(tmp_path: Path) -> None:
     assert found == (identity_id, "", ids["clientId"])
 
 
+def test_an_identity_that_a_template_names_by_an_expression_is_read(tmp_path: Path) -> None:
+    kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
+    users: dict[str, Any] = {f"[format('{{0}}', resourceId('{kind}', 'app'))]": {}}
+    identity = {"type": "UserAssigned", "userAssignedIdentities": users}
+    template = resources.template(declared(service(), identity=identity), declared(destination()))
+    [found] = read(tmp_path, template, deployment=DEPLOYED).identities
+    assert found.resource_id == f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/{kind}/app"
+
+
 @pytest.mark.parametrize(
     ("contents", "told"),
     [
@@ -290,6 +361,15 @@ def test_what_is_no_such_resource_is_refused(tmp_path: Path, contents: list[Any]
         read(tmp_path, *contents)
     assert told in str(refused.value)
     assert str(tmp_path) in str(refused.value)
+
+
+def test_a_name_that_is_there_twice_needs_a_hand(tmp_path: Path) -> None:
+    text = json.dumps(service(), indent=1).replace('"eventHubName"', '"eventHubName": "another", "eventHubName"')
+    old = read(tmp_path, text, destination())
+    assert_whole(old)
+    assert (
+        "/properties/ingestionEndpointConfiguration/eventHubName: this name is in its object before" in old.by_hand[0]
+    )
 
 
 def test_a_mapping_keeps_its_numbers_and_its_texts(tmp_path: Path) -> None:
