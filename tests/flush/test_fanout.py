@@ -340,6 +340,25 @@ def test_a_message_whose_mark_cannot_be_reached_is_put_back_and_is_no_failure(
     assert scene.mark() is None
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_what_a_gateway_says_of_a_mark_is_neither_a_failure_nor_the_end_of_the_message(
+    scene: Scene, wire: Wire, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Its 404 does not mean that the mark is gone: it would hold the shard up until it lapses."""
+    scene.tick()
+    message = scene.message()
+    monkeypatch.setattr(fanout, "_AGAIN_SECONDS", 0)
+    another = scene.another(marks=ShardMarks(wire.storage, lambda: scene.now))
+    wire.tables.answer(status, b"<html>Not here</html>", times=None)
+    tally = another.carry_out(message, 1)
+    assert tally is not None
+    assert [type(error) for error in tally.outages] == [StorageUnavailable]
+    wire.tables.clear()
+    another.carry_out(scene.message(), 1)
+    assert scene.is_written_once()
+    assert scene.mark() is None
+
+
 def poisoned(scene: Scene, tries: int = 5) -> None:
     """What is left of a message at which the process ended so often, and that the host has moved."""
     [message] = scene.messages()
