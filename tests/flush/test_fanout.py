@@ -406,6 +406,19 @@ def test_what_is_on_the_poison_queue_for_no_mark_is_removed(scene: Scene, body: 
     assert list(scene.poison.take()) == []
 
 
+def test_a_poison_queue_full_of_others_messages_keeps_no_tick_from_its_shards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may put messages may put them by the hundred thousand, and each takes a request to be deleted."""
+    monkeypatch.setattr(fanout, "MOST_POISON_MESSAGES", 2)
+    for _ in range(3):
+        scene.poison.put(b"")
+    assert scene.tick() == 1
+    assert len(list(scene.poison.take())) == 0, "a page of them is hidden for a minute"
+    properties = scene.poison._open().get_queue_properties()
+    assert properties["approximate_message_count"] == 1, "the next ticks go on with it"
+
+
 def test_without_time_a_tick_says_so_and_the_next_one_goes_on(scene: Scene) -> None:
     class Slow(ShardMarks):
         def all(self) -> dict[int, ShardMark]:
