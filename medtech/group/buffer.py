@@ -153,14 +153,17 @@ class Buffer:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
         return list(self._tables.in_order(self._shards_in))
 
-    def shards_within_reach(self) -> list[int]:
-        """As `shards`, without those that are not `is_within_reach`: see `away`."""
-        return [
-            shard for shard in list(self._tables.in_order_within_reach(self._shards_in)) if self.is_within_reach(shard)
-        ]
+    def due_shards(self, now: int, window_seconds: int, grace_seconds: int) -> list[int]:
+        """The shards that have `due_windows`, in order, without those that are not `is_within_reach`: see `away`.
+
+        It takes a request for each shard that an account holds, and as long as one account does.
+        """
+        latest = _latest(now, window_seconds, grace_seconds)
+        found = self._tables.all_within_reach(lambda _, table: self._first_places(table))
+        return sorted({shard for shard, start in found if start <= latest and self.is_within_reach(shard)})
 
     def is_within_reach(self, shard: int) -> bool:
-        """Whether a shard's new rows go to an account that has not lately been away."""
+        """Whether a shard's new rows go to an account that answered when it was last asked."""
         return not self._tables.is_away(self._tables.home(shard))
 
     def away(self) -> list[StorageUnavailable]:
@@ -184,7 +187,7 @@ class Buffer:
         They are looked up when they are asked for: a query finds those of the next rows, since they may be many and
         small.
         """
-        latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
+        latest = _latest(now, window_seconds, grace_seconds)
         if latest < 0:
             return
         yield from self._windows(shard, windows.shard_prefix(shard), windows.partition_key(shard, latest))
@@ -392,6 +395,11 @@ def segment_rows(
         rows.extend(SegmentRow(key, row_prefix, hub, packed) for packed in packing.segments)
         too_large.extend(packing.too_large)
     return rows, too_large
+
+
+def _latest(now: int, window_seconds: int, grace_seconds: int) -> int:
+    """The latest start (ticks) of a window that is due."""
+    return now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
 
 
 def _entity(partition_key: str, row_key: str, packed: Packed) -> Entity:
