@@ -8,7 +8,7 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
@@ -76,14 +76,15 @@ class Buffer:
         A row that storage refuses as too large is stored in halves. The measurements returned are those that it refuses
         even alone; none, unless something before it takes less than Table storage does.
 
-        When one fails, its error is raised after the others have ended: the batch comes again and writes the same rows.
+        When one fails, its error is raised once those under way have ended, and the rest is not begun: the batch comes
+        again and writes the same rows.
         """
         if len(rows) == 1:
             return self._store_row(rows[0])
         writes = [self._writers.submit(self._store_row, row) for row in rows]
-        failures = [failure for write in writes if (failure := write.exception()) is not None]
-        if failures:
-            raise failures[0]
+        if any(write.exception() for write in wait(writes, return_when=FIRST_EXCEPTION).done):
+            begun = [write for write in writes if not write.cancel()]
+            raise next(failure for write in begun if (failure := write.exception()) is not None)
         return list(chain.from_iterable(write.result() for write in writes))
 
     def _store_row(self, row: SegmentRow) -> list[Measurement]:

@@ -1,6 +1,8 @@
 """The buffer over several storage accounts: two real Azurites, and lists that change while rows are in them."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -201,6 +203,19 @@ def test_an_account_is_put_on_record_once_and_renewed(lists: Lists) -> None:
         [row] = storage.table(TABLE).query(f"PartitionKey eq '{PARTITION_KEY}'")
         written.append(row["etag"])
     assert written[0] == written[1] != written[2]
+
+
+def test_rows_that_are_written_side_by_side_do_not_wait_for_each_others_record(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may wait for long where the first account says nothing."""
+    storage = lists.storage(lists.second_account)
+    accounts = Accounts(storage)
+    all_are_at_it = threading.Barrier(3)
+    monkeypatch.setattr(storage.table(TABLE), "upsert", lambda _: all_are_at_it.wait(60))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(accounts.note, [1, 1, 1]))
+    accounts.note(1)
 
 
 def test_with_one_account_nothing_is_put_on_record(lists: Lists) -> None:
