@@ -9,17 +9,19 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
+from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import StorageRefused, StorageUnavailable
+from medtech.errors import StorageRefused, StorageUnavailable, Unavailable
 from medtech.group import segment, windows
 from medtech.group.accounts import TABLE, Accounts
 from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
 from medtech.group.replayed import Replayed
 from medtech.group.segment import Packed
-from medtech.group.shard_tables import ShardTables
+from medtech.group.shard_tables import ASKED_SECONDS, ShardTables
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.payload import split
@@ -137,7 +139,9 @@ class Buffer:
     def look_after_accounts(self, now: int) -> None:
         """Forgets accounts that are emptied at `now` (ticks), and logs, once, what was taken off the list too early."""
         if not self.away():
-            self._accounts.forget_emptied(now)
+            # A tick has other work, and the next one is soon enough.
+            with suppress(Unavailable), within(Deadline(min(ASKED_SECONDS, seconds_left()))):
+                self._accounts.forget_emptied(now)
         if not self._left_out_logged:
             for account in self._accounts.left_out():
                 _log.error("%s", account.advice)

@@ -16,6 +16,7 @@ from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.further import SETTING
 from tests.accounts import Lists
+from tests.faults import FaultProxy
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 _LATER = _NOON + ticks.TICKS_PER_HOUR
@@ -184,6 +185,25 @@ def test_an_account_may_go_once_it_is_empty_and_nobody_writes_to_it_any_more(lis
     emptying.look_after_accounts(later)
     assert _standings(storage) == [Standing.EMPTIED]
     assert _standings(lists.storage()) == []
+
+
+def test_a_retired_account_that_goes_away_while_it_is_looked_after_holds_up_nothing(
+    lists: Lists, wire_to_second: tuple[FaultProxy, str]
+) -> None:
+    account, second = wire_to_second
+    using, emptying = lists.storage(second), lists.storage(f"-{second}")
+    Accounts(using).note(1)
+    quiet = ticks.now() + (QUIET_SECONDS + 60) * ticks.TICKS_PER_SECOND
+    buffer = Buffer(emptying)
+    buffer.due_shards(quiet, 300, 15)
+    account.answer(503, times=None)
+    buffer.look_after_accounts(quiet)
+    account.clear()
+    assert _standings(emptying) == [Standing.EMPTYING]
+    buffer.look_after_accounts(quiet)
+    assert _standings(emptying) == [Standing.EMPTIED]
+    using.close()
+    emptying.close()
 
 
 def test_a_first_account_that_is_made_a_further_one_is_told(lists: Lists) -> None:
