@@ -297,6 +297,19 @@ def test_a_refusal_that_is_not_the_services_own_is_an_outage(wire: Wire, what: s
         SIMPLE[what](table)
 
 
+@pytest.mark.parametrize(
+    "body", [PAGE, b"", b"[]", b'"text"', b"5", b"null", b"{}", b'{"value": 5}', b'{"value": ["x"]}']
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json;odata=minimalmetadata"])
+@pytest.mark.parametrize("what", ["get", "query"])
+def test_what_is_no_answer_of_the_service_tells_of_no_row(wire: Wire, what: str, kind: str, body: bytes) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(200, body, {"Content-Type": kind}, times=None)
+    with pytest.raises(StorageUnavailable):
+        SIMPLE[what](table)
+
+
 def test_what_a_gateway_refuses_is_not_taken_for_deleted(wire: Wire) -> None:
     table = wire.storage.table("made")
     table.upsert(ROW)

@@ -33,13 +33,13 @@ class LibraryTables:
             self._client(table).upsert_entity(entity, mode=UpdateMode.MERGE if merge else UpdateMode.REPLACE)
 
     def get(self, table: str, partition_key: str, row_key: str) -> Entity:
-        with _translated():
+        with _translated(), _understood():
             return _with_etag(self._client(table).get_entity(partition_key, row_key))
 
     def page(
         self, table: str, condition: str, select: Sequence[str], page_size: int | None, place: Place | None
     ) -> Page:
-        with _translated():
+        with _translated(), _understood():
             found = self._client(table).query_entities(
                 condition, select=list(select) or None, results_per_page=page_size
             )
@@ -81,7 +81,19 @@ def _translated() -> Iterator[None]:
         raise Fault.of(error) from None
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """The package takes any 200 for an entity or a page, and fails on a gateway's in as many ways as there are."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Fault("DecodeError") from None
+
+
 def _with_etag(entity: Any) -> Entity:
+    """Raises TypeError if it has none, and so is no entity."""
+    if type(entity.metadata["etag"]) is not str:
+        raise TypeError("an entity without an etag")
     return {**entity, "etag": entity.metadata["etag"], "timestamp": entity.metadata["timestamp"]}
 
 
