@@ -310,6 +310,15 @@ def test_what_is_no_answer_of_the_service_tells_of_no_row(wire: Wire, what: str,
         SIMPLE[what](table)
 
 
+@pytest.mark.parametrize("what", ["get", "query", "transact"])
+def test_half_an_answer_is_none(wire: Wire, what: str) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.cut_after(half=True, times=None)
+    with pytest.raises(StorageUnavailable, match="cannot be reached"):
+        SIMPLE[what](table)
+
+
 def test_what_a_gateway_refuses_is_not_taken_for_deleted(wire: Wire) -> None:
     table = wire.storage.table("made")
     table.upsert(ROW)

@@ -79,6 +79,9 @@ def _translated() -> Iterator[None]:
         raise fault from None
     except AzureError as error:
         raise Fault.of(error) from None
+    except OSError:
+        # The package reads the parts of a transaction's answer itself, and lets what `requests` raises for them pass.
+        raise Fault("ServiceResponseError") from None
 
 
 @contextmanager
