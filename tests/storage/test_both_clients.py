@@ -319,6 +319,16 @@ def test_half_an_answer_is_none(wire: Wire, what: str) -> None:
         SIMPLE[what](table)
 
 
+@pytest.mark.parametrize("status", [200, 202, 206])
+@pytest.mark.parametrize("what", ["upsert", "merge", "transact"])
+def test_a_page_of_a_gateway_does_not_pass_for_a_write(wire: Wire, what: str, status: int) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(status, PAGE, {"Content-Type": "multipart/mixed; boundary=b"}, times=None)
+    with pytest.raises(StorageUnavailable):
+        SIMPLE[what](table)
+
+
 def test_what_a_gateway_refuses_is_not_taken_for_deleted(wire: Wire) -> None:
     table = wire.storage.table("made")
     table.upsert(ROW)

@@ -1,4 +1,8 @@
-"""Tables by azure-data-tables."""
+"""Tables by azure-data-tables.
+
+The package takes any 200 for an entity or a page, and any 202 for the answer to a transaction, and fails on a gateway's
+in as many ways as there are.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ from medtech.storage.table import Entity, Operation, Page, Place
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient, TableServiceClient
+
+_CUT_OFF = "DecodeError"
+"""azure-core's name for an answer that cannot be read."""
 
 
 class LibraryTables:
@@ -50,7 +57,12 @@ class LibraryTables:
 
     def transact(self, table: str, operations: Sequence[Operation]) -> list[str]:
         with _translated():
-            answers = self._client(table).submit_transaction([_operation(operation) for operation in operations])
+            try:
+                answers = self._client(table).submit_transaction([_operation(operation) for operation in operations])
+            except (ValueError, AttributeError):
+                raise Fault(_CUT_OFF) from None
+        if len(answers) != len(operations):
+            raise Fault(_CUT_OFF)
         return [str(answer.get("etag", "")) for answer in answers]
 
     def close(self) -> None:
@@ -86,11 +98,10 @@ def _translated() -> Iterator[None]:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """The package takes any 200 for an entity or a page, and fails on a gateway's in as many ways as there are."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Fault("DecodeError") from None
+        raise Fault(_CUT_OFF) from None
 
 
 def _with_etag(entity: Any) -> Entity:
