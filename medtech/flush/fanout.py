@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from medtech.deadline import Deadline, within
@@ -37,6 +38,10 @@ _MARK_SECONDS = 30
 
 _AGAIN_SECONDS = 30
 """After which a message is tried again whose mark could not be read or deleted."""
+
+MOST_POISON_MESSAGES = 320
+"""Looked at in a tick. There is one for each shard that ends the process; more are somebody else's, and without a bound
+they would take the tick's time from the shards."""
 
 
 class Put(NamedTuple):
@@ -128,9 +133,9 @@ class Fanout:
             self.queue.put(message.write(), after_seconds=_AGAIN_SECONDS)
 
     def _poisoned(self, marks: Mapping[int, ShardMark]) -> dict[int, ShardMark]:
-        """The marks, with what the poison queue says, which is empty then."""
+        """The marks, with what the poison queue says."""
         found = dict(marks)
-        for taken in self.poison.take():
+        for taken in islice(self.poison.take(), MOST_POISON_MESSAGES):
             message = FlushMessage.read(taken.body)
             mark = found.get(message.shard) if message is not None else None
             # Of another message's mark it says nothing: that one is tried by itself. One that was never begun failed

@@ -96,7 +96,7 @@ class Flush:
         shards, watched = self._shards(), self._watched()
         if shards and self._mapping() is None:
             shards = []
-        return sorted({shard for shard in shards if next(self._due_windows(shard), None) is not None} | watched)
+        return sorted({*shards, *watched})
 
     def run_shard(self, shard: int) -> Tally:
         """Flushes one shard, as `run` does each, and logs it; nothing if another instance is at it."""
@@ -114,9 +114,11 @@ class Flush:
         return tally
 
     def _shards(self) -> list[int]:
-        shards = self.buffer.shards_within_reach()
+        """Those with windows that are due now."""
+        chosen = self.settings
+        shards = self.buffer.due_shards(self.clock(), chosen.window_seconds, chosen.flush_grace_seconds)
         self.buffer.look_after_accounts(self.clock())
-        return shards
+        return [shard for shard in shards if self.comparing is None or self.comparing.is_turn(shard)]
 
     def _tell_away(self, tally: Tally) -> None:
         """Adds the further accounts that are away, each once."""
@@ -189,7 +191,8 @@ class Flush:
         memory: Memory,
         tally: Tally,
     ) -> None:
-        # The lease is asked for with the first due window: an idle shard costs one query a tick, and no lease.
+        # The lease is asked for with the first due window: a shard that another instance has flushed since it was found
+        # costs one query, and no lease.
         first = next(due, None) if mapping is not None else None
         if first is None and not watched:
             return

@@ -8,7 +8,6 @@ A row is there before the buffer's first row goes to its account, and is renewed
 once a retired account is found empty and no instance has written to it for a while. With one account there are none.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -70,18 +69,17 @@ class Accounts:
         self._register = storage.table(TABLE)
         self._monotonic = monotonic
         self._noted: dict[int, float] = {}
-        self._noting = threading.Lock()
 
     def note(self, number: int) -> None:
         """Before a row goes to the table of the further account `number`, from 1 on; 0 is the first account's."""
         if number == 0:
             return
-        with self._noting:
-            now, noted = self._monotonic(), self._noted.get(number)
-            if noted is not None and now - noted < RENEW_SECONDS:
-                return
-            self._register.upsert({**_keys(self._further[number - 1].place), "written": str(ticks.now())})
-            self._noted[number] = now
+        now, noted = self._monotonic(), self._noted.get(number)
+        if noted is not None and now - noted < RENEW_SECONDS:
+            return
+        # Without a lock: rows are written side by side, and each would wait for all before it where nothing answers.
+        self._register.upsert({**_keys(self._further[number - 1].place), "written": str(ticks.now())})
+        self._noted[number] = now
 
     def look(self) -> list[Account]:
         """Every account that is named or still known. Each named one is asked."""

@@ -8,18 +8,20 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple
 
+from medtech.deadline import Deadline, seconds_left, within
 from medtech.dotnet import ticks
-from medtech.errors import StorageRefused, StorageUnavailable
+from medtech.errors import StorageRefused, StorageUnavailable, Unavailable
 from medtech.group import segment, windows
 from medtech.group.accounts import TABLE, Accounts
 from medtech.group.reading import BLOCK_ROWS, Left, Limits, Round, Row, WindowReading
 from medtech.group.replayed import Replayed
 from medtech.group.segment import Packed
-from medtech.group.shard_tables import ShardTables
+from medtech.group.shard_tables import ASKED_SECONDS, ShardTables
 from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.payload import split
@@ -76,14 +78,15 @@ class Buffer:
         A row that storage refuses as too large is stored in halves. The measurements returned are those that it refuses
         even alone; none, unless something before it takes less than Table storage does.
 
-        When one fails, its error is raised after the others have ended: the batch comes again and writes the same rows.
+        When one fails, its error is raised once those under way have ended, and the rest is not begun: the batch comes
+        again and writes the same rows.
         """
         if len(rows) == 1:
             return self._store_row(rows[0])
         writes = [self._writers.submit(self._store_row, row) for row in rows]
-        failures = [failure for write in writes if (failure := write.exception()) is not None]
-        if failures:
-            raise failures[0]
+        if any(write.exception() for write in wait(writes, return_when=FIRST_EXCEPTION).done):
+            begun = [write for write in writes if not write.cancel()]
+            raise next(failure for write in begun if (failure := write.exception()) is not None)
         return list(chain.from_iterable(write.result() for write in writes))
 
     def _store_row(self, row: SegmentRow) -> list[Measurement]:
@@ -136,7 +139,9 @@ class Buffer:
     def look_after_accounts(self, now: int) -> None:
         """Forgets accounts that are emptied at `now` (ticks), and logs, once, what was taken off the list too early."""
         if not self.away():
-            self._accounts.forget_emptied(now)
+            # A tick has other work, and the next one is soon enough.
+            with suppress(Unavailable), within(Deadline(min(ASKED_SECONDS, seconds_left()))):
+                self._accounts.forget_emptied(now)
         if not self._left_out_logged:
             for account in self._accounts.left_out():
                 _log.error("%s", account.advice)
@@ -153,14 +158,17 @@ class Buffer:
         """Shards that hold rows. They are found by skipping through the keys: the setting may have been lowered."""
         return list(self._tables.in_order(self._shards_in))
 
-    def shards_within_reach(self) -> list[int]:
-        """As `shards`, without those that are not `is_within_reach`: see `away`."""
-        return [
-            shard for shard in list(self._tables.in_order_within_reach(self._shards_in)) if self.is_within_reach(shard)
-        ]
+    def due_shards(self, now: int, window_seconds: int, grace_seconds: int) -> list[int]:
+        """The shards that have `due_windows`, in order, without those that are not `is_within_reach`: see `away`.
+
+        It takes a request for each shard that an account holds, and as long as one account does.
+        """
+        latest = _latest(now, window_seconds, grace_seconds)
+        found = self._tables.all_within_reach(lambda _, table: self._first_places(table))
+        return sorted({shard for shard, start in found if start <= latest and self.is_within_reach(shard)})
 
     def is_within_reach(self, shard: int) -> bool:
-        """Whether a shard's new rows go to an account that has not lately been away."""
+        """Whether a shard's new rows go to an account that answered when it was last asked."""
         return not self._tables.is_away(self._tables.home(shard))
 
     def away(self) -> list[StorageUnavailable]:
@@ -184,7 +192,7 @@ class Buffer:
         They are looked up when they are asked for: a query finds those of the next rows, since they may be many and
         small.
         """
-        latest = now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
+        latest = _latest(now, window_seconds, grace_seconds)
         if latest < 0:
             return
         yield from self._windows(shard, windows.shard_prefix(shard), windows.partition_key(shard, latest))
@@ -392,6 +400,11 @@ def segment_rows(
         rows.extend(SegmentRow(key, row_prefix, hub, packed) for packed in packing.segments)
         too_large.extend(packing.too_large)
     return rows, too_large
+
+
+def _latest(now: int, window_seconds: int, grace_seconds: int) -> int:
+    """The latest start (ticks) of a window that is due."""
+    return now - (window_seconds + grace_seconds) * ticks.TICKS_PER_SECOND
 
 
 def _entity(partition_key: str, row_key: str, packed: Packed) -> Entity:

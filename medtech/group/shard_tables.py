@@ -11,9 +11,11 @@ of another list, they are flushed when it is back, as a batch that comes late.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from heapq import merge
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import TypeVar
 
 from medtech import deadline
@@ -24,10 +26,11 @@ from medtech.storage.further import SETTING
 from medtech.storage.table import Table
 
 Found = TypeVar("Found")
+Asked = TypeVar("Asked")
 
 ASKED_SECONDS = 10.0
 """What an account may take, for all that is asked of it at a time, that has nothing to say in all likelihood. A tick of
-the fan-out has a minute for all accounts."""
+the fan-out has a minute, and asks all accounts at once."""
 
 PROMPT_SECONDS = 0.5
 """So much of each answer does not count: an account that is well may hold hundreds of shards or, from a time of another
@@ -61,8 +64,8 @@ class ShardTables:
         return self._homes[shard % len(self._homes)]
 
     def is_away(self, number: int) -> bool:
-        """Whether the account of a table has lately not answered, so that it is not asked."""
-        return self._lately_wrong(number) is not None
+        """Whether the account of a table did not answer when it was last asked, however long ago."""
+        return number in self._away
 
     def _lately_wrong(self, number: int) -> str | None:
         since, wrong = self._away.get(number, (-math.inf, None))
@@ -85,7 +88,20 @@ class ShardTables:
         self, found_in: Callable[[int, Table], Iterator[Found]], shard: int | None = None
     ) -> list[Iterator[Found]]:
         """What is found in each table. One of a further account that is away has nothing; if `shard` is at home there,
-        it raises StorageUnavailable."""
+        it raises StorageUnavailable.
+
+        All are asked at once for what comes first: of several accounts that hang, the first would otherwise be asked
+        again before the last has been given up.
+        """
+        searches = self._searches(found_in, shard)
+        firsts = _side_by_side(searches, lambda found: list(islice(found, 1)))
+        return [chain(first, found) for first, found in zip(firsts, searches, strict=True)]
+
+    def all_within_reach(self, found_in: Callable[[int, Table], Iterator[Found]]) -> list[Found]:
+        """All that is found in the tables that `within_reach` has, in no order. It takes as long as one account."""
+        return list(chain.from_iterable(_side_by_side(self._searches(found_in, None), list)))
+
+    def _searches(self, found_in: Callable[[int, Table], Iterator[Found]], shard: int | None) -> list[Iterator[Found]]:
         home = 0 if shard is None else self.home(shard)
         return [
             found_in(number, table)
@@ -94,9 +110,7 @@ class ShardTables:
             for number, table in enumerate(self._tables)
         ]
 
-    def in_order_within_reach(
-        self, found_in: Callable[[Table], Iterator[int]], shard: int | None = None
-    ) -> Iterator[int]:
+    def in_order_within_reach(self, found_in: Callable[[Table], Iterator[int]], shard: int) -> Iterator[int]:
         """As `in_order`, of the tables that `within_reach` has."""
         return _each_once(self.within_reach(lambda _, table: found_in(table), shard))
 
@@ -137,3 +151,12 @@ class ShardTables:
 
 def _each_once(found: Iterable[Iterator[int]]) -> Iterator[int]:
     return (each for each, _ in groupby(merge(*found)))
+
+
+def _side_by_side(searches: Sequence[Iterator[Found]], ask: Callable[[Iterator[Found]], Asked]) -> list[Asked]:
+    if len(searches) == 1:
+        return [ask(searches[0])]
+    with ThreadPoolExecutor(len(searches), thread_name_prefix="accounts") as pool:
+        # Each in a copy of this context: it holds the deadline, and what is counted.
+        answers = [pool.submit(copy_context().run, ask, found) for found in searches]
+        return [answer.result() for answer in answers]

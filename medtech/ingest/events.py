@@ -25,7 +25,7 @@ def read_events(events: Sequence[func.EventHubEvent]) -> list[DeviceEvent]:
         return []
     batch = _Batch.of(events)
     context = batch.metadata("PartitionContext") or {}
-    partition = context.get("PartitionId")
+    partition = context.get("PartitionId") if isinstance(context, dict) else None
     if partition is None:
         raise _unusable("the partition")
     hub = hub_name(
@@ -83,7 +83,10 @@ def _one_for_each(batch: _Batch, name: str) -> list[dict[str, Any]]:
     values = batch.metadata(name)
     if not isinstance(values, list) or len(values) != len(batch.bodies):
         raise _unusable(f"{name} for each event")
-    return [each or {} for each in values]
+    found = [each or {} for each in values]
+    if set(map(type, found)) != {dict}:
+        raise _unusable(f"{name} with an object for each event")
+    return found
 
 
 def _unusable(what: str) -> Unavailable:

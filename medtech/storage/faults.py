@@ -8,7 +8,10 @@
 | 408, 429, 5xx, or a success that is none     | StorageUnavailable                                                 |
 | 413, or 400 with a code of `_TOO_LARGE`      | StorageRefused, too large: the caller sends less at once           |
 | any other 400                                | StorageRefused                                                     |
-| anything else (404, 409, 412 …)              | left as it is, for the caller to judge                             |
+| anything else (404, 409, 412 …)              | left as it is, for the caller to judge: inside of `reaching`, or   |
+|                                              | outside; with `judged_inside` what is left is StorageUnavailable   |
+
+Each error of the service has a code. A 404, 409 or 412 without one is a gateway's: it says nothing of a row or a lease.
 """
 
 from __future__ import annotations
@@ -65,9 +68,18 @@ class Fault(Exception):
         return self.status in _DENIED or self.code in _DENIED_CODES
 
     @property
+    def is_the_services_own(self) -> bool:
+        return bool(self.code)
+
+    @property
     def table_missing(self) -> bool:
         """Whether the table itself is gone, and not just the entity."""
         return self.code == "TableNotFound"
+
+    @property
+    def being_deleted(self) -> bool:
+        """A table, container or queue of this name can only be made again in half a minute."""
+        return "BeingDeleted" in self.code
 
 
 class Denied(Fault):
@@ -83,16 +95,17 @@ class NoToken(Fault):
 
 
 @contextmanager
-def reaching(what: str) -> Iterator[None]:
+def reaching(what: str, *, judged_inside: bool = False) -> Iterator[None]:
     """Raises StorageUnavailable in place of errors that say the service is away or closed to the app.
 
     They are Faults, and the errors of the Azure packages. `what` names the table, blob, lease or queue in the message.
+    With `judged_inside` none of them leaves it.
     """
     try:
         yield
     except Exception as error:
         fault = error if isinstance(error, Fault) else _of_packages(error)
-        unavailable = fault and _unavailable(what, fault)
+        unavailable = fault and _unavailable(what, fault, judged_inside)
         if unavailable is None:
             raise
         # The packages' own text and its cause can hold the address with its signature.
@@ -105,8 +118,8 @@ def _of_packages(error: Exception) -> Fault | None:
     return Fault.of(error) if exceptions and isinstance(error, exceptions.AzureError) else None
 
 
-def _unavailable(what: str, fault: Fault) -> StorageUnavailable | None:
-    """The error to raise in place of `fault`; None for answers that the caller judges."""
+def _unavailable(what: str, fault: Fault, is_judged: bool) -> StorageUnavailable | None:
+    """The error to raise in place of `fault`; None for answers that the caller is still to judge."""
     status, code = fault.status, fault.code
     if isinstance(fault, NoToken):
         return StorageUnavailable(
@@ -124,14 +137,9 @@ def _unavailable(what: str, fault: Fault) -> StorageUnavailable | None:
             "Owner and Storage Table Data Contributor (with FLUSH_FANOUT=queue also Storage Queue Data Contributor) on "
             "the account, or fix the connection string."
         )
-    if fault.table_missing or "BeingDeleted" in code:
+    if fault.table_missing or fault.being_deleted:
         return StorageUnavailable(
             f"Storage ({what}) is being deleted ({status} {code}). It is created again as soon as the service allows."
-        )
-    if status < 400 or status >= 500 or status in _BUSY:
-        return StorageUnavailable(
-            f"Storage ({what}) is away ({status} {code}). Data stays where it is and is tried again; if this goes on, "
-            "look at the account's metrics (availability, throttling) and at Azure's service health."
         )
     if status == 413 or code in _TOO_LARGE:
         return StorageRefused(
@@ -142,5 +150,11 @@ def _unavailable(what: str, fault: Fault) -> StorageUnavailable | None:
     if status == 400:
         return StorageRefused(
             f"Storage ({what}) refuses a request (400 {code}). Report it; the data stays where it is.", too_large=False
+        )
+    if is_judged or status < 400 or status >= 500 or status in _BUSY:
+        return StorageUnavailable(
+            f"Storage ({what}) is away ({status} {code}). Data stays where it is and is tried again; if this goes on, "
+            "look at the account's metrics (availability, throttling), at Azure's service health, and at what gateways "
+            "or proxies lie before it."
         )
     return None

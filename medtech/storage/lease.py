@@ -67,7 +67,7 @@ def acquire(
     `monotonic` gives seconds. Raises StorageUnavailable.
     """
     blob = LeasedBlob(CONTAINER, name, str(uuid4()))
-    with reaching(f"lease `{name}`"):
+    with reaching(f"lease `{name}`", judged_inside=True):
         leases = storage.leases()
         asked_at = monotonic()
         try:
@@ -80,7 +80,7 @@ def acquire(
                 asked_at = monotonic()
                 leases.acquire(blob, LEASE_SECONDS)
         except Fault as fault:
-            if fault.status in (409, 412):
+            if fault.status in (409, 412) and fault.is_the_services_own and not fault.being_deleted:
                 return None
             raise
     return Lease(blob, leases, asked_at, monotonic, renew_seconds)
@@ -155,7 +155,10 @@ def _create(container: ContainerClient, name: str) -> None:
     """The blob to lease, and its container, as far as they are missing; another instance may be doing the same."""
     from azure.core.exceptions import ResourceExistsError
 
-    with suppress(ResourceExistsError):
+    try:
         container.create_container()
+    except ResourceExistsError as error:
+        if Fault.of(error).being_deleted:
+            raise
     with suppress(ResourceExistsError):
         container.upload_blob(name, b"", overwrite=False)

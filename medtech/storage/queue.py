@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
-from medtech.storage.faults import reaching
+from medtech.storage.faults import Fault, reaching
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueClient, QueueServiceClient
@@ -42,7 +43,7 @@ class Queue:
         from azure.core.exceptions import ResourceNotFoundError
 
         text = base64.b64encode(body).decode("ascii")
-        with reaching(f"queue `{self._name}`"):
+        with self._reaching():
             client = self._open()
             try:
                 client.send_message(text, visibility_timeout=after_seconds)
@@ -54,7 +55,7 @@ class Queue:
         """The messages that can be seen, until there is none; who has dealt with one deletes it."""
         from azure.core.exceptions import ResourceNotFoundError
 
-        with reaching(f"queue `{self._name}`"):
+        with self._reaching():
             try:
                 yield from map(
                     _taken,
@@ -67,7 +68,7 @@ class Queue:
         """Deletes a message; one that is gone, or was taken by another since, is left to that one."""
         from azure.core.exceptions import HttpResponseError
 
-        with reaching(f"queue `{self._name}`"):
+        with self._reaching():
             try:
                 self._open().delete_message(message.id, message.pop_receipt)
             except HttpResponseError as error:
@@ -78,7 +79,7 @@ class Queue:
         """Asks the service for the queue, which may be missing."""
         from azure.core.exceptions import ResourceNotFoundError
 
-        with reaching(f"queue `{self._name}`"):
+        with self._reaching():
             try:
                 self._open().get_queue_properties()
             except ResourceNotFoundError:
@@ -92,8 +93,13 @@ class Queue:
 
         try:
             client.create_queue()
-        except ResourceExistsError:  # another instance was first
-            return
+        except ResourceExistsError as error:
+            if Fault.of(error).being_deleted:
+                raise
+            # Else another instance was first.
+
+    def _reaching(self) -> AbstractContextManager[None]:
+        return reaching(f"queue `{self._name}`", judged_inside=True)
 
 
 def _taken(message: object) -> Taken:

@@ -112,7 +112,7 @@ class Table:
             try:
                 return self._open().get(self._name, partition_key, row_key)
             except Fault as fault:
-                if fault.status != 404 or (self._creates and fault.table_missing):
+                if fault.status != 404 or not fault.is_the_services_own or (self._creates and fault.table_missing):
                     raise
                 return None
 
@@ -162,7 +162,7 @@ class Table:
             try:
                 return self._open().transact(self._name, operations)
             except Fault as fault:
-                if fault.status not in (404, 409, 412) or fault.table_missing:
+                if fault.status not in (404, 409, 412) or not fault.is_the_services_own or fault.table_missing:
                     raise
                 index = 0 if len(operations) == 1 else fault.index
                 known = index is not None and index < len(operations)
@@ -203,7 +203,7 @@ class Table:
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        with reaching(f"table `{self._name}`"):
+        with reaching(f"table `{self._name}`", judged_inside=True):
             try:
                 yield
             except Fault as fault:

@@ -243,7 +243,7 @@ def test_a_watched_shard_whose_account_is_away_is_left_alone(outage: Outage) -> 
 def test_a_shard_does_not_ask_its_account_again_that_is_away(outage: Outage) -> None:
     outage.store()
     outage.account.cut_before(times=None)
-    assert outage.run.buffer.shards_within_reach() == [0, 2]
+    assert outage.run.flush.due() == [0, 2]
     outage.account.clear()
     for shard in (1, 3):
         with pytest.raises(StorageUnavailable, match=SETTING):
@@ -260,9 +260,54 @@ def test_an_account_that_answers_slowly_is_away_before_it_has_named_all_shards(o
 
     outage.account.clear()
     outage.account.before_forwarding(slowly, times=None)
-    assert outage.run.buffer.shards_within_reach() == [shard for shard in shards if shard % 2 == 0]
+    assert outage.run.flush.due() == [shard for shard in shards if shard % 2 == 0]
     assert len(outage.account.requests) == 3
     assert ["No answer in time" in error.message for error in outage.run.buffer.away()] == [True]
+
+
+def test_a_tick_asks_an_account_as_often_as_it_has_shards_and_not_for_those_of_others(
+    outage: Outage, lists: Lists, server: Server, fhir: str
+) -> None:
+    """One that answers in seconds would else use up the tick, however few of the shards are its own."""
+    before = Run(lists.storage(), server, fhir)
+    before.store(_batch([known(server) for _ in range(60)], range(1)), shards=12)
+    shards = before.buffer.shards()
+    assert len(shards) > 6
+    outage.run.flush.due()  # the first use of a table makes it
+    outage.account.clear()
+    assert outage.run.flush.due() == shards
+    assert len(outage.account.requests) == 1
+    before.client.close()
+    before.storage.close()
+
+
+def test_an_account_whose_mark_has_lapsed_is_within_reach_when_it_answers_again(outage: Outage, clock: Clock) -> None:
+    """A look at others that takes longer than that does not make it well."""
+    outage.store()
+    outage.account.cut_before(times=None)
+    assert outage.run.flush.due() == [0, 2]
+    clock.seconds += shard_tables.AWAY_SECONDS
+    assert [outage.run.buffer.is_within_reach(shard) for shard in range(4)] == [True, False, True, False]
+    outage.account.clear()
+    assert outage.run.flush.due() == [0, 1, 2, 3]
+
+
+def test_accounts_are_asked_side_by_side(lists: Lists) -> None:
+    """Those that hang take the time of one, and none is asked again before the last is given up."""
+    ports = free_ports(2)
+    hanging = [f"AccountName=a;AccountKey={ACCOUNT_KEY};TableEndpoint=http://127.0.0.1:{port}/a" for port in ports]
+    storage = lists.storage(",".join(hanging))
+    tables = ShardTables(storage, "buffer")
+    all_are_asked = threading.Barrier(3)
+
+    def answer(number: int, _: object) -> Iterator[int]:
+        all_are_asked.wait(60)
+        yield from (number, number)
+
+    assert sorted(tables.all_within_reach(answer)) == [0, 0, 1, 1, 2, 2]
+    for shard in range(3):
+        assert [list(found) for found in tables.within_reach(answer, shard)] == [[0, 0], [1, 1], [2, 2]]
+    storage.close()
 
 
 def test_an_account_with_much_to_say_that_answers_promptly_is_not_away(lists: Lists) -> None:

@@ -340,6 +340,25 @@ def test_a_message_whose_mark_cannot_be_reached_is_put_back_and_is_no_failure(
     assert scene.mark() is None
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_what_a_gateway_says_of_a_mark_is_neither_a_failure_nor_the_end_of_the_message(
+    scene: Scene, wire: Wire, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Its 404 does not mean that the mark is gone: it would hold the shard up until it lapses."""
+    scene.tick()
+    message = scene.message()
+    monkeypatch.setattr(fanout, "_AGAIN_SECONDS", 0)
+    another = scene.another(marks=ShardMarks(wire.storage, lambda: scene.now))
+    wire.tables.answer(status, b"<html>Not here</html>", times=None)
+    tally = another.carry_out(message, 1)
+    assert tally is not None
+    assert [type(error) for error in tally.outages] == [StorageUnavailable]
+    wire.tables.clear()
+    another.carry_out(scene.message(), 1)
+    assert scene.is_written_once()
+    assert scene.mark() is None
+
+
 def poisoned(scene: Scene, tries: int = 5) -> None:
     """What is left of a message at which the process ended so often, and that the host has moved."""
     [message] = scene.messages()
@@ -385,6 +404,19 @@ def test_what_is_on_the_poison_queue_for_no_mark_is_removed(scene: Scene, body: 
     scene.poison.put(body)
     assert scene.tick() == 1
     assert list(scene.poison.take()) == []
+
+
+def test_a_poison_queue_full_of_others_messages_keeps_no_tick_from_its_shards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may put messages may put them by the hundred thousand, and each takes a request to be deleted."""
+    monkeypatch.setattr(fanout, "MOST_POISON_MESSAGES", 2)
+    for _ in range(3):
+        scene.poison.put(b"")
+    assert scene.tick() == 1
+    assert len(list(scene.poison.take())) == 0, "a page of them is hidden for a minute"
+    properties = scene.poison._open().get_queue_properties()
+    assert properties["approximate_message_count"] == 1, "the next ticks go on with it"
 
 
 def test_without_time_a_tick_says_so_and_the_next_one_goes_on(scene: Scene) -> None:

@@ -1,6 +1,8 @@
 """The buffer over several storage accounts: two real Azurites, and lists that change while rows are in them."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +16,7 @@ from medtech.model import Measurement
 from medtech.storage.connection import Storage
 from medtech.storage.further import SETTING
 from tests.accounts import Lists
+from tests.faults import FaultProxy
 
 _NOON = 637_826_832_000_000_000  # 2022-03-12T12:00:00Z
 _LATER = _NOON + ticks.TICKS_PER_HOUR
@@ -184,6 +187,25 @@ def test_an_account_may_go_once_it_is_empty_and_nobody_writes_to_it_any_more(lis
     assert _standings(lists.storage()) == []
 
 
+def test_a_retired_account_that_goes_away_while_it_is_looked_after_holds_up_nothing(
+    lists: Lists, wire_to_second: tuple[FaultProxy, str]
+) -> None:
+    account, second = wire_to_second
+    using, emptying = lists.storage(second), lists.storage(f"-{second}")
+    Accounts(using).note(1)
+    quiet = ticks.now() + (QUIET_SECONDS + 60) * ticks.TICKS_PER_SECOND
+    buffer = Buffer(emptying)
+    buffer.due_shards(quiet, 300, 15)
+    account.answer(503, times=None)
+    buffer.look_after_accounts(quiet)
+    account.clear()
+    assert _standings(emptying) == [Standing.EMPTYING]
+    buffer.look_after_accounts(quiet)
+    assert _standings(emptying) == [Standing.EMPTIED]
+    using.close()
+    emptying.close()
+
+
 def test_a_first_account_that_is_made_a_further_one_is_told(lists: Lists) -> None:
     lists.both().store(_batch())
     swapped = Storage(environment={"BufferStorage": lists.second_account, SETTING: lists.first})
@@ -201,6 +223,19 @@ def test_an_account_is_put_on_record_once_and_renewed(lists: Lists) -> None:
         [row] = storage.table(TABLE).query(f"PartitionKey eq '{PARTITION_KEY}'")
         written.append(row["etag"])
     assert written[0] == written[1] != written[2]
+
+
+def test_rows_that_are_written_side_by_side_do_not_wait_for_each_others_record(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may wait for long where the first account says nothing."""
+    storage = lists.storage(lists.second_account)
+    accounts = Accounts(storage)
+    all_are_at_it = threading.Barrier(3)
+    monkeypatch.setattr(storage.table(TABLE), "upsert", lambda _: all_are_at_it.wait(60))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(accounts.note, [1, 1, 1]))
+    accounts.note(1)
 
 
 def test_with_one_account_nothing_is_put_on_record(lists: Lists) -> None:

@@ -63,6 +63,26 @@ def test_a_service_that_stays_busy_is_away(wire: Wire) -> None:
         _store(Buffer(wire.storage), 1)
 
 
+def test_a_batch_of_many_rows_is_given_up_with_the_first_that_fails(wire: Wire) -> None:
+    """A service that takes requests and says nothing would else hold it for half a minute for each eight of its rows,
+    and `functionTimeout` would end the process."""
+    hours = range(64)
+    measurements = [
+        Measurement("hr", at, "d", None, None, None, (("hr", "61"),), at, "0", hour, 0, 0)
+        for hour in hours
+        for at in [_NOON + hour * ticks.TICKS_PER_HOUR]
+    ]
+    rows, _ = segment_rows(measurements, hub="0a1b2c3d", row_prefix="e|x", window_seconds=300, shards=1)
+    buffer = Buffer(wire.storage)
+    wire.tables.cut_before(_row_write, times=None)
+    with pytest.raises(StorageUnavailable):
+        buffer.store(rows)
+    assert len({request.path for request in wire.tables.requests if _row_write(request)}) < len(rows) / 2
+    wire.tables.clear()
+    assert buffer.store(rows) == []
+    assert len(list(buffer.due_windows(0, _NOON + ticks.TICKS_PER_DAY * 4, 300, 15))) == len(rows)
+
+
 def test_a_write_whose_answer_is_lost_is_one_row(wire: Wire) -> None:
     buffer = Buffer(wire.storage)
     wire.tables.cut_after(when=_row_write)

@@ -87,9 +87,14 @@ def test_no_events_are_none() -> None:
     [
         {"PartitionContext": None},
         {"PartitionContext": {}},
+        {"PartitionContext": "3"},
+        {"PartitionContext": [{"PartitionId": "3"}]},
         {"PropertiesArray": None},
         {"PropertiesArray": [{}, {}]},
         {"PropertiesArray": "{}"},
+        {"PropertiesArray": ["text"]},
+        {"PropertiesArray": [[1]]},
+        {"PropertiesArray": [True]},
     ],
 )
 def test_metadata_that_does_not_fit_makes_the_events_wait(changes: dict[str, object]) -> None:

@@ -282,6 +282,61 @@ def test_what_is_sent_again(wire: Wire, name: str) -> None:
     assert len(wire.tables.requests) == times
 
 
+PAGE = b"<html>Not here</html>"
+
+
+@pytest.mark.parametrize("status", [404, 405, 409, 410, 412, 431])
+@pytest.mark.parametrize("what", SIMPLE)
+def test_a_refusal_that_is_not_the_services_own_is_an_outage(wire: Wire, what: str, status: int) -> None:
+    """The service gives each of its errors a code. A gateway's 404 says nothing of a row, its 409 and 412 nothing of
+    its version."""
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(status, PAGE, {"Content-Type": "text/html"}, times=None)
+    with pytest.raises(StorageUnavailable, match=rf"table `made`\) is away \({status} "):
+        SIMPLE[what](table)
+
+
+@pytest.mark.parametrize(
+    "body", [PAGE, b"", b"[]", b'"text"', b"5", b"null", b"{}", b'{"value": 5}', b'{"value": ["x"]}']
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json;odata=minimalmetadata"])
+@pytest.mark.parametrize("what", ["get", "query"])
+def test_what_is_no_answer_of_the_service_tells_of_no_row(wire: Wire, what: str, kind: str, body: bytes) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(200, body, {"Content-Type": kind}, times=None)
+    with pytest.raises(StorageUnavailable):
+        SIMPLE[what](table)
+
+
+@pytest.mark.parametrize("what", ["get", "query", "transact"])
+def test_half_an_answer_is_none(wire: Wire, what: str) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.cut_after(half=True, times=None)
+    with pytest.raises(StorageUnavailable, match="cannot be reached"):
+        SIMPLE[what](table)
+
+
+@pytest.mark.parametrize("status", [200, 202, 206])
+@pytest.mark.parametrize("what", ["upsert", "merge", "transact"])
+def test_a_page_of_a_gateway_does_not_pass_for_a_write(wire: Wire, what: str, status: int) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(status, PAGE, {"Content-Type": "multipart/mixed; boundary=b"}, times=None)
+    with pytest.raises(StorageUnavailable):
+        SIMPLE[what](table)
+
+
+def test_what_a_gateway_refuses_is_not_taken_for_deleted(wire: Wire) -> None:
+    table = wire.storage.table("made")
+    table.upsert(ROW)
+    wire.tables.answer(404, PAGE, {"Content-Type": "text/html"}, times=None)
+    with pytest.raises(StorageUnavailable):
+        table.change([Operation("delete", {**ROW, "RowKey": row}) for row in "ab"])
+
+
 @pytest.mark.parametrize("what", SIMPLE)
 def test_retry_after_has_anything_sent_again_but_not_for_ever(wire: Wire, what: str) -> None:
     table = wire.storage.table("made")
@@ -361,13 +416,16 @@ def test_a_signature_that_is_over_is_denied_and_not_told(
     signed.close()
 
 
+NO_ROW = {"x-ms-error-code": "ResourceNotFound"}
+
+
 @pytest.mark.parametrize("exempt", [False, True])
 def test_proxies_of_the_environment_are_used(
     azurite: str, through_library: bool, monkeypatch: pytest.MonkeyPatch, exempt: bool
 ) -> None:
     with FaultProxy("http://127.0.0.1:1") as proxy, FaultProxy("http://127.0.0.1:1") as account:
         for each in (proxy, account):
-            each.answer(404, times=None)
+            each.answer(404, headers=NO_ROW, times=None)
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("//", "//user:p%40ss@"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.0/8" if exempt else "")
         connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"
@@ -394,7 +452,7 @@ def test_a_server_is_trusted_as_the_environment_says(
 ) -> None:
     certificate = make_certificate(tmp_path)
     with FaultProxy("http://127.0.0.1:1", certificate.server_context()) as account:
-        account.answer(404, times=None)
+        account.answer(404, headers=NO_ROW, times=None)
         if trusted:
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.certificate))
         connection = f"AccountName=a;AccountKey=c2VjcmV0;TableEndpoint={account.url}/a"

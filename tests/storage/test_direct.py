@@ -263,7 +263,7 @@ def _table_at(server: Scripted) -> Table:
 
 
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-NOT_FOUND = answer(b"", "404 Not Found")
+NOT_FOUND = answer(b"", "404 Not Found", x_ms_error_code="ResourceNotFound")
 DONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 DONE_CHUNKED = b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"
 """As gateways leave it: there is no chunk."""
@@ -302,9 +302,12 @@ def test_what_follows_a_change_of_protocol_is_not_taken_for_another_answer(scrip
 
 def test_an_answer_that_ends_in_its_head_is_none(scripted: Scripted) -> None:
     """Of a table that is missing it would say that a row is."""
-    scripted.then(b"HTTP/1.1 404 Not Found\r\nContent-Len").then(answer(b"{}", "404 Not Found"))
+    scripted.then(b"HTTP/1.1 404 Not Found\r\nContent-Len").then(NOT_FOUND)
     assert _table_at(scripted).get("p", "a") is None
     assert scripted.connections == 2
+
+
+NO_ROW = {"x-ms-error-code": "ResourceNotFound"}
 
 
 class Issuer:
@@ -329,7 +332,7 @@ def _by_token(account: FaultProxy, issuer: object) -> Table:
 def test_a_token_is_kept_until_shortly_before_it_ends() -> None:
     lasting, ending = Issuer(3_600), Issuer(200)
     with FaultProxy("http://127.0.0.1:1") as account:
-        account.answer(404, times=None)
+        account.answer(404, headers=NO_ROW, times=None)
         for issuer in (lasting, ending):
             table = _by_token(account, issuer)
             for _ in range(3):
@@ -354,7 +357,7 @@ def test_a_challenge_is_met_once_with_a_token_of_the_accounts_tenant() -> None:
             when=lambda request: request.headers["Authorization"] != "Bearer token-2",
             times=None,
         )
-        account.answer(404, times=None)
+        account.answer(404, headers=NO_ROW, times=None)
         table = _by_token(account, issuer)
         assert table.get("p", "a") is None
         assert table.get("p", "a") is None
@@ -370,7 +373,7 @@ def test_a_token_that_is_denied_is_not_kept() -> None:
     issuer = Issuer()
     with FaultProxy("http://127.0.0.1:1") as account:
         account.answer(401)
-        account.answer(404, times=None)
+        account.answer(404, headers=NO_ROW, times=None)
         table = _by_token(account, issuer)
         with pytest.raises(StorageUnavailable, match="denies access"):
             table.get("p", "a")

@@ -153,13 +153,25 @@ def test_a_lease_whose_first_answer_was_lost_is_asked_for_again_and_held(wire: W
         assert ours.held
 
 
-@pytest.mark.parametrize("status", [200, 202, 302, 503])
+@pytest.mark.parametrize("status", [200, 202, 302, 404, 405, 409, 412, 503])
 def test_a_page_of_a_gateway_does_not_pass_for_a_lease(wire: Wire, status: int) -> None:
     with acquired(wire.storage):
         pass
     wire.blobs.answer(status, b"<html>Sign in</html>", {"Content-Type": "text/html"}, times=None)
     with pytest.raises(StorageUnavailable, match="lease `work`"):
         lease.acquire(wire.storage, "work")
+
+
+def test_a_container_that_is_being_deleted_is_away_until_it_can_be_made_again(wire: Wire) -> None:
+    """As "Delete Container" documents: 409 to who makes it again, 404 to all else, for half a minute."""
+    missing = {"x-ms-error-code": "ContainerNotFound"}
+    wire.blobs.answer(404, headers=missing, when=lambda request: "restype=" not in request.path, times=2)
+    wire.blobs.answer(409, headers={"x-ms-error-code": "ContainerBeingDeleted"}, when=lambda it: "restype=" in it.path)
+    with pytest.raises(StorageUnavailable, match="being deleted"):
+        lease.acquire(wire.storage, "work")
+    wire.blobs.clear()
+    with acquired(wire.storage) as ours:
+        assert ours.held
 
 
 def test_a_shared_access_signature_opens_leases(storage: Storage, azurite: str, through_library: bool) -> None:

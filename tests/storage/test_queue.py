@@ -1,13 +1,17 @@
-"""Queues over a real Azurite."""
+"""Queues over a real Azurite, and over a wire that breaks."""
 
 import base64
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.queue import QueueClient
 
 from medtech.errors import StorageUnavailable
 from medtech.storage.connection import Storage
+from medtech.storage.queue import Queue
 from tests.azurite import nobody
+from tests.faults import FaultProxy
 
 NAME = "messages"
 
@@ -62,3 +66,40 @@ def test_a_service_that_is_away_is_told_apart() -> None:
 
 def test_a_queue_that_is_missing_is_no_fault(storage: Storage) -> None:
     storage.queue(NAME).check()
+
+
+@pytest.fixture
+def queues(storage: Storage, azurite: str) -> Iterator[tuple[Queue, FaultProxy]]:
+    """A queue of the account, over a wire that can break."""
+    settings = dict(part.split("=", 1) for part in azurite.split(";") if part)
+    address = urlsplit(settings["QueueEndpoint"])
+    with FaultProxy(f"http://{address.netloc}") as proxy:
+        settings["QueueEndpoint"] = f"{proxy.url}{address.path}"
+        wired = Storage(environment={"BufferStorage": ";".join("=".join(each) for each in settings.items())})
+        yield wired.queue(NAME), proxy
+        wired.close()
+
+
+def test_a_queue_that_is_being_deleted_is_away_until_it_can_be_made_again(queues: tuple[Queue, FaultProxy]) -> None:
+    """As "Delete Queue" documents: 409 to who makes it again, 404 to all else, for half a minute."""
+    queue, proxy = queues
+    proxy.answer(404, headers={"x-ms-error-code": "QueueNotFound"}, when=lambda it: "/messages/" in it.path, times=2)
+    proxy.answer(409, headers={"x-ms-error-code": "QueueBeingDeleted"}, when=lambda it: "/messages/" not in it.path)
+    with pytest.raises(StorageUnavailable, match="being deleted"):
+        queue.put(b"first")
+    queue.put(b"second")
+    assert [each.body for each in queue.take()] == [b"second"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 409, 410, 412])
+def test_a_refusal_that_is_none_of_a_queues_is_an_outage(queues: tuple[Queue, FaultProxy], status: int) -> None:
+    queue, proxy = queues
+    queue.put(b"")
+    [taken] = queue.take()
+    proxy.answer(status, b"<html>Not here</html>", {"Content-Type": "text/html"}, times=None)
+    calls: list[Callable[[], object]] = [lambda: queue.put(b"")]
+    if status != 404:  # else it is missing, or gone
+        calls += [lambda: list(queue.take()), queue.check, lambda: queue.delete(taken)]
+    for call in calls:
+        with pytest.raises(StorageUnavailable, match="queue `messages`"):
+            call()

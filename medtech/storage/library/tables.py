@@ -1,4 +1,8 @@
-"""Tables by azure-data-tables."""
+"""Tables by azure-data-tables.
+
+The package takes any 200 for an entity or a page, and any 202 for the answer to a transaction, and fails on a gateway's
+in as many ways as there are.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ from medtech.storage.table import Entity, Operation, Page, Place
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient, TableServiceClient
+
+_CUT_OFF = "DecodeError"
+"""azure-core's name for an answer that cannot be read."""
 
 
 class LibraryTables:
@@ -33,13 +40,13 @@ class LibraryTables:
             self._client(table).upsert_entity(entity, mode=UpdateMode.MERGE if merge else UpdateMode.REPLACE)
 
     def get(self, table: str, partition_key: str, row_key: str) -> Entity:
-        with _translated():
+        with _translated(), _understood():
             return _with_etag(self._client(table).get_entity(partition_key, row_key))
 
     def page(
         self, table: str, condition: str, select: Sequence[str], page_size: int | None, place: Place | None
     ) -> Page:
-        with _translated():
+        with _translated(), _understood():
             found = self._client(table).query_entities(
                 condition, select=list(select) or None, results_per_page=page_size
             )
@@ -50,7 +57,12 @@ class LibraryTables:
 
     def transact(self, table: str, operations: Sequence[Operation]) -> list[str]:
         with _translated():
-            answers = self._client(table).submit_transaction([_operation(operation) for operation in operations])
+            try:
+                answers = self._client(table).submit_transaction([_operation(operation) for operation in operations])
+            except (ValueError, AttributeError):
+                raise Fault(_CUT_OFF) from None
+        if len(answers) != len(operations):
+            raise Fault(_CUT_OFF)
         return [str(answer.get("etag", "")) for answer in answers]
 
     def close(self) -> None:
@@ -79,9 +91,23 @@ def _translated() -> Iterator[None]:
         raise fault from None
     except AzureError as error:
         raise Fault.of(error) from None
+    except OSError:
+        # The package reads the parts of a transaction's answer itself, and lets what `requests` raises for them pass.
+        raise Fault("ServiceResponseError") from None
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Fault(_CUT_OFF) from None
 
 
 def _with_etag(entity: Any) -> Entity:
+    """Raises TypeError if it has none, and so is no entity."""
+    if type(entity.metadata["etag"]) is not str:
+        raise TypeError("an entity without an etag")
     return {**entity, "etag": entity.metadata["etag"], "timestamp": entity.metadata["timestamp"]}
 
 
