@@ -137,14 +137,18 @@ class EventHub:
         from azure.eventhub import EventHubConsumerClient
 
         of, group = self._connection, self._consumer_group
-        # With a retry of the package's own, a receiver that is refused waits instead, and says nothing.
+        options: dict[str, Any] = {
+            # With a retry of the package's own, a receiver that is refused waits instead, and says nothing.
+            "retry_total": 0,
+            # The thread that shares out partitions, which are not shared here, ends at its next turn: by default with
+            # what it holds half a minute after the client.
+            "load_balancing_interval": 1,
+        }
         try:
             if of.connection_string is None:
-                return EventHubConsumerClient(
-                    of.namespace, of.event_hub, group, of.identity.credential(), retry_total=0
-                )
+                return EventHubConsumerClient(of.namespace, of.event_hub, group, of.identity.credential(), **options)
             return EventHubConsumerClient.from_connection_string(
-                of.connection_string, group, eventhub_name=of.event_hub, retry_total=0
+                of.connection_string, group, eventhub_name=of.event_hub, **options
             )
         except ValueError:  # not the error's text: it may quote part of the secret
             raise HubUnavailable("EventHubConnection is not a connection string of Event Hubs.") from None

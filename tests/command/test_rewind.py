@@ -26,7 +26,7 @@ from medtech.command.line import app
 from tests.azurite import ACCOUNT_KEY
 from tests.dev.conftest import SampleHost, start  # noqa: F401 - fixture
 from tests.dev.test_event_hubs import HUB, OTHER_KEY, Namespace, in_front_of
-from tests.event_hubs_client import LEAVES_SOCKETS
+from tests.event_hubs_client import LEAVES_SOCKETS, wait_for_threads
 from tests.faults import FaultProxy, ProxiedRequest
 
 pytestmark = LEAVES_SOCKETS
@@ -42,6 +42,12 @@ AT_THREE = "2026-03-02T08:03:00Z"
 
 def put(host: SampleHost, partition: str, times: list[datetime]) -> None:
     host.post_events([{"body": "{}", "partition": partition, "enqueuedTime": each.isoformat()} for each in times])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads_end_here() -> Iterator[None]:
+    yield
+    wait_for_threads()
 
 
 @pytest.fixture(scope="module")
