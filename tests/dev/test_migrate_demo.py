@@ -146,6 +146,7 @@ def stopped(pid: int | None) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.timeout(900)
 def test_what_a_switch_without_rewinding_loses_is_found_and_rewinding_brings_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
