@@ -73,7 +73,8 @@ def _of_documents(
 def _connector(
     folders: Sequence[Path], mappings: Sequence[Document], settings: Sequence[Document], documents: Sequence[Document]
 ) -> OldService:
-    others = [each for each in documents if each not in settings and (folders or each not in mappings)]
+    wanted = settings if folders else [*settings, *mappings]
+    others = [each for each in documents if each not in wanted]
     if others:
         raise Refused(
             others[0].place(others[0].root),
