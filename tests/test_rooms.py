@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, str] = {
     "invocation": "errors side_counts telemetry metrics",
     "application": "errors deadline http_answer telemetry metrics invocation dotnet group dead_letter comparison "
     "ingest replay backfill flush validation health debugger parts",
-    "importing": "address dotnet settings setup jsonpath jmespath mapping transform validation",
+    "importing": "address dotnet settings setup jsonpath jmespath mapping validation",
     "command": "errors client_key entra dotnet model settings storage setup checkpoints mapping normalize group "
     "dead_letter jobs comparison replay backfill transform persist validation health parts importing application",
     "__init__": "",

@@ -23,11 +23,14 @@ MOST_SHARDS = 1_000
 TICKS_A_DAY = 2_880
 """FLUSH_SCHEDULE, every 30 s."""
 
-REQUESTS_A_WINDOW = 8
+REQUESTS_A_TICK = 4
+REQUESTS_A_WINDOW = 4
+SEARCHES_A_WINDOW = 2
 TRANSACTION_ROWS = 100
 PAGE_ROWS = 1_000
-"""Requests to tables for a window of a shard besides those for its rows: docs/costs.md. Rows are marked and deleted a
-hundred in a transaction, and read a thousand on a page."""
+"""Requests to tables: docs/costs.md. A tick takes one more for each shard and each account. A window of a shard takes
+the searches in each account, and what its number of rows takes: rows are marked and deleted a hundred in a transaction,
+and read a thousand on a page."""
 
 SECONDS_A_MONTH = 30 * 24 * 3600
 
@@ -278,8 +281,10 @@ def _hit(taken: Ingest, setup: Setup) -> float:
 def _table_requests(rows: float, setup: Setup) -> float:
     shard_windows = setup.shards / setup.window_seconds
     of_a_window = rows / shard_windows
-    flush = REQUESTS_A_WINDOW + 2 * of_a_window / PAGE_ROWS + 2 * of_a_window / TRANSACTION_ROWS
-    return rows + shard_windows * flush + setup.accounts * setup.shards * TICKS_A_DAY / 86_400
+    window = REQUESTS_A_WINDOW + SEARCHES_A_WINDOW * setup.accounts
+    window += 2 * of_a_window / PAGE_ROWS + 2 * of_a_window / TRANSACTION_ROWS
+    tick = REQUESTS_A_TICK + setup.shards + setup.accounts
+    return rows + shard_windows * window + tick * TICKS_A_DAY / 86_400
 
 
 def _hub(traffic: Traffic, setup: Setup, figures: Figures) -> tuple[str, Load, float]:

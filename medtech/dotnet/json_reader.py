@@ -47,10 +47,11 @@ class Node:
     `line` counts from 1; `position` is how many characters of the line have been read when the value is known, as
     Json.NET's IJsonLineInfo counts: up to and with the opening bracket of an object or array, the last character of
     anything else. `name_line` and `name_position` are the place after the colon of the property that holds the value,
-    -1 if no property does. `path` is its place from the outermost value, for which it is empty.
+    -1 if no property does. `path` is its place from the outermost value, for which it is empty. `replaced` is the value
+    of the same name that stood before this one in its object, and may have replaced one itself.
     """
 
-    __slots__ = ("line", "name_line", "name_position", "path", "position", "value")
+    __slots__ = ("line", "name_line", "name_position", "path", "position", "replaced", "value")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Node:
         self.path = path
         self.name_line = name_line
         self.name_position = name_position
+        self.replaced: Node | None = None
 
     @property
     def pointer(self) -> str:
@@ -137,6 +139,7 @@ class Reader:
                 root = held
             elif type(containers[-1]) is dict:
                 if self._located and name in containers[-1]:
+                    held.replaced = containers[-1][name]
                     self.repeated.append(held)
                 containers[-1][name] = held
             else:

@@ -76,7 +76,7 @@ class Flush:
         tally = self._tally()
         try:
             with within(budget.work):
-                shards, watched = self._shards(), self._watched()
+                shards, watched = self._due_shards(), self._watched()
                 # Before the windows too: an account may be back before the last of them is flushed.
                 self._tell_away(tally)
                 mapping = self._mapping() if shards else None
@@ -93,7 +93,7 @@ class Flush:
     def due(self) -> list[int]:
         """The shards with windows that are due, or with watches, in order; `buffer.away()` has what keeps others from
         being found. Raises Unavailable."""
-        shards, watched = self._shards(), self._watched()
+        shards, watched = self._due_shards(), self._watched()
         if shards and self._mapping() is None:
             shards = []
         return sorted({*shards, *watched})
@@ -113,8 +113,8 @@ class Flush:
         tally.log(self.monotonic() - started)
         return tally
 
-    def _shards(self) -> list[int]:
-        """Those with windows that are due now."""
+    def _due_shards(self) -> list[int]:
+        """Those with windows that are due now; where the app compares, of those whose turn it is."""
         chosen = self.settings
         shards = self.buffer.due_shards(self.clock(), chosen.window_seconds, chosen.flush_grace_seconds)
         self.buffer.look_after_accounts(self.clock())

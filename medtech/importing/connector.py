@@ -120,7 +120,6 @@ def _mapping(folder: Path, name: str, file: str, found: OldService) -> str | Non
     if _kind(document) is other:
         place = document.place(document.section().find("templateType") or document.root)
         raise Refused(place, f"This is the {other.name}, and the {kind.name} is wanted here. Swap them.")
-    found.by_hand += document.repetitions()
     return document.text
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from medtech.dotnet.ticks import TICKS_PER_MINUTE
 from medtech.importing.old_service import OldService
 from medtech.jmespath import syntax as jmespath
 from medtech.jsonpath import syntax as jsonpath
 from medtech.mapping.content_template import ContentTemplate, Origin
 from medtech.mapping.fhir import CodeValueTemplate, Interval, SampledDataValue, StringValue
 from medtech.settings import ResolutionType
-from medtech.transform.sampled_data import fits
 from medtech.validation.mapping_pair import MappingPair, values_of
 from medtech.validation.written_mapping import MappingName, Place
 
@@ -119,18 +117,10 @@ def _creating(_: MappingPair, old: OldService) -> Iterator[Meeting]:
 
 
 def _too_many_samples(pair: MappingPair, _: OldService) -> Iterator[Meeting]:
-    """A correlation group ends when its readings do; of an hour and a day it is known how many samples they have."""
+    """A correlation group lasts as long as its readings do. An hour or a day fits or never does: validation tells."""
     for template in pair.fhir_templates:
-        series = _series(template)
-        if template.interval is Interval.CORRELATION_ID:
-            if series:
-                yield _of_fhir(pair, template, "periodInterval")
-            continue
-        length = template.interval * TICKS_PER_MINUTE or 1
-        if series and not fits(length, min(each.period_ticks for each in series)):
-            shortest = min(each.period_ms for each in series)
-            detail = f"periodInterval {template.interval.value}, defaultPeriod {shortest}"
-            yield _of_fhir(pair, template, "periodInterval", detail)
+        if template.interval is Interval.CORRELATION_ID and _series(template):
+            yield _of_fhir(pair, template, "periodInterval")
 
 
 def _same_times(pair: MappingPair, _: OldService) -> Iterator[Meeting]:

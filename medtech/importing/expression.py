@@ -322,17 +322,17 @@ def _substring(_: Scope, arguments: Sequence[Node]) -> Node:
     return _made(text[start:end])
 
 
-def _end(at: int) -> Callable[[Scope, Sequence[Node]], Node]:
-    """The element, or the character, at an end: 0 or -1."""
+def _element_at(at: int) -> Callable[[Scope, Sequence[Node]], Node]:
+    """The function that gives the element of a list, or the character of a text, at 0 or -1."""
 
-    def end(_: Scope, arguments: Sequence[Node]) -> Node:
+    def element(_: Scope, arguments: Sequence[Node]) -> Node:
         of = _only(arguments)
         if isinstance(of.value, list):
             return of.value[at] if of.value else _made(None)
         text = _text(of)
         return _made(text[at] if text else "")
 
-    return end
+    return element
 
 
 def _length(_: Scope, arguments: Sequence[Node]) -> Node:
@@ -464,12 +464,12 @@ _FUNCTIONS: dict[str, Callable[[Scope, Sequence[Node]], Node]] = {
     "empty": _empty,
     "equals": _equals,
     "false": lambda _, arguments: _made(False),
-    "first": _end(0),
+    "first": _element_at(0),
     "format": _format,
     "if": _if,
     "join": _join,
     "json": _json,
-    "last": _end(-1),
+    "last": _element_at(-1),
     "length": _length,
     "not": lambda _, arguments: _made(not _boolean(_only(arguments))),
     "null": lambda _, arguments: _made(None),

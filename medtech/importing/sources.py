@@ -25,7 +25,9 @@ def _read_all(paths: Sequence[Path], deployment: Deployment) -> OldService:
     folders = [path for path in paths if path.is_dir()]
     documents = [document.read(path) for path in paths if path not in folders]
     found = _of_documents(paths, folders, documents, deployment)
-    found.by_hand += [told for each in documents for told in each.repetitions()]
+    # What a file of the connector repeats, validation tells: such a file is taken over as it is.
+    resources = [each for each in documents if not connector.is_mapping(each)]
+    found.by_hand += [told for each in resources for told in each.repetitions()]
     return found
 
 
@@ -71,7 +73,8 @@ def _of_documents(
 def _connector(
     folders: Sequence[Path], mappings: Sequence[Document], settings: Sequence[Document], documents: Sequence[Document]
 ) -> OldService:
-    others = [each for each in documents if each not in settings and (folders or each not in mappings)]
+    wanted = settings if folders else [*settings, *mappings]
+    others = [each for each in documents if each not in wanted]
     if others:
         raise Refused(
             others[0].place(others[0].root),

@@ -114,7 +114,7 @@ def _too_costly(error: MessageTooCostly) -> Normalized:
 
 def load_device_mapping(text: str) -> DeviceMapping:
     """The text of a device mapping, checked and compiled. Raises MappingInvalid with everything that is wrong in it."""
-    templates, issues = read_device_templates(text)
+    templates, issues, _ = read_device_templates(text)
     if issues:
         raise MappingInvalid(ErrorType.DEVICE_TEMPLATE, issues)
     return DeviceMapping(templates)
@@ -125,4 +125,4 @@ def read_device_templates(text: str) -> PartialMapping[LoadedTemplate]:
     issues = Issues()
     containers = read_collection(text, DEVICE, issues)
     templates = [found for container in containers if (found := read_template(container, issues)) is not None]
-    return PartialMapping(templates, issues.in_order())
+    return PartialMapping(templates, issues.in_order(), issues.repeated)

@@ -164,7 +164,7 @@ class FhirMapping:
 
 def load_fhir_mapping(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> FhirMapping:
     """The text of a FHIR mapping, checked. Raises MappingInvalid with everything that is wrong in it."""
-    templates, issues = read_fhir_templates(text, options)
+    templates, issues, _ = read_fhir_templates(text, options)
     if issues:
         raise MappingInvalid(ErrorType.FHIR_TEMPLATE, issues)
     return FhirMapping(templates)
@@ -189,7 +189,7 @@ def read_fhir_templates(text: str, options: FhirOptions = DEFAULT_OPTIONS) -> Pa
         names.add(type_name.lower())
         if template is not None and issues.count == faults_before:
             templates.append(template)
-    return PartialMapping(templates, issues.in_order())
+    return PartialMapping(templates, issues.in_order(), issues.repeated)
 
 
 def _template_section(container: Container, issues: Issues) -> Section | None:
@@ -318,9 +318,7 @@ VALUE_TYPES = ("SampledData", "Quantity", "String", "CodeableConcept")
 
 def _value_kind(node: Node, section: Section) -> str | None:
     """The value's type in lower case. The service knows only these two spellings of the property."""
-    properties = node.value
-    assert isinstance(properties, dict)
-    found = properties.get("ValueType") or properties.get("valueType")
+    found = section.find_spelled("ValueType", "valueType")
     kind = None if found is None else text_of(found)
     if kind is not None and kind.lower() in (name.lower() for name in VALUE_TYPES):
         return kind.lower()

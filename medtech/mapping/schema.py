@@ -10,7 +10,7 @@ Nothing stops at the first fault: `Issues` gathers them all, each with its place
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Generic, NamedTuple, TypeVar
@@ -28,11 +28,13 @@ Template = TypeVar("Template")
 class PartialMapping(NamedTuple, Generic[Template]):
     """A mapping read as far as possible: the templates without a fault, and every fault, in order of place.
 
-    A mapping with any issue must not run; its templates are still good for comparing the two mappings.
+    A mapping with any issue must not run; its templates are still good for comparing the two mappings. `repeated` is
+    that of `Issues`.
     """
 
     templates: list[Template]
     issues: list[MappingIssue]
+    repeated: Mapping[Node, Sequence[Node]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,16 @@ FHIR = CollectionKind("CollectionFhir", "fhirMapping", "iotconnectors/fhirdestin
 
 
 class Issues:
-    """The faults of one mapping; `template` is the index of the template being read, for the faults to come."""
+    """The faults of one mapping; `template` is the index of the template being read, for the faults to come.
+
+    `repeated` is no fault: the values that were read though their objects have the same property more than once, each
+    with the values that do not count.
+    """
 
     def __init__(self) -> None:
         self._found: list[MappingIssue] = []
         self.template: int | None = None
+        self.repeated: dict[Node, Sequence[Node]] = {}
 
     def add(self, node: Node, message: str, name: str | None = None) -> None:
         """A fault of `node`, or of its property `name`, which may be absent; `message` says how to fix it."""
@@ -80,21 +87,44 @@ class Section:
     """One object of a mapping.
 
     Each method that reads a property returns None where it is absent, and where it is wrong, which it reports. A
-    required property that is absent, null or unusable is reported at the object's own place, as the service does.
+    required property that is absent, null or unusable is reported at the object's own place, as the service does. Names
+    are those of .NET's properties, so case makes no difference, and of several the last one counts.
     """
 
     def __init__(self, node: Node, issues: Issues) -> None:
         self.node = node
         self.issues = issues
         self._properties: dict[str, tuple[str, Node]] = {}
+        self._do_not_count: dict[str, list[Node]] = {}
         if isinstance(node.value, dict):
             for name, value in node.value.items():
-                self._properties[name.lower()] = (name, value)
+                folded = name.lower()
+                before = self._properties.get(folded)
+                others = [*_replaced_by(value)] if before is None else [*_replaced_by(value), before[1]]
+                if others:
+                    self._do_not_count.setdefault(folded, []).extend(others)
+                self._properties[folded] = (name, value)
 
     def find(self, name: str) -> Node | None:
         """The property's node, None if it is absent; that of a JSON null has the value None."""
-        found = self._properties.get(name.lower())
-        return None if found is None else found[1]
+        folded = name.lower()
+        found = self._properties.get(folded)
+        if found is None:
+            return None
+        if folded in self._do_not_count:
+            self.issues.repeated[found[1]] = self._do_not_count[folded]
+        return found[1]
+
+    def find_spelled(self, *spellings: str) -> Node | None:
+        """The node of a property that is known by these spellings alone; the first of them that is there counts."""
+        properties = self.node.value if isinstance(self.node.value, dict) else {}
+        there = [properties[name] for name in spellings if name in properties]
+        if not there:
+            return None
+        others = [*there[1:], *(earlier for node in there for earlier in _replaced_by(node))]
+        if others:
+            self.issues.repeated[there[0]] = others
+        return there[0]
 
     def fault(self, name: str, message: str) -> None:
         """A fault of the property `name`: placed after its name, or at the object where it is absent."""
@@ -198,6 +228,13 @@ class Section:
             if not isinstance(item.value, dict):
                 self.issues.add(item, f"An element of '{name}' is {describe(item)}. Write an object, {{...}}.")
         return [Section(item, self.issues) for item in items if isinstance(item.value, dict)]
+
+
+def _replaced_by(node: Node) -> Iterator[Node]:
+    """The values of the same name, spelled the same, that stood before it in its object."""
+    while (earlier := node.replaced) is not None:
+        yield earlier
+        node = earlier
 
 
 @dataclass(frozen=True, slots=True)

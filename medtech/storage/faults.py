@@ -118,7 +118,7 @@ def _of_packages(error: Exception) -> Fault | None:
     return Fault.of(error) if exceptions and isinstance(error, exceptions.AzureError) else None
 
 
-def _unavailable(what: str, fault: Fault, is_judged: bool) -> StorageUnavailable | None:
+def _unavailable(what: str, fault: Fault, judged_inside: bool) -> StorageUnavailable | None:
     """The error to raise in place of `fault`; None for answers that the caller is still to judge."""
     status, code = fault.status, fault.code
     if isinstance(fault, NoToken):
@@ -151,7 +151,7 @@ def _unavailable(what: str, fault: Fault, is_judged: bool) -> StorageUnavailable
         return StorageRefused(
             f"Storage ({what}) refuses a request (400 {code}). Report it; the data stays where it is.", too_large=False
         )
-    if is_judged or status < 400 or status >= 500 or status in _BUSY:
+    if judged_inside or status < 400 or status >= 500 or status in _BUSY:
         return StorageUnavailable(
             f"Storage ({what}) is away ({status} {code}). Data stays where it is and is tried again; if this goes on, "
             "look at the account's metrics (availability, throttling), at Azure's service health, and at what gateways "

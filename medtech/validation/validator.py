@@ -17,7 +17,7 @@ from medtech.mapping.device import DeviceMapping, read_device_templates
 from medtech.mapping.fhir import DEFAULT_OPTIONS, FhirMapping, FhirOptions, read_fhir_templates
 from medtech.model import DeviceEvent, Measurement, MeasurementGroup, Normalized
 from medtech.transform.observation import convert, create
-from medtech.validation.checks import OF_MAPPINGS, OF_MESSAGES, OF_OBSERVATIONS
+from medtech.validation.checks import OF_MAPPINGS, OF_MESSAGES, OF_OBSERVATIONS, properties
 from medtech.validation.checks.literals import fix_of_issue
 from medtech.validation.finding import STAGES, Finding, Level, Name, of_error
 from medtech.validation.mapping_pair import MappingPair
@@ -69,6 +69,9 @@ def read_mappings(device_text: str | None, fhir_text: str | None, options: FhirO
         fhir = read_fhir_templates(fhir_text, options)
         findings += (of_issue(issue, written_fhir) for issue in fhir.issues)
     usable = not findings
+    for read, written in ((device, written_device), (fhir, written_fhir)):
+        if read is not None:
+            findings += properties.duplicates(written, read.repeated)
     fhir_mapping = None if fhir is None else FhirMapping(fhir.templates)
     templates = None if device is None else [template for template, _ in device.templates]
     pair = MappingPair(templates, fhir_mapping, written_device, written_fhir)

@@ -83,6 +83,18 @@ def test_faults_of_the_setup_and_of_validation_are_told_and_give_exit_code_1(tmp
     assert "EventHubConnection__fullyQualifiedNamespace" not in settings
 
 
+def test_what_validation_finds_is_not_told_again(container: Path, tmp_path: Path) -> None:
+    file = container / "fhirmapping.json"
+    text = file.read_text().replace('"periodInterval"', '"periodInterval": 0, "periodInterval"')
+    file.write_text(text.replace('"defaultPeriod": 5000', '"defaultPeriod": 5'))
+    result = run(container, "--out", tmp_path / "out", "--json")
+    document = json.loads(result.output)
+    told = ["DuplicateProperty", "SeriesNeverFits"]
+    assert sorted(each["name"] for each in document["findings"] if each["name"] in told) == told
+    assert not [each for each in document["byHand"] if "in its object" in each]
+    assert 22 not in [each["number"] for each in document["divergences"]]
+
+
 def test_nothing_is_overwritten_without_force(given: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

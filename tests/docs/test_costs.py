@@ -18,5 +18,6 @@ def test_the_table_of_requests_is_what_is_counted_on_the_wire() -> None:
         "normalize, batches of up to 500": list(figures.normalize[:4]),
         "normalize, each message a batch": [figures.messages, 0, 0, 0],
         "flush": list(figures.flush[:4]),
-        "a tick with nothing due": list(figures.idle_flush[:4]),
+        "a tick with an empty buffer": list(figures.idle_flush[:4]),
+        "a tick with readings in four shards, none of them due": list(figures.early_flush[:4]),
     }

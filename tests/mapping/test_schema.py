@@ -92,7 +92,7 @@ wrapped = pytest.mark.parametrize(("wrap", "pointer"), WRAPPINGS.values(), ids=W
 @both_kinds
 @wrapped
 def test_a_mapping_is_taken_as_the_resource_manager_hands_it_out(kind: Kind, wrap: Wrapping, pointer: str) -> None:
-    templates, issues = kind.read_json(wrap(kind, kind.mapping()))
+    templates, issues, _ = kind.read_json(wrap(kind, kind.mapping()))
     assert (len(templates), issues) == (1, [])
 
 
@@ -110,7 +110,7 @@ def test_a_fault_is_placed_in_the_text_as_it_was_given(kind: Kind, wrap: Wrappin
 
 @both_kinds
 def test_a_collection_with_a_property_of_a_resource_is_still_the_mapping(kind: Kind) -> None:
-    templates, issues = kind.read_json(kind.mapping() | {"content": "what is it for", "properties": {}})
+    templates, issues, _ = kind.read_json(kind.mapping() | {"content": "what is it for", "properties": {}})
     assert (len(templates), issues) == (1, [])
 
 

@@ -112,6 +112,17 @@ SERIES = {"valueName": "rate", "valueType": "SampledData", "defaultPeriod": 1000
 STEPS = {"codes": [{"code": "55423-8", "system": LOINC}], "category": []}
 EVENT = {"valueType": "CodeableConcept", "text": "worn", "codes": []}
 
+
+def series_template(interval: int, *periods_ms: float) -> dict[str, Any]:
+    """A FHIR template of series; the first is of the value that the device template gives."""
+    values = [{**SERIES, "defaultPeriod": each, "valueName": f"rate{'b' * at}"} for at, each in enumerate(periods_ms)]
+    return {
+        **changed(fhir_template, **STEPS, periodInterval=interval),
+        "value": values[0],
+        "components": [{"codes": [], "value": value} for value in values[1:]],
+    }
+
+
 CASES = {
     "a number without backquotes": Case(
         Name.MAPPING_INVALID,
@@ -191,6 +202,15 @@ CASES = {
     ),
     "a period for single values": Case(
         Name.PERIOD_WITHOUT_EFFECT, "60", '"periodInterval": 0', fhir=[changed(fhir_template, periodInterval=60)]
+    ),
+    "a day of more samples than an Observation holds": Case(
+        Name.SERIES_NEVER_FITS, "1440", '"periodInterval": 60', fhir=[series_template(1440, 100)]
+    ),
+    "an hour of more samples than an Observation holds": Case(
+        Name.SERIES_NEVER_FITS, "60", None, fhir=[series_template(60, 5)]
+    ),
+    "a property in upper and lower case": Case(
+        Name.DUPLICATE_PROPERTY, "-1", None, fhir=[changed(fhir_template, PERIODINTERVAL=-1)]
     ),
     "the same template twice": Case(Name.DUPLICATE_TEMPLATE, "{", None, [device_template(), device_template()]),
     "a code without a system": Case(
@@ -398,6 +418,116 @@ def test_a_template_with_a_fault_counts_as_there() -> None:
     """Its type is known, so the other mapping is not told that it lacks one."""
     case = Case(Name.MAPPING_INVALID, device=[changed(device_template, values=reading("$."))])
     assert {finding.name for finding in case.outcome(*case.texts).findings} == {Name.MAPPING_INVALID}
+
+
+def found_in(name: Name, fhir: str, device: str = "") -> list[Finding]:
+    findings = read_mappings(device or device_mapping(device_template()), fhir).findings
+    return [finding for finding in findings if finding.name == name]
+
+
+@pytest.mark.parametrize(
+    ("interval", "periods_ms", "pointer", "proposed"),
+    [
+        (60, (6.8664,), "value", None),
+        (60, (6.8665,), None, None),
+        (1440, (164.7949,), "value", "60"),
+        (1440, (164.7950,), None, None),
+        (1440, (27.5,), "value", "60"),
+        (1440, (27.4,), "value", None),
+        (1440, (1000, 100), "value", "60"),
+        (1440, (100, 10), "value", None),
+        (0, (0.0001,), None, None),
+        (-1, (0.0001,), None, None),
+    ],
+)
+def test_a_series_that_never_fits_is_told_to_the_tick(
+    interval: int, periods_ms: tuple[float, ...], pointer: str | None, proposed: str | None
+) -> None:
+    """And only as messages show: one reading, at whatever time, fits or does not."""
+    fhir = fhir_mapping(series_template(interval, *periods_ms))
+    found = found_in(Name.SERIES_NEVER_FITS, fhir)
+    assert len(found) == (0 if pointer is None else 1)
+    assert [each.fix and each.fix.value for each in found] == [proposed] * len(found)
+    template = changed(
+        device_template,
+        correlationIdExpression="$.matchedToken.deviceId",
+        values=[*reading("$.matchedToken.heartRate"), *reading("$.matchedToken.heartRate", "rateb")],
+    )
+    outcome = Case("nothing", messages=[MESSAGE]).outcome(device_mapping(template), fhir)
+    errors = {finding.name for finding in outcome.results[0].findings}
+    assert errors == ({"PeriodTooLong"} if found else set())
+
+
+def test_one_series_of_several_that_never_fits_is_named_alone() -> None:
+    [found] = found_in(Name.SERIES_NEVER_FITS, fhir_mapping(series_template(1440, 1000, 100)))
+    assert "can hold rateb: a sample every 100 ms is 864,000 in each day" in found.message
+
+
+def test_a_property_that_is_twice_in_its_object_is_told_where_the_values_differ() -> None:
+    fhir = fhir_mapping(fhir_template())
+    twice = fhir.replace('"periodInterval": 0', '"periodInterval": 60,\n"periodInterval": -1,\n"periodInterval": 0')
+    [found] = found_in(Name.DUPLICATE_PROPERTY, twice)
+    assert found.pointer == "/template/0/template/periodInterval"
+    assert found.fix is None
+    assert "what stands in lines 8, 9 does not" in found.message
+    assert found.range is not None
+    assert found.range.line == 10
+    same = fhir.replace('"periodInterval": 0', '"periodInterval": 0, "PeriodInterval": 0, "periodInterval": 0')
+    assert found_in(Name.DUPLICATE_PROPERTY, same) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "pointer"),
+    [
+        # The service knows two spellings of this one, and the first of them counts wherever it stands.
+        ('"valueType"', '"ValueType": "Quantity", "valueType": "String", "x"', "value/ValueType"),
+        ('"valueType"', '"valueType": "String", "valueType"', "value/valueType"),
+        ('"valueType"', '"VALUETYPE": "String", "valueType"', None),
+        ('"unit"', '"Unit": "bpm", "unit"', "value/unit"),
+        # A Quantity has no such properties, and what is unknown in a value is not read.
+        ('"unit"', '"defaultPeriod": 1, "defaultPeriod": 2, "note": "a", "note": "b", "unit"', None),
+        ('"value": {', '"value": {"valueName": "another"}, "value": {', "value"),
+        ('"codes": [{"code"', '"codes": [{"code": "1", "code"', None),
+    ],
+)
+def test_only_a_property_that_is_read_is_told(old: str, new: str, pointer: str | None) -> None:
+    text = fhir_mapping(fhir_template()).replace(old, new, 1)
+    found = found_in(Name.DUPLICATE_PROPERTY, text)
+    assert [each.pointer for each in found] == ([] if pointer is None else [f"/template/0/template/{pointer}"])
+
+
+def test_the_value_that_is_told_to_count_is_the_one_that_is_used() -> None:
+    """Json.NET leaves a property in the place of its first value, and the last place counts whatever its case."""
+    text = fhir_mapping(fhir_template()).replace('"typeName": "heartRate"', '"typeName": "a", "TypeName": "heartRate"')
+    text = text.replace('"TypeName": "heartRate"', '"TypeName": "heartRate", "typeName": "c"')
+    mappings = read_mappings(device_mapping(device_template()), text)
+    assert [each.name for each in mappings.findings] == [Name.DUPLICATE_PROPERTY]
+    assert mappings.findings[0].pointer == "/template/0/template/TypeName"
+    assert [each.type_name for each in mappings.pair.fhir_templates] == ["heartRate"]
+
+
+def test_a_device_mapping_and_what_is_around_it_are_looked_at() -> None:
+    text = device_mapping(device_template())
+    twice = text.replace('"required": true', '"required": false, "required": true').replace(
+        '"typeMatchExpression"', '"typeMatchExpression": "$..[?(@a)]", "typeMatchExpression"'
+    )
+    resource = (
+        '{"tags": {"a": 1, "a": 2}, "properties": {"deviceMapping": {"content": {}},'
+        f'"deviceMapping": {{"content": {twice}}}}}}}'
+    )
+    found = found_in(Name.DUPLICATE_PROPERTY, fhir_mapping(fhir_template()), resource)
+    assert [each.pointer for each in found] == [
+        "/properties/deviceMapping",
+        "/properties/deviceMapping/content/template/0/template/typeMatchExpression",
+        "/properties/deviceMapping/content/template/0/template/values/0/required",
+    ]
+
+
+def test_a_value_that_is_512_levels_deep_is_compared() -> None:
+    one, other = ("[" * 500 + number + "]" * 500 for number in "12")
+    text = fhir_mapping(fhir_template()).replace('"category"', f'"category": {one}, "category": {other}, "x"')
+    [found] = found_in(Name.DUPLICATE_PROPERTY, text)
+    assert found.pointer == "/template/0/template/category"
 
 
 @pytest.mark.parametrize("unit", ["%", "/min", "{beats}/min", "kg/m2", "10*3/uL", "mm[Hg]", "Cel", "m/s2", "1"])

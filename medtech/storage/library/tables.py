@@ -98,6 +98,8 @@ def _translated() -> Iterator[None]:
 
 @contextmanager
 def _understood() -> Iterator[None]:
+    """Raises Fault where the package fails on what it has read. For reads: of a write, some of these errors would be
+    those of an entity of ours."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

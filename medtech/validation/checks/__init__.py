@@ -38,6 +38,7 @@ OF_MAPPINGS: Final[tuple[OfMappings, ...]] = (
     values.never_written,
     values.correlation_id_never_given,
     periods.without_effect,
+    periods.never_fits,
     templates.duplicates,
     literals.texts_for_numbers,
     literals.names_for_literals,
