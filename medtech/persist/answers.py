@@ -12,6 +12,7 @@ to it, whose `verdict` says what becomes of the data (DESIGN "Answers"):
 
 Only an entry of a batch response is certainly about its interaction. A 400, 413 or 422 to a request as a whole may come
 from a gateway: to a read it is an outage, and so it is to a write unless something proves otherwise (`unproven`).
+A 304, 409, 410 or 412 to a bundle as a whole says nothing of its entries (`away`).
 """
 
 import re
@@ -124,6 +125,8 @@ class Reply(NamedTuple):
         writes = self.interaction.writes
         if 200 <= status < 300:
             return Verdict.DONE if writes or self._is_what_was_asked_for else Verdict.UNKNOWN
+        if self.away:
+            return Verdict.UNKNOWN
         if status in _ABSENCES:
             if not writes:
                 return Verdict.ABSENT

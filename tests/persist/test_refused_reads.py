@@ -129,6 +129,14 @@ class TestIdentities:
         fault(proxy)
         assert self._unavailable(proxied, LOOKUP, name)
 
+    def test_a_bundle_of_reads_that_is_gone_makes_no_patient_missing(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        name = unique("device")
+        add_device(server, name, add(server, "Patient", unique("patient")))
+        proxy.answer(410, PAGES["HTML"], when=reads_of("Patient/"), times=None)
+        assert self._unavailable(proxied, LOOKUP, name)
+
     @pytest.mark.parametrize("status", [400, 413])
     def test_a_link_is_not_confirmed_by_them(
         self, server: Server, proxy: FaultProxy, proxied: str, status: int
