@@ -42,6 +42,8 @@ _TARGET = re.compile(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?")
 _LOCATION = re.compile(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$")
 _STATUS = re.compile(r"\s*(\d{3})\b")
 _STATUS_CHARACTERS = 64
+_WAIT = re.compile(r"[0-9]{1,15}")
+"""Digits of ASCII: a header may hold others (`²`), which are no number."""
 
 
 class Verdict(Enum):
@@ -201,16 +203,17 @@ def version_from(resource: Resource | None, etag: str | None, location: str | No
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Of `Retry-After` in its two forms, seconds or an HTTP date, or of `x-ms-retry-after-ms`; None without either."""
+    """Of `Retry-After` in its two forms, seconds or an HTTP date, or of `x-ms-retry-after-ms`; None without either, or
+    for what is neither."""
     milliseconds = headers.get("x-ms-retry-after-ms", "").strip()
-    if milliseconds.isdigit():
+    if _WAIT.fullmatch(milliseconds):
         return int(milliseconds) / 1000
     text = headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if _WAIT.fullmatch(text):
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
 

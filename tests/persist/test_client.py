@@ -601,6 +601,12 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
         ({"retry-after": "Sun, 01 Mar 2026 11:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
+        ({"retry-after": "1\xb2"}, None),
+        ({"retry-after": "9" * 5000}, None),
+        ({"retry-after": "Sun, 01 Mar 99999999999 12:01:30 GMT"}, None),
+        ({"retry-after": "Sun, 01 Mar 2026 12:01:30 +99999999999999"}, None),
+        ({"x-ms-retry-after-ms": "\xb9\xb2"}, None),
+        ({"x-ms-retry-after-ms": "9" * 5000}, None),
         ({"x-ms-retry-after-ms": "1500"}, 1.5),
     ],
 )
