@@ -517,6 +517,9 @@ class FhirClient:
         if foreign and (answer.is_success or status in (404, 410)):
             return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
+        if answer.is_success and interaction.body is not None and found is None:
+            # A server says which version it wrote; a gateway that answers in its place knows of none.
+            return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         outcome = outcome_text(resource) if status >= 300 else None
         reply = Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
         self._taken.remember([reply])
