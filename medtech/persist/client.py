@@ -96,6 +96,9 @@ TAKEN_SECONDS = 240.0
 MAX_PAGES = 1000
 """Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
 
+_ENTRY_HOLDS = {"resource", "request", "response"}
+_PARTS_OF_AN_ENTRY = _ENTRY_HOLDS | {"search"}
+
 FHIR_JSON = "application/fhir+json"
 
 _log = logging.getLogger(__name__)
@@ -655,8 +658,23 @@ def _is_page(resource: Resource) -> bool:
     return (
         resource.get("resourceType") == "Bundle"
         and all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in (entries, links))
-        and all(each.keys() & {"resource", "request", "response"} for each in entries)
+        and all(map(_is_entry, entries))
     )
+
+
+def _is_entry(entry: Resource) -> bool:
+    parts = {name: entry[name] for name in _PARTS_OF_AN_ENTRY if entry.get(name) is not None}
+    return (
+        not entry.keys().isdisjoint(_ENTRY_HOLDS)
+        and all(isinstance(part, dict) for part in parts.values())
+        and ("resource" not in parts or _is_named(parts["resource"]))
+    )
+
+
+def _is_named(resource: Resource) -> bool:
+    """Whether it has a type and an id; an OperationOutcome, which a search may add, has none."""
+    kind = resource.get("resourceType")
+    return isinstance(kind, str) and (isinstance(resource.get("id"), str) or kind == "OperationOutcome")
 
 
 def matches(bundle: Resource) -> list[Resource]:
