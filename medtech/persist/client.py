@@ -330,10 +330,13 @@ class FhirClient:
                     "links to a next page come to an end, and let it return larger pages."
                 )
             seen.add(str(url))
-            further = Interaction("GET", str(url))
+            further, form = Interaction("GET", str(url)), None
             if "identifier" in url.params:
-                further = further._replace(url=str(url).removeprefix(f"{self._base}/"))
-            reply = self._single(further)
+                # Wherever on this host it leads: a gateway may give the server another path than the server's own.
+                searched = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+                further = Interaction("GET", searched.removesuffix("/_search"))
+                form = _form(url.params)
+            reply = self._single(further, form)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
             bundle = reply.resource
@@ -502,10 +505,10 @@ class FhirClient:
     def _single(self, interaction: Interaction, form: Form | None = None) -> Reply:
         method, url = interaction.method, interaction.url
         if interaction.searches and form is None:
-            resource_type, _, query = url.partition("?")
-            parameters = httpx.QueryParams(query)
-            form = {name: parameters.get_list(name) for name in parameters}
-            method, url = "POST", f"{resource_type}/_search"
+            url, _, query = url.partition("?")
+            form = _form(httpx.QueryParams(query))
+        if form is not None and method == "GET":
+            method, url = "POST", f"{url}/_search"
         try:
             answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         except AnswerTooLarge:
@@ -636,6 +639,10 @@ def _only_reads(method: str, url: str, content: bytes | None) -> bool:
         return url.endswith("/_search")
     entries = orjson.loads(content).get("entry", [])
     return not url and all(entry["request"]["method"] == "GET" for entry in entries)
+
+
+def _form(parameters: httpx.QueryParams) -> Form:
+    return {name: parameters.get_list(name) for name in parameters}
 
 
 def _entry_bytes(interaction: Interaction) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -316,6 +316,23 @@ class TestPages:
         assert len({each["id"] for each in found}) == 5
         sent = [request for request in proxy.requests if reads(request)]
         assert [(request.method, name in request.path) for request in sent] == [("POST", False)] * 3
+
+    @pytest.mark.parametrize("path", ["/the/servers/own/Device", "/Device", "/the/servers/own/Device/_search"])
+    def test_nor_does_one_at_another_path_of_the_host(
+        self, server: Server, proxy: FaultProxy, proxied: str, path: str
+    ) -> None:
+        """As the links of a server that knows nothing of the path that a gateway gave it."""
+        name = unique("d")
+        user = proxied.replace("//", "//user:password@").removesuffix("/fhir/R4")
+        link = [{"relation": "next", "url": f"{user}{path}?identifier={name}&page=2"}]
+        first = {"resourceType": "Bundle", "type": "searchset", "entry": [], "link": link}
+        proxy.answer(200, json.dumps(first).encode(), when=reads)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.search("Device", [{"identifier": name}])
+        _, following = (request for request in proxy.requests if reads(request))
+        assert following.method == "POST"
+        assert following.path == f"{path.removesuffix('/_search')}/_search"
+        assert parse_qs(following.body.decode()) == {"identifier": [name], "page": ["2"]}
 
     def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
