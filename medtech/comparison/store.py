@@ -64,7 +64,7 @@ class Judged(NamedTuple):
     elements: tuple[str, ...] = ()
     error: str = ""
     found: str = ""
-    sides: tuple[bytes, bytes | None] | None = None
+    sides: tuple[bytes | None, bytes | None] | None = None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ to it, whose `verdict` says what becomes of the data (DESIGN "Answers"):
 
 Only an entry of a batch response is certainly about its interaction. A 400, 413 or 422 to a request as a whole may come
 from a gateway: to a read it is an outage, and so it is to a write unless something proves otherwise (`unproven`).
+A 304, 409, 410 or 412 to a bundle as a whole says nothing of its entries (`away`).
 """
 
 import re
@@ -41,6 +42,8 @@ _TARGET = re.compile(r"[A-Za-z]+/[A-Za-z0-9.-]{1,64}(?:/_history)?")
 _LOCATION = re.compile(r"([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?$")
 _STATUS = re.compile(r"\s*(\d{3})\b")
 _STATUS_CHARACTERS = 64
+_WAIT = re.compile(r"[0-9]{1,15}")
+"""Digits of ASCII: a header may hold others (`²`), which are no number."""
 
 
 class Verdict(Enum):
@@ -124,6 +127,8 @@ class Reply(NamedTuple):
         writes = self.interaction.writes
         if 200 <= status < 300:
             return Verdict.DONE if writes or self._is_what_was_asked_for else Verdict.UNKNOWN
+        if self.away:
+            return Verdict.UNKNOWN
         if status in _ABSENCES:
             if not writes:
                 return Verdict.ABSENT
@@ -198,16 +203,17 @@ def version_from(resource: Resource | None, etag: str | None, location: str | No
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Of `Retry-After` in its two forms, seconds or an HTTP date, or of `x-ms-retry-after-ms`; None without either."""
+    """Of `Retry-After` in its two forms, seconds or an HTTP date, or of `x-ms-retry-after-ms`; None without either, or
+    for what is neither."""
     milliseconds = headers.get("x-ms-retry-after-ms", "").strip()
-    if milliseconds.isdigit():
+    if _WAIT.fullmatch(milliseconds):
         return int(milliseconds) / 1000
     text = headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if _WAIT.fullmatch(text):
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
 

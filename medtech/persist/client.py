@@ -96,6 +96,9 @@ TAKEN_SECONDS = 240.0
 MAX_PAGES = 1000
 """Of one search or history. A server that hands out links to a next page for ever would hold up its shard for good."""
 
+_ENTRY_HOLDS = {"resource", "request", "response"}
+_PARTS_OF_AN_ENTRY = _ENTRY_HOLDS | {"search"}
+
 FHIR_JSON = "application/fhir+json"
 
 _log = logging.getLogger(__name__)
@@ -327,10 +330,13 @@ class FhirClient:
                     "links to a next page come to an end, and let it return larger pages."
                 )
             seen.add(str(url))
-            further = Interaction("GET", str(url))
+            further, form = Interaction("GET", str(url)), None
             if "identifier" in url.params:
-                further = further._replace(url=str(url).removeprefix(f"{self._base}/"))
-            reply = self._single(further)
+                # Wherever on this host it leads: a gateway may give the server another path than the server's own.
+                searched = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+                further = Interaction("GET", searched.removesuffix("/_search"))
+                form = _form(url.params)
+            reply = self._single(further, form)
             if reply.verdict is not Verdict.DONE or reply.resource is None:
                 raise self.unavailable(reply)
             bundle = reply.resource
@@ -499,10 +505,10 @@ class FhirClient:
     def _single(self, interaction: Interaction, form: Form | None = None) -> Reply:
         method, url = interaction.method, interaction.url
         if interaction.searches and form is None:
-            resource_type, _, query = url.partition("?")
-            parameters = httpx.QueryParams(query)
-            form = {name: parameters.get_list(name) for name in parameters}
-            method, url = "POST", f"{resource_type}/_search"
+            url, _, query = url.partition("?")
+            form = _form(httpx.QueryParams(query))
+        if form is not None and method == "GET":
+            method, url = "POST", f"{url}/_search"
         try:
             answer = self._send(method, url, content=interaction.body, form=form, headers=interaction.headers())
         except AnswerTooLarge:
@@ -517,6 +523,9 @@ class FhirClient:
         if foreign and (answer.is_success or status in (404, 410)):
             return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         found = version_from(resource, answer.headers.get("etag"), answer.headers.get("location"))
+        if answer.is_success and interaction.body is not None and found is None:
+            # A server says which version it wrote; a gateway that answers in its place knows of none.
+            return Reply(interaction, 0, retry_after_seconds=asked, away=True)
         outcome = outcome_text(resource) if status >= 300 else None
         reply = Reply(interaction, status, resource, found, outcome, asked, away=status in (429, 502, 503, 504))
         self._taken.remember([reply])
@@ -632,6 +641,10 @@ def _only_reads(method: str, url: str, content: bytes | None) -> bool:
     return not url and all(entry["request"]["method"] == "GET" for entry in entries)
 
 
+def _form(parameters: httpx.QueryParams) -> Form:
+    return {name: parameters.get_list(name) for name in parameters}
+
+
 def _entry_bytes(interaction: Interaction) -> int:
     return len(interaction.body or b"") + len(interaction.url) + 100
 
@@ -652,8 +665,23 @@ def _is_page(resource: Resource) -> bool:
     return (
         resource.get("resourceType") == "Bundle"
         and all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in (entries, links))
-        and all(each.keys() & {"resource", "request", "response"} for each in entries)
+        and all(map(_is_entry, entries))
     )
+
+
+def _is_entry(entry: Resource) -> bool:
+    parts = {name: entry[name] for name in _PARTS_OF_AN_ENTRY if entry.get(name) is not None}
+    return (
+        not entry.keys().isdisjoint(_ENTRY_HOLDS)
+        and all(isinstance(part, dict) for part in parts.values())
+        and ("resource" not in parts or _is_named(parts["resource"]))
+    )
+
+
+def _is_named(resource: Resource) -> bool:
+    """Whether it has a type and an id; an OperationOutcome, which a search may add, has none."""
+    kind = resource.get("resourceType")
+    return isinstance(kind, str) and (isinstance(resource.get("id"), str) or kind == "OperationOutcome")
 
 
 def matches(bundle: Resource) -> list[Resource]:

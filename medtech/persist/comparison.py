@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from medtech.errors import (
+    ConversionError,
     FhirAccessDenied,
     FhirServerUnavailable,
     MedTechError,
@@ -48,10 +49,20 @@ class Compared(NamedTuple):
         """The id that the app gives the Observation; a store may keep it under another one."""
         return self.write.draft.identify(self.write.identity)[1]
 
-    def sides(self, issued: int) -> tuple[bytes, bytes | None]:
-        """(the Observation as it would be created, the stored one), as JSON; `issued` in ticks."""
-        ours = create_text(self.write.draft, self.write.identity, issued)
-        return ours, None if self.stored is None else dump_resource(self.stored)
+    def sides(self, issued: int) -> tuple[bytes | None, bytes | None]:
+        """(the Observation as it would be created, the stored one), as JSON; `issued` in ticks.
+
+        None for what is not there, or has no form: a series that is too long, a resource nested hundreds deep.
+        """
+        try:
+            ours = create_text(self.write.draft, self.write.identity, issued)
+        except ConversionError:
+            ours = None
+        try:
+            stored = None if self.stored is None else dump_resource(self.stored)
+        except TypeError:
+            stored = None
+        return ours, stored
 
 
 class ObservationComparer:
@@ -116,10 +127,19 @@ class ObservationComparer:
         return found
 
 
+def _absent(write: ObservationWrite) -> Compared:
+    """What nobody can create, as a series that is too long, is no Observation that is missing."""
+    try:
+        create_text(write.draft, write.identity, 0)
+    except ConversionError as error:
+        return Compared(write, Outcome.DIFFERENT, Difference((), error.name), None)
+    return Compared(write, Outcome.ABSENT, Difference(()), None)
+
+
 def _judge(write: ObservationWrite, stored: Resource | MedTechError | None, later: Later) -> Compared | Waiting:
     match stored:
         case None:
-            return Compared(write, Outcome.ABSENT, Difference(()), None)
+            return _absent(write)
         case Unavailable():
             return Waiting(write, stored)
         case MedTechError():

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from medtech.dotnet.text import well_formed
@@ -40,7 +40,7 @@ class Identifier(NamedTuple):
         """Compared exactly: servers match without regard to case, or cut long values."""
         return any(
             each.get("value") == self.value and (not self.system or each.get("system") == self.system)
-            for each in resource.get("identifier") or []
+            for each in _identifiers(resource)
         )
 
     def resource_id(self) -> str:
@@ -62,13 +62,19 @@ def match_exactly(
     """
     by_value: dict[str, dict[str, Resource]] = {}
     for resource in resources:
-        for value in {each.get("value") for each in resource.get("identifier") or []}:
+        for value in {value for each in _identifiers(resource) if isinstance(value := each.get("value"), str)}:
             by_value.setdefault(value, {})[resource["id"]] = resource
     matched: dict[Identifier, Resource | MultipleResourceFound | None] = {}
     for identifier in identifiers:
         exact = [each for each in by_value.get(identifier.value, {}).values() if identifier.is_on(each)]
         matched[identifier] = _several(exact) if len(exact) > 1 else next(iter(exact), None)
     return matched
+
+
+def _identifiers(resource: Resource) -> list[Resource]:
+    """Those that can be read as identifiers: one resource with something else in their place stops no other."""
+    found = resource.get("identifier")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _several(resources: list[Resource]) -> MultipleResourceFound:
@@ -82,11 +88,14 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\,|$])", r"\\\1", text)
 
 
-def referred_id(reference: Resource | None, resource_type: str) -> str | None:
+def referred_id(reference: Any, resource_type: str) -> str | None:
     """The id in a literal reference to a resource of that type: relative, absolute or with a version.
 
-    None for a logical reference (identifier only), a contained resource (`#…`), a `urn:`, or another type.
+    None for a logical reference (identifier only), a contained resource (`#…`), a `urn:`, another type, or what is no
+    reference.
     """
-    text = (reference or {}).get("reference") or ""
+    text = reference.get("reference") if isinstance(reference, dict) else None
+    if not isinstance(text, str):
+        return None
     found = re.fullmatch(rf"(?:https?://[^?#]+/)?{resource_type}/([A-Za-z0-9.-]{{1,64}})(?:/_history/[^/]+)?", text)
     return found.group(1) if found else None

@@ -284,10 +284,9 @@ class _Round(Generic[A]):
                 continue
             creates = current is None
             if not creates and progress.version is None:
-                raise FhirAccessDenied(
-                    f"The FHIR server returned {attempt.url} without a version, so it cannot be changed safely. Turn "
-                    "versioning on in the server; until then measurements stay in the buffer."
-                )
+                # Of this resource alone: it may be older than the server's versions are.
+                self._fail(progress, _without_a_version(attempt.url))
+                continue
             version = None if creates else progress.version
             request = Interaction("PUT", attempt.url, body, version, if_none_match=creates)
             writes.append(_Write(progress, resource, request))
@@ -331,6 +330,13 @@ class _Round(Generic[A]):
 
     def _fail(self, progress: _Progress[A], error: MedTechError) -> None:
         self.results[progress.attempt] = Failed(error)
+
+
+def _without_a_version(url: str) -> FhirAccessDenied:
+    return FhirAccessDenied(
+        f"The FHIR server returned {url} without a version, so it cannot be changed safely. Turn versioning on in the "
+        "server; until then its measurements stay in the buffer."
+    )
 
 
 def _as_sent(resource: Resource | None) -> tuple[Resource | None, bytes | None]:

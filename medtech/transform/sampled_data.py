@@ -45,11 +45,11 @@ def fits(length: int, period: int) -> bool:
     return (length - 1) // period < _MAX_SLOTS
 
 
-def count_slots(start: int, end: int, period: int) -> int:
+def count_slots(start: int, end: int, period: int, dimensions: int = 1) -> int:
     """The number of slots. Raises PeriodTooLong if even empty ones would take more than MAX_TEXT."""
     slots = (end - start) // period + 1
-    if slots > _MAX_SLOTS:
-        raise _too_many(slots)
+    if slots * dimensions > _MAX_SLOTS:
+        raise _too_many(slots * dimensions)
     return slots
 
 
@@ -150,8 +150,9 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
     Each keeps the time of its old slot; of several in one new slot the latest stands. With several dimensions the
     numbers of one time stay together. Raises PeriodTooLong.
     """
+    slots = count_slots(*layout, dimensions)
     nothing = " ".join([NO_SAMPLE] * dimensions)
-    points = [nothing] * count_slots(*layout)
+    points = [nothing] * slots
     old = data.split()
     start, _, period = layout
     for index in range(0, len(old), dimensions):
@@ -161,7 +162,7 @@ def lay_out_anew(data: str, dimensions: int, old_start: int, old_period: int, la
         slot = (old_start + index // dimensions * old_period - start) // period
         if slot >= len(points):
             # Somebody wrote points past the Observation's end; they stay where they are.
-            points += [nothing] * (count_slots(start, start + slot * period, period) - len(points))
+            points += [nothing] * (count_slots(start, start + slot * period, period, dimensions) - len(points))
         points[slot] = point
     return _join(points)
 

@@ -195,6 +195,58 @@ class TestWhatIsFound:
         assert compared.run.left() == []
 
 
+class TestWhatHasNoForm:
+    """One Observation that cannot be shown holds up no window."""
+
+    _LAST_MINUTE = 524_287
+    """A series has room for so many slots, but not for more than one digit in each."""
+
+    def _too_long(self, of: ResourceIdentity) -> list[Measurement]:
+        return [measured(of, minute, "60", "session", correlation_id="c") for minute in (0, self._LAST_MINUTE)]
+
+    def test_a_series_that_is_too_long(self, compared: Compared, server: Server) -> None:
+        of = known(server)
+        compared.run.store([*self._too_long(of), measured(of, 0, "60")])
+        assert compared.flush() == {("session", "different"): 1, ("series", "absent"): 1}
+        assert compared.run.left() == []
+        [found] = [each for each in compared.run.comparisons.differences() if each.type == "session"]
+        assert (found.elements, found.error) == ((), "PeriodTooLong")
+
+    def test_a_series_that_is_too_long_for_what_is_stored(self, compared: Compared, server: Server, fhir: str) -> None:
+        of = known(server)
+        stored = write(of, "session", [(0, {"value": "60"})], "c")
+        write_all(fhir, stored)
+        compared.run.store(self._too_long(of))
+        assert compared.outcome() == "different"
+        [found] = compared.run.comparisons.differences()
+        _, sides = compared.run.comparisons.find(found.id) or (None, None)
+        assert found.error == "PeriodTooLong"
+        assert sides is not None
+        assert sides.ours is None
+        assert resource_id(stored).encode() in (sides.stored or b"")
+
+    def test_a_stored_observation_that_is_nested_hundreds_deep(
+        self, compared: Compared, server: Server, fhir: str
+    ) -> None:
+        of = known(server)
+        write_all(fhir, old_spot(of, "1"))
+        extension: dict[str, Any] = {"url": "urn:end", "valueString": "x"}
+        for _ in range(300):
+            extension = {"url": "urn:nested", "extension": [extension]}
+
+        def nested(answer: Any) -> Any:
+            for each in answer["entry"]:
+                if each.get("resource", {}).get("resourceType") == "Observation":
+                    each["resource"]["extension"] = [extension]
+            return answer
+
+        compared.proxy.rewrite(nested, when=lambda request: b"Observation/" in request.body, times=None)
+        compared.run.store([spot(of, "2")])
+        assert compared.outcome() == "different"
+        assert compared.elements() == [("value",)]
+        assert compared.run.left() == []
+
+
 class TestTheOtherServiceIsBehind:
     def test_absent_waits_until_it_is_there(self, compared: Compared, server: Server, fhir: str) -> None:
         of = known(server)

@@ -6,6 +6,7 @@ The cases are those of DESIGN "Answers". The server behind the proxy is real, so
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -209,6 +210,22 @@ class TestOuterAnswer:
 
         assert saved_as(outcome) is SavedAs.CREATED
         assert len(waits) == 2
+
+    @pytest.mark.parametrize("status", [304, 409, 410, 412])
+    def test_what_can_only_be_said_of_one_resource_says_nothing_of_a_bundle(
+        self, server: Server, proxy: FaultProxy, proxied: str, status: int
+    ) -> None:
+        """Taken for an answer to each entry, it would make all of them absent, or another writer's."""
+        proxy.answer(status, when=reads)
+        # Carried out, whatever the gateway says: its creates have to be looked at again.
+        proxy.rule(lambda request, forward: replace(forward(), status=status, body=b""), when=writes)
+
+        (outcome,), waits = run(proxied, series(identity(), {0: 60}))
+
+        assert saved_as(outcome) is SavedAs.CREATED
+        assert outcome.watch is not None
+        assert len(waits) == 2
+        assert server.versions(f"Observation/{resource_id(outcome.write)}") == 1
 
     @pytest.mark.parametrize("status", [400, 413, 422])
     def test_a_refused_bundle_is_halved_until_the_one_is_found(

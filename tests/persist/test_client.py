@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -317,6 +317,23 @@ class TestPages:
         sent = [request for request in proxy.requests if reads(request)]
         assert [(request.method, name in request.path) for request in sent] == [("POST", False)] * 3
 
+    @pytest.mark.parametrize("path", ["/the/servers/own/Device", "/Device", "/the/servers/own/Device/_search"])
+    def test_nor_does_one_at_another_path_of_the_host(
+        self, server: Server, proxy: FaultProxy, proxied: str, path: str
+    ) -> None:
+        """As the links of a server that knows nothing of the path that a gateway gave it."""
+        name = unique("d")
+        user = proxied.replace("//", "//user:password@").removesuffix("/fhir/R4")
+        link = [{"relation": "next", "url": f"{user}{path}?identifier={name}&page=2"}]
+        first = {"resourceType": "Bundle", "type": "searchset", "entry": [], "link": link}
+        proxy.answer(200, json.dumps(first).encode(), when=reads)
+        with FhirClient(proxied) as client, pytest.raises(FhirServerUnavailable):
+            client.search("Device", [{"identifier": name}])
+        _, following = (request for request in proxy.requests if reads(request))
+        assert following.method == "POST"
+        assert following.path == f"{path.removesuffix('/_search')}/_search"
+        assert parse_qs(following.body.decode()) == {"identifier": [name], "page": ["2"]}
+
     def test_links_to_another_host_are_not_followed(self, server: Server, proxy: FaultProxy, proxied: str) -> None:
         elsewhere = {"link": [{"relation": "next", "url": "https://elsewhere.example.org/Device?page=2"}]}
         proxy.rewrite(lambda answer: answer | elsewhere, when=reads)
@@ -601,6 +618,12 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
         ({"retry-after": "Sun, 01 Mar 2026 11:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
+        ({"retry-after": "1\xb2"}, None),
+        ({"retry-after": "9" * 5000}, None),
+        ({"retry-after": "Sun, 01 Mar 99999999999 12:01:30 GMT"}, None),
+        ({"retry-after": "Sun, 01 Mar 2026 12:01:30 +99999999999999"}, None),
+        ({"x-ms-retry-after-ms": "\xb9\xb2"}, None),
+        ({"x-ms-retry-after-ms": "9" * 5000}, None),
         ({"x-ms-retry-after-ms": "1500"}, 1.5),
     ],
 )

@@ -311,6 +311,29 @@ def test_what_is_given_without_a_version_is_not_changed(server: Server, proxy: F
     assert points(server.observation(first)) == {0: "60"}
 
 
+def test_one_that_is_given_without_a_version_stops_no_other(server: Server, proxy: FaultProxy, proxied: str) -> None:
+    """As one that was there before the server kept versions: it would hold up its shard for good."""
+
+    def without_a_version(answer: Any) -> Any:
+        for entry in answer["entry"]:
+            if entry.get("resource", {}).get("id") == resource_id(old):
+                entry["response"] = {"status": "200"}
+                del entry["resource"]["meta"]
+        return answer
+
+    of = [identity() for _ in range(3)]
+    old = series(of[0], {0: 60})
+    write_all(server.url, old, series(of[1], {0: 60}))
+    proxy.rewrite(without_a_version, when=reads, times=None)
+
+    held, updated, created = write_all(proxied, *(series(each, {1: 61}) for each in of))
+
+    assert isinstance(held, Waiting)
+    assert isinstance(held.error, FhirAccessDenied)
+    assert not held.server_away
+    assert [saved_as(updated), saved_as(created)] == [SavedAs.UPDATED, SavedAs.CREATED]
+
+
 def test_creates_are_announced_before_they_are_sent(server: Server) -> None:
     of = identity()
     write_all(server.url, series(of, {0: 60}))

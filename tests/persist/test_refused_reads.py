@@ -129,6 +129,14 @@ class TestIdentities:
         fault(proxy)
         assert self._unavailable(proxied, LOOKUP, name)
 
+    def test_a_bundle_of_reads_that_is_gone_makes_no_patient_missing(
+        self, server: Server, proxy: FaultProxy, proxied: str
+    ) -> None:
+        name = unique("device")
+        add_device(server, name, add(server, "Patient", unique("patient")))
+        proxy.answer(410, PAGES["HTML"], when=reads_of("Patient/"), times=None)
+        assert self._unavailable(proxied, LOOKUP, name)
+
     @pytest.mark.parametrize("status", [400, 413])
     def test_a_link_is_not_confirmed_by_them(
         self, server: Server, proxy: FaultProxy, proxied: str, status: int
@@ -234,6 +242,23 @@ class TestHalving:
 
 class TestWrites:
     """The read before each write is answered by the server itself."""
+
+    @pytest.mark.parametrize("page", ["empty", "OperationOutcome"])
+    @pytest.mark.parametrize("status", [200, 201, 204])
+    def test_of_a_server_without_batch_a_success_without_a_version_is_none(
+        self, fhir_profile: Callable[[str], str], status: int, page: str
+    ) -> None:
+        """What says nothing of what is stored may come from a gateway, and the readings would be lost."""
+        server, of = Server(fhir_profile("no-batch")), identity()
+        write_all(server.url, series(of, {0: 60}))
+        with FaultProxy(server.url.removesuffix("/fhir/R4")) as proxy:
+            proxy.answer(status, PAGES[page], when=writes)
+            waits: list[float] = []
+            (outcome,) = write_all(f"{proxy.url}/fhir/R4", series(of, {1: 61}), pause=waits.append)
+        assert saved_as(outcome) is SavedAs.UPDATED
+        assert points(server.observation(outcome.write)) == {0: "60", 1: "61"}
+        assert len(waits) == 1
+        server.close()
 
     @pytest.mark.parametrize("status", [400, 413, 422])
     @pytest.mark.parametrize("page", ["HTML", "empty"])

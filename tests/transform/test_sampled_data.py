@@ -117,6 +117,15 @@ def test_too_many_samples_are_counted_before_they_are_built() -> None:
             make(Layout(0, 10**18, 1))
 
 
+def test_the_numbers_of_one_time_are_counted_before_they_are_built() -> None:
+    """Somebody else's series of a million dimensions would take gigabytes, most of them `E`."""
+    of_an_hour = Layout(0, 3599, 1)
+    for data in ("1", " ".join(["1"] * 300)):
+        with pytest.raises(PeriodTooLong, match="524288 at most"):
+            lay_out_anew(data, 300, 0, 1, of_an_hour)
+    assert len(lay_out_anew("1 2", 2, 0, 1, of_an_hour).split()) == 7200
+
+
 def test_long_numbers_count_too() -> None:
     samples = [(time, "1234567890") for time in range(100_000)]
     with pytest.raises(PeriodTooLong, match="characters"):

@@ -1,5 +1,6 @@
 """The modes Lookup and LookupWithEncounter against a real FHIR server: what is found, and every error."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,16 +10,21 @@ from medtech.errors import (
     EncounterIdentityNotDefined,
     EncounterNotFound,
     FhirServerUnavailable,
+    MedTechError,
     MultipleResourceFound,
     PatientNotFound,
 )
 from medtech.model import ResourceIdentity
 from medtech.settings import ResolutionType
-from tests.faults import FaultProxy, reads
-from tests.persist.identity.samples import LOOKUP, add, add_device, add_encounter, key, resolve
+from tests.faults import FaultProxy, ProxiedRequest, reads
+from tests.persist.identity.samples import CREATE, LOOKUP, add, add_device, add_encounter, key, resolve
 from tests.persist.samples import Server, unique
 
 SYSTEM = "urn:devices"
+
+
+def _searches_devices(request: ProxiedRequest) -> bool:
+    return b"Device?" in request.body or request.path.endswith("/Device/_search")
 
 
 class TestLookup:
@@ -118,6 +124,73 @@ class TestLookup:
         (error,) = resolve(server.url, LOOKUP, key(name))
 
         assert isinstance(error, MultipleResourceFound)
+
+
+class TestWhatNoServerShouldReturn:
+    """One Device whose search is answered so: the other devices of the bundle are found all the same."""
+
+    @pytest.mark.parametrize("mode", [LOOKUP, CREATE])
+    @pytest.mark.parametrize(
+        "found",
+        [
+            {"resource": {"resourceType": "Device"}},
+            {"resource": {"resourceType": "Device", "id": 5}},
+            {"resource": {"id": "5"}},
+            {"resource": "Device/5"},
+            {"resource": {"resourceType": "Device", "id": "5"}, "search": "match"},
+        ],
+        ids=repr,
+    )
+    def test_a_page_that_is_not_fhir_is_an_outage_of_its_device(
+        self, server: Server, proxy: FaultProxy, proxied: str, mode: ResolutionType, found: dict[str, Any]
+    ) -> None:
+        error, neighbour = self._resolve(server, proxy, proxied, mode, lambda entry: found)
+
+        assert isinstance(error, FhirServerUnavailable)
+        assert isinstance(neighbour, ResourceIdentity)
+
+    @pytest.mark.parametrize("identifier", [{"value": "x"}, [None], [{"value": {}}], 5])
+    def test_a_device_without_an_identifier_that_can_be_read(
+        self, server: Server, proxy: FaultProxy, proxied: str, identifier: Any
+    ) -> None:
+        error, neighbour = self._resolve(
+            server, proxy, proxied, LOOKUP, lambda entry: {"resource": entry["resource"] | {"identifier": identifier}}
+        )
+
+        assert isinstance(error, DeviceNotFound)
+        assert isinstance(neighbour, ResourceIdentity)
+
+    @pytest.mark.parametrize("patient", ["Patient/p1", [1], {"reference": 5}])
+    def test_a_device_whose_patient_is_no_reference(
+        self, server: Server, proxy: FaultProxy, proxied: str, patient: Any
+    ) -> None:
+        error, neighbour = self._resolve(
+            server, proxy, proxied, LOOKUP, lambda entry: {"resource": entry["resource"] | {"patient": patient}}
+        )
+
+        assert isinstance(error, PatientNotFound)
+        assert isinstance(neighbour, ResourceIdentity)
+
+    def _resolve(
+        self,
+        server: Server,
+        proxy: FaultProxy,
+        proxied: str,
+        mode: ResolutionType,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> list[ResourceIdentity | MedTechError]:
+        names = [unique("device") for _ in range(2)]
+        device, _ = (add_device(server, name, add(server, "Patient", unique("patient"))) for name in names)
+
+        def changed(answer: Any) -> Any:
+            # Where searches are sent alone, the answer is the page.
+            for page in (answer, *(each.get("resource", {}) for each in answer.get("entry", []))):
+                if any(entry.get("resource", {}).get("id") == device for entry in page.get("entry", [])):
+                    page["entry"] = [change(entry) for entry in page["entry"]]
+            return answer
+
+        proxy.rewrite(changed, when=_searches_devices, times=None)
+        return resolve(proxied, mode, *map(key, names))
 
 
 class TestLookupWithEncounter:
